@@ -1,0 +1,1 @@
+"""The command line, the demo and the viewer: parse, call, print. No science; imported by none."""

@@ -1,0 +1,25 @@
+"""Frozen facts about modalities: names, kinds, bands, units, valid ranges, dtypes, missing values, classes, order.
+
+What may live here: data about data, and the pure rules that follow from it (decoding stored numbers to values and
+validity). No file formats, no tensors, no I/O other than reading a modality's own YAML. Imports only ``errors``.
+"""
+
+from geopretext.modality.catalogue import BIOMES, ECOREGIONS, PRETEXT, PUBLISHED
+from geopretext.modality.custom import find_modality, load_modalities
+from geopretext.modality.observed import Observed
+from geopretext.modality.spec import Band, ClassLabel, Kind, Modality, Role
+
+__all__ = [
+    "BIOMES",
+    "ECOREGIONS",
+    "PRETEXT",
+    "PUBLISHED",
+    "Band",
+    "ClassLabel",
+    "Kind",
+    "Modality",
+    "Observed",
+    "Role",
+    "find_modality",
+    "load_modalities",
+]

@@ -1,0 +1,64 @@
+"""Settings of networks: plain data, so that recipes and the command line can read them without torch."""
+
+from dataclasses import dataclass
+
+from geopretext.errors import RecipeError
+from geopretext.modality import PUBLISHED
+
+SIZES: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = {
+    "micro": ((1, 1, 2, 1), (16, 32, 64, 128)),
+    "atto": ((2, 2, 6, 2), (40, 80, 160, 320)),
+    "femto": ((2, 2, 6, 2), (48, 96, 192, 384)),
+    "pico": ((2, 2, 6, 2), (64, 128, 256, 512)),
+    "nano": ((2, 2, 8, 2), (80, 160, 320, 640)),
+    "tiny": ((3, 3, 9, 3), (96, 192, 384, 768)),
+    "base": ((3, 3, 27, 3), (128, 256, 512, 1024)),
+    "large": ((3, 3, 27, 3), (192, 384, 768, 1536)),
+    "huge": ((3, 3, 27, 3), (352, 704, 1408, 2816)),
+}
+"""Depths and widths of the four stages (ConvNeXt V2, arXiv 2301.00808, table 1; ``micro`` is ours, for the demo)."""
+
+SENTINEL2_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8A", "B8", "B9", "B11", "B12")
+"""The twelve input bands of MMEarth, in its order; B10 is left out since L2A lacks it."""
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """A ConvNeXt V2 encoder for one optical modality."""
+
+    size: str = "atto"
+    """one of micro, atto, femto, pico, nano, tiny, base, large, huge"""
+    modality: str = "sentinel2"
+    """name of the modality that is the input"""
+    bands: tuple[str, ...] = SENTINEL2_BANDS
+    """bands of the input, in order, by name"""
+    patch_size: int = 8
+    """pixels on a side of what masking hides or shows, and of one output cell: 8, 16 or 32"""
+    image_size: int = 56
+    """pixels on a side of the crop that it is trained on; a multiple of patch_size"""
+    stem: str = "mmearth"
+    """"mmearth": 3x3 convolution, then depthwise patch_size / 8; "convnextv2": one convolution of patch_size / 8"""
+    grn_scope: str = "sample"
+    """"sample": response norms over one tile; "batch": over the whole batch, as published pretraining does"""
+    drop_path: float = 0.0
+    """largest probability of skipping a block, 0 to 1; grows linearly with depth"""
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise RecipeError(f"encoder.size is {self.size!r}", hint=f"one of {', '.join(SIZES)}")
+        if self.patch_size not in (8, 16, 32):
+            raise RecipeError(f"encoder.patch_size is {self.patch_size}", hint="one of 8, 16, 32")
+        if self.image_size <= 0 or self.image_size % self.patch_size:
+            raise RecipeError(
+                f"encoder.image_size {self.image_size} is not a multiple of encoder.patch_size {self.patch_size}"
+            )
+        if self.stem not in ("mmearth", "convnextv2"):
+            raise RecipeError(f"encoder.stem is {self.stem!r}", hint="one of mmearth, convnextv2")
+        if self.grn_scope not in ("sample", "batch"):
+            raise RecipeError(f"encoder.grn_scope is {self.grn_scope!r}", hint="one of sample, batch")
+        if not 0 <= self.drop_path < 1:
+            raise RecipeError(f"encoder.drop_path is {self.drop_path}", hint="at least 0, below 1")
+        if not self.bands:
+            raise RecipeError("encoder.bands is empty", hint=f"for example {', '.join(SENTINEL2_BANDS[1:4])}")
+        if self.modality in PUBLISHED:
+            PUBLISHED[self.modality].band_indices(self.bands)
