@@ -1,0 +1,147 @@
+"""The published facts, the rules that follow from them, and modalities of the user's own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geopretext.errors import BandError, ClassError, InputError
+from geopretext.modality import (
+    BIOMES,
+    ECOREGIONS,
+    PRETEXT,
+    PUBLISHED,
+    Band,
+    ClassLabel,
+    Kind,
+    Modality,
+    find_modality,
+    load_modalities,
+)
+
+
+def test_twelve_pretext_modalities_in_the_published_order() -> None:
+    names = [modality.official_name or modality.name for modality in PRETEXT]
+    assert (
+        names
+        == (
+            "sentinel2 sentinel1 aster era5 dynamic_world canopy_height_eth lat lon biome eco_region month esa_worldcover"
+        ).split()
+    )
+    assert [modality.channels for modality in PRETEXT] == [13, 8, 2, 12, 9, 2, 2, 2, 14, 846, 2, 11]
+    assert len(PUBLISHED) == 15
+
+
+def test_sentinel2_bands_have_b8a_before_b8() -> None:
+    names = PUBLISHED["sentinel2"].band_names
+    assert names == tuple("B1 B2 B3 B4 B5 B6 B7 B8A B8 B9 B10 B11 B12".split())
+
+
+def test_label_numbers_are_mmearths(test_data: Path) -> None:
+    for names, file in ((BIOMES, "biome_labels.json"), (ECOREGIONS, "eco_labels.json")):
+        published = json.loads((test_data / "mmearth_metadata" / file).read_text())
+        assert {name: number for number, name in enumerate(names)} == published
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_plain_form_round_trips_through_json(name: str) -> None:
+    modality = PUBLISHED[name]
+    assert Modality.from_dict(json.loads(json.dumps(modality.to_dict()))) == modality
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_fill_decodes_to_missing_everywhere(name: str) -> None:
+    modality = PUBLISHED[name]
+    shape = (2, len(modality.bands), 3, 3) if modality.kind.is_map else (2, len(modality.bands))
+    values, valid = modality.decode(np.full(shape, modality.fill, modality.dtype))
+    assert not valid.any()
+    assert not values.any()
+
+
+def test_decode_continuous_knows_missing_nonfinite_and_implausible() -> None:
+    sentinel1 = PUBLISHED["sentinel1"].select(["asc_VV"])
+    raw = np.array([[[[-12.5, -np.inf], [np.nan, 900.0]]]], np.float32)
+    values, valid = sentinel1.decode(raw)
+    assert valid.tolist() == [[[[True, False], [False, False]]]]
+    assert values.tolist() == [[[[-12.5, 0.0], [0.0, 0.0]]]]
+
+
+def test_decode_classes_gives_indices_and_keeps_tree_cover() -> None:
+    worldcover = PUBLISHED["esa_worldcover"]
+    values, valid = worldcover.decode(np.array([[[[0, 10], [100, 255]]]], np.uint8))
+    assert values.tolist() == [[[0, 0], [10, 0]]]
+    assert valid.tolist() == [[[False, True], [True, False]]]
+
+
+def test_unknown_class_code_is_named() -> None:
+    with pytest.raises(ClassError, match=r"code 11, 12 is not a class of modality 'esa_worldcover'") as error:
+        PUBLISHED["esa_worldcover"].decode(np.array([[[[11, 12]]]], np.uint8))
+    assert "10, 20, 30" in error.value.hint
+
+
+def test_select_picks_by_name_in_the_asked_order() -> None:
+    sentinel2 = PUBLISHED["sentinel2"]
+    assert sentinel2.select(["B4", "B2"]).band_names == ("B4", "B2")
+    assert sentinel2.band_indices(["B8", "B8A"]) == (8, 7)
+    with pytest.raises(BandError, match="no band 'B08'") as error:
+        sentinel2.select(["B08"])
+    assert "B8A, B8" in error.value.hint
+    with pytest.raises(BandError, match="bands repeat"):
+        sentinel2.select(["B2", "B2"])
+
+
+def test_a_modality_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(InputError, match="needs classes"):
+        Modality("crops", Kind.CATEGORICAL_MAP, (Band("crop"),), "uint8", missing=(0,))
+    with pytest.raises(ClassError, match="also missing"):
+        Modality("crops", Kind.CATEGORICAL_MAP, (Band("crop"),), "uint8", (0,), (ClassLabel(0, "maize"),))
+    with pytest.raises(BandError, match="band names repeat"):
+        Modality("radar", Kind.CONTINUOUS_MAP, (Band("VV"), Band("VV")), "float32")
+    with pytest.raises(InputError, match="dtype 'float64'"):
+        Modality("radar", Kind.CONTINUOUS_MAP, (Band("VV"),), "float64")
+    with pytest.raises(InputError, match="cannot say 'missing'"):
+        _ = Modality("radar", Kind.CONTINUOUS_MAP, (Band("VV"),), "int16").fill
+
+
+def test_custom_modality_from_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "modalities:\n"
+        "  - name: crop_map\n"
+        "    kind: categorical map\n"
+        "    dtype: uint8\n"
+        "    missing: [0]\n"
+        "    bands: [crop]\n"
+        "    classes: {1: maize, 2: wheat}\n"
+    )
+    crop_map = find_modality("crop_map", load_modalities(file))
+    assert crop_map.kind is Kind.CATEGORICAL_MAP
+    assert crop_map.channels == 2
+    assert [label.name for label in crop_map.classes] == ["maize", "wheat"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modalities: 3", "has no list 'modalities'"),
+        ("modalities: [", "is not YAML"),
+        ("modalities: [{name: a, kind: map, bands: [x], dtype: uint8}]", "'map' is not a valid Kind"),
+        ("modalities: [{name: a, kind: continuous map, bands: [x]}]", "modality 'a': lacks dtype"),
+        (
+            "modalities: [{name: a, kind: continuous map, bands: [x], dtype: uint8, nodata: 0}]",
+            "unknown field 'nodata'",
+        ),
+    ],
+)
+def test_bad_yaml_says_what_and_where(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_modalities(file)
+
+
+def test_unknown_modality_lists_those_there_are() -> None:
+    with pytest.raises(InputError, match="no modality 'sentinel3'") as error:
+        find_modality("sentinel3")
+    assert "sentinel2, sentinel1" in error.value.hint
