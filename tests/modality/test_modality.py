@@ -23,19 +23,27 @@ from geopretext.modality import (
 
 def test_twelve_pretext_modalities_in_the_published_order() -> None:
     names = [modality.official_name or modality.name for modality in PRETEXT]
-    assert (
-        names
-        == (
-            "sentinel2 sentinel1 aster era5 dynamic_world canopy_height_eth lat lon biome eco_region month esa_worldcover"
-        ).split()
-    )
+    assert names == [
+        "sentinel2",
+        "sentinel1",
+        "aster",
+        "era5",
+        "dynamic_world",
+        "canopy_height_eth",
+        "lat",
+        "lon",
+        "biome",
+        "eco_region",
+        "month",
+        "esa_worldcover",
+    ]
     assert [modality.channels for modality in PRETEXT] == [13, 8, 2, 12, 9, 2, 2, 2, 14, 846, 2, 11]
     assert len(PUBLISHED) == 15
 
 
 def test_sentinel2_bands_have_b8a_before_b8() -> None:
     names = PUBLISHED["sentinel2"].band_names
-    assert names == tuple("B1 B2 B3 B4 B5 B6 B7 B8A B8 B9 B10 B11 B12".split())
+    assert names == ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8A", "B8", "B9", "B10", "B11", "B12")
 
 
 def test_label_numbers_are_mmearths(test_data: Path) -> None:
