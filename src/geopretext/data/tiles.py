@@ -5,13 +5,16 @@ Shapes: ``n`` tiles; maps (n, C, H, W), vectors (n, C), always in the modality's
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from geopretext.errors import GridError, InputError
 from geopretext.modality import Modality
+
+if TYPE_CHECKING:  # statistics are computed from readers, so that module imports this one
+    from geopretext.data.statistics import Statistics
 
 Array = npt.NDArray[Any]
 
@@ -134,6 +137,10 @@ class TileReader(Protocol):
     @property
     def coordinates(self) -> Coordinates:
         """Of all tiles, in memory."""
+
+    @property
+    def statistics(self) -> "Statistics | None":
+        """Of the bands, as stored with the tiles; None if there are none yet."""
 
     def __len__(self) -> int: ...
 

@@ -1,0 +1,40 @@
+"""One door for everything that tiles can be read from: a store, or an official MMEarth directory."""
+
+from pathlib import Path
+
+from geopretext.data.statistics import Statistics, compute_statistics
+from geopretext.data.store import Store
+from geopretext.data.tiles import TileReader
+from geopretext.data.zarr_format import ROOT
+from geopretext.errors import StoreError
+
+
+def open_tiles(path: str | Path) -> TileReader:
+    """Open the tile store, or the official MMEarth HDF5 directory, at ``path``.
+
+    Raises:
+        StoreError: there is neither.
+        CorruptError: it is damaged.
+        MissingLibraryError: an official directory needs h5py.
+    """
+    folder = Path(path)
+    if "://" in str(path) or (folder / ROOT).exists():
+        return Store.open(path)
+    if folder.suffix == ".h5" or (folder.is_dir() and any(folder.glob("*.h5"))):
+        from geopretext.data.mmearth import MMEarthReader  # needs h5py, which a store does not
+
+        return MMEarthReader(folder)
+    if not folder.exists():
+        raise StoreError(
+            "there is nothing here", where=str(path), hint="check the path; `geopretext demo` makes a store"
+        )
+    raise StoreError(
+        f"is neither a tile store (no {ROOT}) nor an official MMEarth directory (no .h5 file)",
+        where=str(path),
+        hint="`geopretext convert SRC --out tiles.zarr` makes a store of a folder of GeoTIFFs",
+    )
+
+
+def statistics_of(reader: TileReader) -> Statistics:
+    """The statistics that lie with the tiles; computed from them if there are none."""
+    return reader.statistics or compute_statistics(reader)
