@@ -18,6 +18,12 @@ SIZES: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = 
 }
 """Depths and widths of the four stages (ConvNeXt V2, arXiv 2301.00808, table 1; ``micro`` is ours, for the demo)."""
 
+STEMS = ("mmearth", "convnextv2")
+"""How pixels become the first feature map; see ``EncoderSettings.stem``."""
+
+DECODERS = ("shared", "per-modality")
+"""Which decoders there are; see ``AutoencoderSettings.decoder``."""
+
 SENTINEL2_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8A", "B8", "B9", "B11", "B12")
 """The twelve input bands of MMEarth, in its order; B10 is left out since L2A lacks it."""
 
@@ -52,8 +58,8 @@ class EncoderSettings:
             raise RecipeError(
                 f"encoder.image_size {self.image_size} is not a multiple of encoder.patch_size {self.patch_size}"
             )
-        if self.stem not in ("mmearth", "convnextv2"):
-            raise RecipeError(f"encoder.stem is {self.stem!r}", hint="one of mmearth, convnextv2")
+        if self.stem not in STEMS:
+            raise RecipeError(f"encoder.stem is {self.stem!r}", hint=f"one of {', '.join(STEMS)}")
         if self.grn_scope not in ("sample", "batch"):
             raise RecipeError(f"encoder.grn_scope is {self.grn_scope!r}", hint="one of sample, batch")
         if not 0 <= self.drop_path < 1:
@@ -62,3 +68,44 @@ class EncoderSettings:
             raise RecipeError("encoder.bands is empty", hint=f"for example {', '.join(SENTINEL2_BANDS[1:4])}")
         if self.modality in PUBLISHED:
             PUBLISHED[self.modality].band_indices(self.bands)
+
+    @property
+    def depths(self) -> tuple[int, int, int, int]:
+        """Number of blocks in each of the four stages."""
+        return SIZES[self.size][0]
+
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """Number of features in each of the four stages."""
+        return SIZES[self.size][1]
+
+    @property
+    def patches(self) -> int:
+        """Number of patches of a crop of ``image_size``."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """What stands on an encoder in pretraining, and what its predictions mean."""
+
+    decoder_dim: int = 512
+    """features of a decoder cell, at least 1"""
+    decoder_depth: int = 1
+    """ConvNeXt V2 blocks of a decoder, at least 1"""
+    decoder: str = "shared"
+    """"shared": one decoder for all modalities, computed once, as in MMEarth; "per-modality": one for each"""
+    mask_ratio: float = 0.6
+    """share of the patches that is hidden, above 0 and below 1; the number shown is rounded down"""
+    standardise_patches: tuple[str, ...] = ()
+    """continuous map targets that are predicted as standardised within each patch (mean 0, variance 1)"""
+
+    def __post_init__(self) -> None:
+        if self.decoder not in DECODERS:
+            raise RecipeError(f"decoder is {self.decoder!r}", hint=f"one of {', '.join(DECODERS)}")
+        if self.decoder_dim < 1:
+            raise RecipeError(f"decoder_dim is {self.decoder_dim}", hint="at least 1; MMEarth has 512")
+        if self.decoder_depth < 1:
+            raise RecipeError(f"decoder_depth is {self.decoder_depth}", hint="at least 1; MMEarth has 1")
+        if not 0 < self.mask_ratio < 1:
+            raise RecipeError(f"mask_ratio is {self.mask_ratio}", hint="above 0, below 1; MMEarth has 0.6")

@@ -1,0 +1,147 @@
+"""A masked autoencoder that predicts many modalities from the visible patches of one.
+
+Encoder, 1 x 1 projection, a learned token where a patch was hidden, ConvNeXt V2 blocks over the whole grid, and one
+head a modality, which follows from the modality's kind:
+
+- maps: a linear layer from a cell to the pixels of its patch, by row, column, then channel (a band, or a class);
+- vectors: a norm that all vectors share, the mean over all cells, and a linear layer.
+
+Published MMEarth weights hold one decoder that all modalities share ("shared"); its output is the same for every
+modality, and is computed once.
+
+Letters: ``B`` tiles, ``P`` patches, ``M`` masked patches, ``p`` pixels on a side of a patch, ``D`` decoder features.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from geopretext.errors import BandError, RecipeError
+from geopretext.modality import Modality
+from geopretext.nn.convnextv2 import EPSILON, Block, ConvNeXtV2, initialise
+from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
+from geopretext.nn.sites import Whole, count_visible, shown_patches
+
+_SHARED = "shared"
+
+
+class MaskedAutoencoder(nn.Module):
+    """Predict modalities from the visible patches of an image.
+
+    Args:
+        encoder: the encoder, and with it the input bands and the patch size.
+        settings: the decoder, and what its predictions mean.
+        modality: the input, with just the encoder's bands.
+        targets: what to predict, by name; each modality with just the bands to predict.
+
+    Raises:
+        BandError: the bands of ``modality`` are not those of ``encoder``.
+        RecipeError: there is no target, or a target's name is one that torch keeps for itself.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderSettings,
+        settings: AutoencoderSettings,
+        *,
+        modality: Modality,
+        targets: Mapping[str, Modality],
+    ) -> None:
+        super().__init__()
+        if modality.band_names != encoder.bands:
+            raise BandError(
+                f"the input has the bands {', '.join(modality.band_names)}, the encoder {', '.join(encoder.bands)}"
+            )
+        if not targets:
+            raise RecipeError("there is nothing to predict", hint="name at least one modality under 'targets'")
+        for name in targets:
+            if name in dir(nn.ModuleDict):
+                raise RecipeError(f"a target cannot be called {name!r}", hint="rename the modality")
+        self.settings = settings
+        self.modality = modality
+        self.targets = dict(targets)
+        dim, pixels = settings.decoder_dim, encoder.patch_size**2
+        self.encoder = ConvNeXtV2(encoder)
+        self.projection = nn.Linear(encoder.widths[-1], dim)
+        self.mask_token = nn.Parameter(torch.empty(dim))
+        decoders: Iterable[str] = (_SHARED,) if settings.decoder == "shared" else targets
+        self.decoders = nn.ModuleDict(
+            {
+                name: nn.Sequential(*[Block(dim, grn_scope=encoder.grn_scope) for _ in range(settings.decoder_depth)])
+                for name in decoders
+            }
+        )
+        has_vectors = any(not target.kind.is_map for target in targets.values())
+        self.vector_norm = nn.LayerNorm(dim, eps=EPSILON) if has_vectors else None
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Linear(dim, target.channels * (pixels if target.kind.is_map else 1))
+                for name, target in targets.items()
+            }
+        )
+        for module in (self.projection, self.decoders, self.heads):
+            module.apply(initialise)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    @property
+    def bands(self) -> dict[str, tuple[str, ...]]:
+        """Bands that data must bring, by modality: those of the input first, then those that are only predicted."""
+        bands = {self.modality.name: self.modality.band_names}
+        for name, target in self.targets.items():
+            bands[name] = tuple(dict.fromkeys((*bands.get(name, ()), *target.band_names)))
+        return bands
+
+    def forward(
+        self, x: Tensor, visible: Tensor, *, count: int | None = None, everywhere: bool = False
+    ) -> dict[str, Tensor]:
+        """Predict every target.
+
+        Args:
+            x: (B, C, H, W): the input bands, normalised, 0 where missing.
+            visible: (B, P) bool, patches row by row; the same number in every tile.
+            count: that number, if it is known; otherwise it is read from ``visible``, for which a GPU must be waited.
+            everywhere: predict maps on all patches instead of the masked ones.
+
+        Returns:
+            By target: maps (B, M, p p channels) on the masked patches in order, or (B, P, p p channels) if
+            ``everywhere``; vectors (B, channels).
+
+        Raises:
+            BandError: the number of bands differs from the encoder's.
+            GridError: the image does not divide into patches, or tiles differ in their number of visible patches.
+        """
+        if count is None:
+            count = count_visible(visible)
+        cells = self.encoder(x, visible, count).permute(0, 2, 3, 1)
+        grid, hidden = cells.shape[1:3], ~visible
+        cells = self.projection(cells)
+        cells = torch.where(hidden.reshape(-1, *grid, 1), self.mask_token.to(cells.dtype), cells)
+        decoded = {name: self._decode(cells, decoder) for name, decoder in self.decoders.items()}
+        chosen = None if everywhere else shown_patches(hidden, visible.shape[1] - count)
+        places = {name: self._places(tokens, chosen) for name, tokens in decoded.items()}
+        summaries = {} if self.vector_norm is None else {k: self.vector_norm(v).mean(1) for k, v in decoded.items()}
+        predictions = {}
+        for name, target in self.targets.items():
+            source = places if target.kind.is_map else summaries
+            tokens = source[_SHARED if self.settings.decoder == "shared" else name]
+            predictions[name] = self.heads[name](tokens)
+        return predictions
+
+    def _decode(self, cells: Tensor, decoder: nn.Module) -> Tensor:
+        """(B, h, w, D) -> (B, P, D)."""
+        for block in cast("nn.Sequential", decoder):
+            cells = block(cells, Whole())
+        return cells.flatten(1, 2)
+
+    def _places(self, tokens: Tensor, chosen: Tensor | None) -> Tensor:
+        """The tokens of some patches: (B, P, D), (B, M) -> (B, M, D)."""
+        if chosen is None:
+            return tokens
+        return take_patches(tokens, chosen)
+
+
+def take_patches(patches: Tensor, chosen: Tensor) -> Tensor:
+    """Some patches of each tile: (B, P, N), (B, M) int64 -> (B, M, N)."""
+    return patches.gather(1, chosen[..., None].expand(-1, -1, patches.shape[-1]))

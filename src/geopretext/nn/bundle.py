@@ -1,0 +1,345 @@
+"""A trained encoder on disk that describes itself.
+
+A bundle is a folder::
+
+    config.json          architecture, input bands with units, statistics of the input by level, recipe, metrics
+    model.safetensors    weights of the encoder
+    README.md            a model card
+    pretext.safetensors  weights of the decoder and heads   } only in what pretraining wrote: they are
+    statistics.json      statistics of every modality       } for reconstruction, and no user of the encoder needs them
+
+``config.json`` holds the statistics of the input only, ``statistics.json`` a copy of the store's.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from huggingface_hub import ModelHubMixin
+from torch import Tensor, nn
+
+from geopretext.errors import BundleError, InputError
+from geopretext.modality import Modality
+from geopretext.nn.autoencoder import MaskedAutoencoder
+from geopretext.nn.bundle_files import (
+    CARD,
+    CONFIG,
+    FORMAT,
+    FORMAT_VERSION,
+    PRETEXT_WEIGHTS,
+    STATISTICS,
+    WEIGHTS,
+    find_bundle,
+    json_to_bytes,
+    load_weights,
+    read_config,
+    read_json,
+    tensors_to_bytes,
+    write_bundle,
+)
+from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.model_card import model_card
+from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
+
+Scales: TypeAlias = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+"""mean and standard deviation of each band, by processing level; "all" is over all levels"""
+
+
+class Encoder(nn.Module, ModelHubMixin):
+    """A pretrained encoder, and all that one must know to use it.
+
+    ``save_pretrained(folder)`` and ``push_to_hub(repo_id)`` come from huggingface_hub's mixin.
+
+    Args:
+        network: the encoder itself.
+        modality: the input: its bands in order, with units.
+        statistics: mean and standard deviation of each band by level, in the bands' units; NaN if never observed.
+        recipe: what it was trained with, plain data.
+        metrics: what it scored, plain data.
+        targets: names of what it was trained to predict.
+
+    Raises:
+        BundleError: the bands of ``modality`` or of ``statistics`` are not those of ``network``.
+    """
+
+    def __init__(
+        self,
+        network: ConvNeXtV2,
+        modality: Modality,
+        *,
+        statistics: Scales | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        targets: Iterable[str] = (),
+    ) -> None:
+        super().__init__()
+        if modality.band_names != network.settings.bands:
+            raise BundleError(
+                f"the network has the bands {', '.join(network.settings.bands)}, "
+                f"its input {', '.join(modality.band_names)}"
+            )
+        for level, (mean, std) in (statistics or {}).items():
+            if not len(mean) == len(std) == len(modality.bands):
+                raise BundleError(
+                    f"statistics of level {level!r} have {len(mean)} means and {len(std)} standard deviations "
+                    f"for {len(modality.bands)} bands"
+                )
+        self.network = network
+        self.modality = modality
+        self.statistics: Scales = dict(statistics or {})
+        self.recipe = dict(recipe or {})
+        self.metrics = dict(metrics or {})
+        self.targets = tuple(targets)
+
+    @property
+    def settings(self) -> EncoderSettings:
+        """Architecture."""
+        return self.network.settings
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the input bands, in order."""
+        return self.modality.band_names
+
+    @property
+    def unit(self) -> str:
+        """The unit of the input before it is normalised (several, with commas, if bands differ)."""
+        return ", ".join(dict.fromkeys(band.unit for band in self.modality.bands))
+
+    @property
+    def width(self) -> int:
+        """Number of features, D."""
+        return self.settings.widths[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: (B, C, H, W) with ``bands`` in order, normalised with ``statistics``, 0 where nothing was observed.
+
+        Returns:
+            (B, D, H / patch_size, W / patch_size).
+
+        Raises:
+            BandError: the number of bands differs.
+            GridError: the size is not a multiple of the patch size.
+        """
+        features: Tensor = self.network(x)
+        return features
+
+    def features(self, x: Tensor) -> Tensor:
+        """One vector an image: the mean of ``forward`` over the grid, (B, C, H, W) -> (B, D)."""
+        return self(x).mean((2, 3))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # takes no arguments for __init__: a bundle is complete
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+    ) -> "Encoder":
+        """Load a bundle from a folder or from the Hugging Face hub, on the CPU and in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or the name of a repository (``owner/name``).
+            force_download: fetch again what is in the cache; this and the following are for the hub only.
+            token: of the hub; True takes the stored one.
+            cache_dir: where fetched files are kept.
+            local_files_only: use the cache only.
+            revision: branch, tag or commit of the repository.
+
+        Raises:
+            BundleError: there is no bundle, a file is missing or damaged, or the weights do not fit the architecture.
+        """
+        folder = find_bundle(
+            pretrained_model_name_or_path,
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            revision=revision,
+        )
+        config = read_config(folder)
+        settings, modality = _encoder_of(folder, config)
+        try:
+            scales = _scales_from_plain(config.get("statistics", {}))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise _unreadable(folder, "statistics", error) from error
+        encoder = cls(
+            ConvNeXtV2(settings),
+            modality,
+            statistics=scales,
+            recipe=config.get("recipe", {}),
+            metrics=config.get("metrics", {}),
+            targets=(config.get("pretext") or {}).get("targets", {}),
+        )
+        load_weights(encoder.network, folder / WEIGHTS, f"a {settings.size} encoder of {len(modality.bands)} bands")
+        return encoder.eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """What the mixin's ``save_pretrained`` calls."""
+        write_bundle(save_directory, self._files(pretext=None))
+
+    def _files(self, pretext: Mapping[str, Any] | None) -> dict[str, bytes]:
+        config = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "geopretext_version": version("geopretext"),
+            "encoder": asdict(self.settings),
+            "input": self.modality.to_dict(),
+            "statistics": _scales_to_plain(self.statistics),
+            "pretext": pretext,
+            "recipe": self.recipe,
+            "metrics": self.metrics,
+        }
+        card = model_card(self.settings, self.modality, targets=self.targets, recipe=self.recipe, metrics=self.metrics)
+        return {
+            WEIGHTS: tensors_to_bytes(self.network.state_dict()),
+            CARD: card.encode(),
+            CONFIG: json_to_bytes(config),
+        }
+
+
+def save_bundle(
+    folder: str | Path,
+    network: MaskedAutoencoder,
+    *,
+    statistics: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write a bundle that also holds what reconstruction needs.
+
+    Args:
+        folder: where; what a bundle there already has is replaced.
+        network: as trained.
+        statistics: of every modality, as ``data.statistics.Statistics.to_dict`` gives them.
+        recipe: what it was trained with, plain data.
+        metrics: what it scored, plain data.
+
+    Raises:
+        BundleError: the statistics lack a band of the input.
+    """
+    encoder = Encoder(
+        network.encoder,
+        network.modality,
+        statistics=input_scales(statistics, network.modality),
+        recipe=recipe,
+        metrics=metrics,
+        targets=network.targets,
+    )
+    pretext = {
+        "network": asdict(network.settings),
+        "targets": {name: target.to_dict() for name, target in network.targets.items()},
+    }
+    rest = {key: value for key, value in network.state_dict().items() if not key.startswith("encoder.")}
+    extra = {PRETEXT_WEIGHTS: tensors_to_bytes(rest), STATISTICS: json_to_bytes(statistics)}
+    write_bundle(Path(folder), {**extra, **encoder._files(pretext)})
+
+
+def load_autoencoder(folder: str | Path) -> MaskedAutoencoder:
+    """The whole network that pretraining saved, on the CPU and in evaluation mode.
+
+    Raises:
+        BundleError: as for ``Encoder.from_pretrained``; also if the bundle holds an encoder only.
+    """
+    folder = find_bundle(folder)
+    config = read_config(folder)
+    pretext = config.get("pretext")
+    if not pretext:
+        raise BundleError(
+            "holds an encoder only", where=str(folder), hint="take the bundle that `geopretext pretrain` wrote"
+        )
+    encoder, modality = _encoder_of(folder, config)
+    try:
+        settings = AutoencoderSettings(**_tuples(pretext["network"]))
+        targets = {name: Modality.from_dict(plain) for name, plain in pretext["targets"].items()}
+    except (InputError, KeyError, TypeError) as error:
+        raise _unreadable(folder, "pretext", error) from error
+    network = MaskedAutoencoder(encoder, settings, modality=modality, targets=targets)
+    load_weights(network.encoder, folder / WEIGHTS, f"a {encoder.size} encoder of {len(modality.bands)} bands")
+    rest = nn.Module()
+    for name, child in network.named_children():
+        if child is not network.encoder:
+            rest.add_module(name, child)
+    rest.register_parameter("mask_token", network.mask_token)
+    described = f"a {settings.decoder} decoder of width {settings.decoder_dim} for {', '.join(targets)}"
+    load_weights(rest, folder / PRETEXT_WEIGHTS, described)
+    return network.eval()
+
+
+def load_statistics(folder: str | Path) -> dict[str, Any]:
+    """The statistics of every modality that a pretrained bundle holds, as ``Statistics.from_dict`` reads them.
+
+    Raises:
+        BundleError: there is no such file, or it is not JSON.
+    """
+    return read_json(find_bundle(folder) / STATISTICS)
+
+
+def input_scales(statistics: Mapping[str, Any], modality: Modality) -> Scales:
+    """Mean and standard deviation of a modality's bands by level, from statistics as plain data.
+
+    Raises:
+        BundleError: the statistics lack the modality or one of its bands.
+    """
+    try:
+        levels = statistics["modalities"][modality.name]["bands"]
+        return {
+            level: (
+                tuple(_number(bands[name]["mean"]) for name in modality.band_names),
+                tuple(_number(bands[name]["std"]) for name in modality.band_names),
+            )
+            for level, bands in levels.items()
+        }
+    except KeyError as error:
+        raise BundleError(
+            f"the statistics lack {error.args[0]!r} of the input modality {modality.name!r}",
+            hint="compute them over the store that the network was trained on",
+        ) from error
+
+
+def _encoder_of(folder: Path, config: Mapping[str, Any]) -> tuple[EncoderSettings, Modality]:
+    try:
+        return EncoderSettings(**_tuples(config["encoder"])), Modality.from_dict(config["input"])
+    except (InputError, KeyError, TypeError) as error:
+        raise _unreadable(folder, "encoder or input", error) from error
+
+
+def _unreadable(folder: Path, section: str, error: Exception) -> BundleError:
+    what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+    return BundleError(f"section {section}: {what}", where=str(folder / CONFIG))
+
+
+def _tuples(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON lists as the tuples that settings hold."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _scales_to_plain(scales: Scales) -> dict[str, dict[str, list[float | None]]]:
+    """JSON has no NaN: null stands for it."""
+    return {
+        level: {
+            key: [value if math.isfinite(value) else None for value in values]
+            for key, values in (("mean", mean), ("std", std))
+        }
+        for level, (mean, std) in scales.items()
+    }
+
+
+def _scales_from_plain(plain: Mapping[str, Mapping[str, list[float | None]]]) -> Scales:
+    return {
+        level: (tuple(_number(v) for v in entry["mean"]), tuple(_number(v) for v in entry["std"]))
+        for level, entry in plain.items()
+    }

@@ -1,0 +1,170 @@
+"""ConvNeXt V2 (Woo et al., CVPR 2023, arXiv 2301.00808) with the stem of MMEarth or its own, dense or masked.
+
+Features are channels-last inside, so that norms and linear layers work on the last axis without copies. Parameters are
+named and shaped as in the dense encoders that MMEarth published, so that their weights load by name:
+``initial_conv.{0,1}``, ``stem.{0,1}``, ``downsample_layers.{0,1,2}.{0,1}`` and
+``stages.S.B.{dwconv,norm,pwconv1,grn,pwconv2}``. The original stem is ``stem_orig.{0,1}``.
+
+What differs from the published code: convolutions are padded everywhere, the response norm's epsilon is 1e-6 in every
+path, it spans one tile unless ``grn_scope`` is "batch", and kernels start at standard deviation 0.02.
+"""
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geopretext.errors import BandError, GridError
+from geopretext.nn.masking import patch_grid
+from geopretext.nn.response_norm import GlobalResponseNorm
+from geopretext.nn.settings import EncoderSettings
+from geopretext.nn.sites import Masked, Sites, Visible, Whole, convolve_blocks, shown_patches
+
+EPSILON = 1e-6
+_FIRST_SIDE = 8  # cells on a side of a patch in the first stage; each later stage has half
+
+
+class Block(nn.Module):
+    """Depthwise 7 x 7 convolution, norm, and a two-layer network with global response norm, around a residual.
+
+    Args:
+        width: number of features.
+        grn_scope: see ``GlobalResponseNorm``.
+        drop_path: probability that training skips the block for a tile.
+    """
+
+    def __init__(self, width: int, *, grn_scope: str = "sample", drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        self.dwconv = nn.Conv2d(width, width, kernel_size=7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width, eps=EPSILON)
+        self.pwconv1 = nn.Linear(width, 4 * width)
+        self.grn = GlobalResponseNorm(4 * width, grn_scope)
+        self.pwconv2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, sites: Sites) -> Tensor:
+        """(..., width) -> (..., width) in the layout of ``sites``."""
+        y = self.norm(sites.convolve(x, self.dwconv))
+        y = F.gelu(self.pwconv1(y))
+        y = self.pwconv2(self.grn(y, sites.mask))
+        if self.training and self.drop_path > 0:
+            kept = torch.rand(len(y), *[1] * (y.ndim - 1), device=y.device) >= self.drop_path
+            y = y * kept / (1 - self.drop_path)
+        total: Tensor = x + y
+        return total
+
+
+class ConvNeXtV2(nn.Module):
+    """An encoder of images into a grid of features, one cell a patch.
+
+    Args:
+        settings: architecture and input bands; any image size works that is a multiple of the patch size.
+    """
+
+    def __init__(self, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        bands, widths, stride = len(settings.bands), settings.widths, settings.patch_size // _FIRST_SIDE
+        if settings.stem == "mmearth":
+            self.initial_conv = nn.Sequential(
+                nn.Conv2d(bands, widths[0], kernel_size=3, padding=1),
+                nn.LayerNorm(widths[0], eps=EPSILON),
+                nn.GELU(),
+            )
+            self.stem = nn.Sequential(
+                nn.Conv2d(widths[0], widths[0], kernel_size=stride, stride=stride, groups=widths[0]),
+                nn.LayerNorm(widths[0], eps=EPSILON),
+            )
+        else:
+            self.stem_orig = nn.Sequential(
+                nn.Conv2d(bands, widths[0], kernel_size=stride, stride=stride),
+                nn.LayerNorm(widths[0], eps=EPSILON),
+            )
+        self.downsample_layers = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(before, eps=EPSILON),
+                nn.Conv2d(before, after, kernel_size=2, stride=2),
+            )
+            for before, after in pairwise(widths)
+        )
+        drop = iter(torch.linspace(0, settings.drop_path, sum(settings.depths), device="cpu").tolist())
+        self.stages = nn.ModuleList(
+            nn.Sequential(*[Block(width, grn_scope=settings.grn_scope, drop_path=next(drop)) for _ in range(depth)])
+            for width, depth in zip(widths, settings.depths, strict=True)
+        )
+        self.apply(initialise)
+
+    def forward(self, x: Tensor, visible: Tensor | None = None, count: int | None = None) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: (B, C, H, W), normalised, bands as in ``settings.bands``, 0 where missing.
+            visible: (B, P) bool, patches row by row; None shows all. What is masked influences nothing that is
+                visible, and gets no gradient.
+            count: the number of visible patches, if it is the same for every tile: only these are then computed.
+
+        Returns:
+            (B, D, H / patch_size, W / patch_size), zero where masked.
+
+        Raises:
+            BandError: the number of bands differs from ``settings.bands``.
+            GridError: the size is not a multiple of the patch size, or ``visible`` has another shape.
+        """
+        return self.forward_stages(x, visible, count)[-1]
+
+    def forward_stages(
+        self, x: Tensor, visible: Tensor | None = None, count: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As ``forward``, but the output of each of the four stages: 8, 4, 2 and 1 cells on a side of a patch."""
+        pixels, *levels = self._sites(x, visible, count)
+        y = self._stem(pixels.enter(x), pixels)
+        outputs = []
+        for number, (stage, sites) in enumerate(zip(self.stages, levels, strict=True)):
+            if number:
+                norm, conv = cast("nn.Sequential", self.downsample_layers[number - 1])
+                y = convolve_blocks(norm(y), cast("nn.Conv2d", conv))
+            for block in cast("nn.Sequential", stage):
+                y = block(y, sites)
+            outputs.append(sites.leave(y))
+        return outputs[0], outputs[1], outputs[2], outputs[3]
+
+    def _stem(self, x: Tensor, pixels: Sites) -> Tensor:
+        if self.settings.stem == "convnextv2":
+            conv, norm = self.stem_orig
+            return norm(convolve_blocks(x, cast("nn.Conv2d", conv)))  # type: ignore[no-any-return]
+        conv, norm, activation = self.initial_conv
+        x = activation(norm(pixels.convolve(x, cast("nn.Conv2d", conv))))
+        conv, norm = self.stem
+        return norm(convolve_blocks(x, cast("nn.Conv2d", conv)))  # type: ignore[no-any-return]
+
+    def _sites(self, x: Tensor, visible: Tensor | None, count: int | None) -> list[Sites]:
+        """Those of the image, and those of the four stages."""
+        bands = self.settings.bands
+        if x.ndim != 4 or x.shape[1] != len(bands):
+            raise BandError(
+                f"the encoder got an array of shape {tuple(x.shape)}",
+                hint=f"it wants (tiles, {len(bands)}, height, width) with the bands {', '.join(bands)}",
+            )
+        grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=self.settings.patch_size)
+        sides = (self.settings.patch_size, *(_FIRST_SIDE >> level for level in range(4)))
+        if visible is None:
+            return [Whole() for _ in sides]
+        if visible.shape != (len(x), grid[0] * grid[1]):
+            raise GridError(
+                f"the mask has shape {tuple(visible.shape)}",
+                hint=f"wanted {(len(x), grid[0] * grid[1])}: (tiles, patches)",
+            )
+        if count is None:
+            return [Masked(visible, grid=grid, side=side) for side in sides]
+        shown = shown_patches(visible, count)
+        return [Visible(shown, grid=grid, side=side) for side in sides]
+
+
+def initialise(module: nn.Module) -> None:
+    """Kernels from a truncated normal of standard deviation 0.02, biases zero; other modules are left alone."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

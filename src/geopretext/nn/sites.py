@@ -1,0 +1,222 @@
+"""Where a network computes: at every cell of a map, or only at those of visible patches.
+
+A layer of ConvNeXt V2 either works at each site alone (norms, linear layers), within one patch (strided convolutions),
+or across sites (the depthwise convolutions and the response norm). Only the last needs to know which sites there are,
+and asks one of the three classes here:
+
+============ ===================== ==================================================================================
+class        layout of features    sites
+============ ===================== ==================================================================================
+``Whole``    (B, H, W, D)          all
+``Masked``   (B, H, W, D)          those of visible patches; others are computed too, and ignored
+``Visible``  (B, V, p, p, D)       those of visible patches; nothing else is computed
+============ ===================== ==================================================================================
+
+``Masked`` and ``Visible`` agree, and both are the sparse convolutions of the published pretraining (submanifold
+convolutions of MinkowskiEngine): output sites are input sites, neighbours that are no site count as zero, the bias is
+added at sites. One difference: there a visible pixel whose bands are all exactly zero is no site, here it is.
+
+Letters: ``B`` tiles, ``H W`` cells at this resolution, ``D`` features, ``P = h w`` patches, ``V`` visible patches,
+``p`` cells on a side of a patch at this resolution.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from geopretext.errors import GridError
+
+
+class Sites(Protocol):
+    """The sites of a map at one resolution."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> features in this layout, (..., C)."""
+
+    def leave(self, x: Tensor) -> Tensor:
+        """Features in this layout -> (B, D, H, W), zero where there is no site."""
+
+    def convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        """Apply a convolution of stride 1 that keeps the size; defined at sites only."""
+
+    @property
+    def mask(self) -> Tensor | None:
+        """True at sites, in this layout with one feature; None if all cells of the layout are sites."""
+
+
+class Whole:
+    """Every cell is a site; features are (B, H, W, D)."""
+
+    mask: Tensor | None = None
+
+    def enter(self, x: Tensor) -> Tensor:
+        """See ``Sites``."""
+        return x.permute(0, 2, 3, 1).contiguous()
+
+    def leave(self, x: Tensor) -> Tensor:
+        """See ``Sites``."""
+        return x.permute(0, 3, 1, 2)
+
+    def convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        """See ``Sites``."""
+        return convolve_map(x, conv)
+
+
+class Masked:
+    """Any set of patches is visible; features are (B, H, W, D), computed everywhere and ignored where masked.
+
+    Args:
+        visible: (B, P) bool.
+        grid: patches along y and along x.
+        side: p.
+    """
+
+    def __init__(self, visible: Tensor, *, grid: tuple[int, int], side: int) -> None:
+        mask = visible.reshape(-1, *grid, 1)
+        self.mask: Tensor | None = mask.repeat_interleave(side, 1).repeat_interleave(side, 2)
+        """(B, H, W, 1) bool, True at sites"""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """See ``Sites``."""
+        return x.permute(0, 2, 3, 1).contiguous()
+
+    def leave(self, x: Tensor) -> Tensor:
+        """See ``Sites``."""
+        return self._only_sites(x).permute(0, 3, 1, 2)
+
+    def convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        """See ``Sites``."""
+        return convolve_map(self._only_sites(x), conv)
+
+    def _only_sites(self, x: Tensor) -> Tensor:
+        # not a product with 0, which would let an infinite or undefined number through
+        assert self.mask is not None
+        return x.masked_fill(~self.mask, 0.0)
+
+
+class Visible:
+    """Just as many patches are visible in every tile; features are (B, V, p, p, D), computed there only.
+
+    A patch's row of cells is ``p D`` adjacent numbers both in this layout and in a (B, H, W, D) map, so that going from
+    one to the other moves whole rows.
+
+    Args:
+        shown: (B, V) int64: numbers of the visible patches, row by row.
+        grid: patches along y and along x.
+        side: p.
+    """
+
+    mask: Tensor | None = None
+
+    def __init__(self, shown: Tensor, *, grid: tuple[int, int], side: int) -> None:
+        self.batch, self.count = shown.shape
+        self.grid = grid
+        self.side = side
+        h, w = grid
+        tile = torch.arange(self.batch, device=shown.device).reshape(-1, 1, 1)
+        row = (shown // w)[..., None] * side + torch.arange(side, device=shown.device)
+        self.rows = ((tile * h * side + row) * w + (shown % w)[..., None]).flatten()
+        """(B V p,): where each row of cells of a visible patch lies among the B (h p) w rows of a map"""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """See ``Sites``."""
+        return self._from_map(x.permute(0, 2, 3, 1))
+
+    def leave(self, x: Tensor) -> Tensor:
+        """See ``Sites``."""
+        return self._to_map(x).permute(0, 3, 1, 2)
+
+    def convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        """See ``Sites``."""
+        return self._from_map(convolve_map(self._to_map(x), conv))
+
+    def _to_map(self, x: Tensor) -> Tensor:
+        h, w = self.grid
+        rows = x.reshape(len(self.rows), -1)
+        everywhere: Tensor = _Scatter.apply(rows, self.rows, self.batch * h * self.side * w)  # type: ignore[no-untyped-call]
+        return everywhere.reshape(self.batch, h * self.side, w * self.side, -1)
+
+    def _from_map(self, x: Tensor) -> Tensor:
+        h, w = self.grid
+        everywhere = x.reshape(self.batch * h * self.side * w, -1)
+        rows: Tensor = _Gather.apply(everywhere, self.rows)  # type: ignore[no-untyped-call]
+        return rows.reshape(self.batch, self.count, self.side, self.side, -1)
+
+
+def shown_patches(visible: Tensor, count: int) -> Tensor:
+    """Numbers of the first ``count`` visible patches of each tile: (B, P) bool -> (B, count) int64, ascending."""
+    return visible.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
+
+
+def count_visible(visible: Tensor) -> int:
+    """The number of visible patches that all tiles share; it waits for the device.
+
+    Raises:
+        GridError: tiles differ in it.
+    """
+    counts = visible.sum(1)
+    low, high = int(counts.min()), int(counts.max())
+    if low != high:
+        raise GridError(
+            f"the tiles of a batch show between {low} and {high} patches",
+            hint="show the same number in every tile, as sample_visible does",
+        )
+    return low
+
+
+def convolve_map(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Apply a convolution to features (B, H, W, C) -> (B, H', W', D)."""
+    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+
+
+def convolve_blocks(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Apply a convolution whose kernel is its stride to features (..., H, W, C) -> (..., H / k, W / k, D).
+
+    Such a convolution never looks across a patch, and is the same in every layout.
+    """
+    if conv.kernel_size == (1, 1) and conv.groups == x.shape[-1]:
+        assert conv.bias is not None
+        return x * conv.weight.flatten() + conv.bias
+    y = convolve_map(x.reshape(-1, *x.shape[-3:]), conv)
+    return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of a table; no row is asked for twice, which makes the gradient a plain copy."""
+
+    @staticmethod
+    def forward(table: Tensor, rows: Tensor) -> Tensor:
+        return table.index_select(0, rows)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004 -- torch calls it so
+        table, rows = inputs
+        ctx.length = table.shape[0]
+        ctx.save_for_backward(rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        return _scatter(gradient, rows, ctx.length), None
+
+
+class _Scatter(torch.autograd.Function):
+    """A table of ``length`` rows that holds the given rows at their places, and zeros elsewhere."""
+
+    @staticmethod
+    def forward(x: Tensor, rows: Tensor, length: int) -> Tensor:
+        return _scatter(x, rows, length)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:  # noqa: ARG004 -- torch calls it so
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (rows,) = ctx.saved_tensors
+        return gradient.index_select(0, rows), None, None
+
+
+def _scatter(x: Tensor, rows: Tensor, length: int) -> Tensor:
+    return x.new_zeros(length, x.shape[1]).index_copy(0, rows, x)

@@ -1,0 +1,58 @@
+"""Settings of pretext methods: plain data, so that recipes and the command line can read them without torch."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from geopretext.errors import RecipeError
+from geopretext.modality import PRETEXT
+from geopretext.nn.settings import SENTINEL2_BANDS, AutoencoderSettings
+
+WEIGHTINGS = ("uncertainty", "equal")
+"""Which ways there are to weigh tasks; see ``MPMAESettings.weighting``."""
+
+
+def _all_targets() -> dict[str, tuple[str, ...] | None]:
+    return {modality.name: SENTINEL2_BANDS if modality.name == "sentinel2" else None for modality in PRETEXT}
+
+
+@dataclass(frozen=True)
+class MPMAESettings:
+    """The multi-pretext masked autoencoder of MMEarth; the defaults are its full model."""
+
+    targets: dict[str, tuple[str, ...] | None] = field(default_factory=_all_targets)
+    """what to predict: the bands of each modality by name, or null for all bands that the data have"""
+    mask_ratio: float = 0.6
+    """share of the patches that is hidden, above 0 and below 1; the number shown is rounded down"""
+    decoder_dim: int = 512
+    """features of a decoder cell, at least 1"""
+    decoder_depth: int = 1
+    """ConvNeXt V2 blocks of a decoder, at least 1"""
+    decoder: Literal["shared", "per-modality"] = "shared"
+    """"shared": one decoder for all modalities, as in MMEarth's weights; "per-modality": one for each"""
+    weighting: Literal["uncertainty", "equal"] = "uncertainty"
+    """"uncertainty": each task has a learned weight; "equal": the plain sum of the tasks' losses"""
+    standardise_patches: tuple[str, ...] = ("sentinel2",)
+    """continuous map targets that are standardised within each patch before they are compared"""
+
+    def __post_init__(self) -> None:
+        if not self.targets:
+            raise RecipeError("pretext.targets is empty", hint="name at least one modality, for example sentinel2")
+        for name, bands in self.targets.items():
+            if isinstance(bands, str):
+                raise RecipeError(f"pretext.targets.{name} is {bands!r}", hint=f"a list of bands: [{bands}]")
+            if bands is not None and not bands:
+                raise RecipeError(f"pretext.targets.{name} names no band", hint="null stands for all bands")
+        if self.weighting not in WEIGHTINGS:
+            raise RecipeError(f"pretext.weighting is {self.weighting!r}", hint=f"one of {', '.join(WEIGHTINGS)}")
+        _ = self.autoencoder  # checks the fields that it takes
+
+    @property
+    def autoencoder(self) -> AutoencoderSettings:
+        """The part that describes the network and its predictions."""
+        return AutoencoderSettings(
+            decoder_dim=self.decoder_dim,
+            decoder_depth=self.decoder_depth,
+            decoder=self.decoder,
+            mask_ratio=self.mask_ratio,
+            standardise_patches=tuple(name for name in self.standardise_patches if name in self.targets),
+        )
