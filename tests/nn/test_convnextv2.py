@@ -179,12 +179,27 @@ def test_atto_with_twelve_bands_has_the_published_number_of_parameters():
     assert sum(p.numel() for p in encoder.parameters()) == 3_389_320
 
 
-def test_initial_weights_are_small_and_biases_zero():
+def test_initial_weights_are_small_and_biases_zero_but_the_first():
     torch.manual_seed(0)
     state = ConvNeXtV2(EncoderSettings(size="micro")).state_dict()
+    assert state.pop("initial_conv.0.bias").std() == pytest.approx(0.02, rel=0.5)
     assert state["stages.3.0.pwconv1.weight"].std() == pytest.approx(0.02, rel=0.05)
     assert state["stages.3.0.dwconv.weight"].std() == pytest.approx(0.02, rel=0.05)
     assert all((value == 0).all() for key, value in state.items() if key.endswith((".bias", "gamma", "beta")))
+
+
+@pytest.mark.parametrize("stem", ["mmearth", "convnextv2"])
+def test_a_tile_without_any_observed_pixel_has_gradients_like_any_other(stem):
+    torch.manual_seed(0)
+    encoder = ConvNeXtV2(EncoderSettings(size="micro", stem=stem))
+    observed, missing = torch.randn(1, 12, 56, 56), torch.zeros(1, 12, 56, 56)
+
+    def gradient_norm(x):
+        encoder.zero_grad()
+        encoder(x).square().mean().backward()
+        return torch.nn.utils.get_total_norm([parameter.grad for parameter in encoder.parameters()])
+
+    assert gradient_norm(missing) < 20 * gradient_norm(observed)
 
 
 def test_drop_path_acts_in_training_only():
