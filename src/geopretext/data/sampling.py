@@ -1,0 +1,43 @@
+"""Randomness as a pure function of whole numbers: seeds, orders and crop windows.
+
+Nothing here keeps a state, so that a tile is treated alike on any rank, in any batch layout, after any interruption,
+and with every version of numpy.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_ORDER, _WINDOW = 1, 2  # keeps the hashes of orders and windows apart from the tiles' own seeds
+_BITS = 31
+
+
+def hash_seeds(*parts: int | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Mixes whole numbers into seeds, with the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+
+    Args:
+        parts: numbers, or arrays of numbers, that broadcast to shape (B,).
+
+    Returns:
+        (B,) seeds, none of them negative.
+    """
+    state: npt.NDArray[np.uint64] = np.zeros(1, np.uint64)
+    for part in parts:  # overflow of arrays wraps, as it should
+        state = (state ^ np.asarray(part, np.int64).reshape(-1).view(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+    return (state >> np.uint64(1)).view(np.int64)
+
+
+def epoch_order(tiles: npt.NDArray[np.int64], *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Positions in ``tiles``, shuffled for one epoch."""
+    return np.argsort(hash_seeds(_ORDER, seed, epoch, tiles), kind="stable")
+
+
+def crop_windows(seeds: npt.NDArray[np.int64], *, tile_size: int, crop: int) -> npt.NDArray[np.int64]:
+    """(B, 2): upper row and left column of a square crop of each tile, uniform over all that fit."""
+    bits = hash_seeds(_WINDOW, seeds)
+    halves = np.stack([bits >> _BITS, bits & ((1 << _BITS) - 1)], axis=1) & ((1 << _BITS) - 1)
+    return (halves * (tile_size - crop + 1)) >> _BITS
