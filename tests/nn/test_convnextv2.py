@@ -105,8 +105,8 @@ def test_showing_all_patches_is_the_dense_encoder():
     everything = torch.ones(2, 12, dtype=torch.bool)
     with torch.no_grad():
         dense = encoder(images)
-        torch.testing.assert_close(encoder(images, everything), dense)
-        torch.testing.assert_close(encoder(images, everything, 12), dense)
+        torch.testing.assert_close(encoder(images, everything), dense, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(encoder(images, everything, 12), dense, rtol=1e-5, atol=1e-4)
 
 
 def test_a_tile_does_not_depend_on_its_batch_unless_asked():
@@ -114,7 +114,7 @@ def test_a_tile_does_not_depend_on_its_batch_unless_asked():
     with torch.no_grad():
         alone = make_encoder()(images[:1])
         together = make_encoder()(images)[:1]
-        torch.testing.assert_close(alone, together)
+        torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-4)
         assert not torch.allclose(make_encoder(grn_scope="batch")(images)[:1], alone, atol=1e-3)
 
 
@@ -192,11 +192,11 @@ def test_initial_weights_are_small_and_biases_zero_but_the_first():
 def test_a_tile_without_any_observed_pixel_has_gradients_like_any_other(stem):
     torch.manual_seed(0)
     encoder = ConvNeXtV2(EncoderSettings(size="micro", stem=stem))
-    observed, missing = torch.randn(1, 12, 56, 56), torch.zeros(1, 12, 56, 56)
+    observed, missing, weights = torch.randn(1, 12, 56, 56), torch.zeros(1, 12, 56, 56), torch.randn(1, 128, 7, 7)
 
     def gradient_norm(x):
         encoder.zero_grad()
-        encoder(x).square().mean().backward()
+        (encoder(x) * weights).mean().backward()
         return torch.nn.utils.get_total_norm([parameter.grad for parameter in encoder.parameters()])
 
     assert gradient_norm(missing) < 20 * gradient_norm(observed)
