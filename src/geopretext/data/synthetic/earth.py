@@ -1,0 +1,222 @@
+"""The synthetic Earth: places on a procedural planet, and tiles of all modalities and labels rendered at them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from geopretext.data.synthetic import labels, optics, products, radar
+from geopretext.data.synthetic.climate import climate_at, era5
+from geopretext.data.synthetic.cover import cover_of
+from geopretext.data.synthetic.grid import BLOCK, PIXEL, Windows
+from geopretext.data.synthetic.places import places_of
+from geopretext.data.synthetic.site import site_of
+from geopretext.data.synthetic.sky import sky_of
+from geopretext.data.tiles import Array, Coordinates, TileBatch
+from geopretext.errors import GridError, InputError
+from geopretext.modality import PUBLISHED, Modality
+
+_BATCH = 24 * 64 * 64
+"""pixels rendered at once: few enough to stay in the cache"""
+_STRIP = 96
+"""pixels: side of the windows that a large grid is rendered in, a multiple of ``BLOCK``"""
+_LEVELS = PUBLISHED["sentinel2"].levels
+
+
+class SyntheticEarth:
+    """A procedural planet with everything that MMEarth has, and labels for downstream tasks.
+
+    The ground is a function of where one stands and when: tiles that touch fit together without a seam, and a tile is
+    the same bytes whoever renders it, with whatever other tiles.
+
+    Args:
+        seed: which planet.
+        tile_size: height and width of tiles in pixels of 10 m.
+
+    Raises:
+        InputError: the tile size is not positive.
+    """
+
+    VERSION = 1
+    """of the planet: counts up whenever the same seed gives other bytes"""
+
+    def __init__(self, seed: int = 0, *, tile_size: int = 64) -> None:
+        if tile_size < 1:
+            raise InputError(f"tile_size is {tile_size}, wanted at least 1", hint="64 and 128 are usual")
+        self.seed = seed
+        self.tile_size = tile_size
+
+    @property
+    def modalities(self) -> Mapping[str, Modality]:
+        """The published fifteen, and the downstream labels."""
+        return {**PUBLISHED, **labels.LABELS}
+
+    def places(self, count: int, *, start: int = 0) -> Coordinates:
+        """Places number ``start`` to ``start + count - 1``; each depends on its number and the seed alone."""
+        return places_of(self.seed, self.tile_size, np.arange(start, start + count, dtype=np.int64))
+
+    def tiles(self, coordinates: Coordinates) -> TileBatch:
+        """Render the tiles at ``coordinates``, which need not come from ``places``.
+
+        Raises:
+            GridError: a transform is not north-up on the 10 m grid, or a CRS is no UTM zone.
+            InputError: there are no tiles, or the date or the level of Sentinel-2 of one is unknown.
+        """
+        _check(coordinates)
+        step = max(1, _BATCH // self.tile_size**2)
+        parts = [self._tiles(coordinates.take(slice(i, i + step))) for i in range(0, len(coordinates), step)]
+        return TileBatch(coordinates, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+    def _tiles(self, coordinates: Coordinates) -> dict[str, Array]:
+        column = np.rint(coordinates.transform[:, 2] / PIXEL).astype(np.int64)
+        row = np.rint(-coordinates.transform[:, 5] / PIXEL).astype(np.int64)
+        right, down, size = column % BLOCK, row % BLOCK, self.tile_size
+        span = -(-(size + int(max(right.max(), down.max()))) // 6) * 6
+        windows = Windows(
+            seed=self.seed,
+            epsg=coordinates.crs.astype(np.int64),
+            column=column - right,
+            row=row - down,
+            height=span,
+            width=span,
+            date=coordinates.time.astype("datetime64[D]"),
+            level=coordinates.levels["sentinel2"],
+        )
+        maps = {name: _cut(values, down, right, size) for name, values in _maps(windows).items()}
+        arrays = maps | labels.tile_labels(maps) | self._vectors(coordinates)
+        return {name: arrays[name] for name in self.modalities}
+
+    def _vectors(self, coordinates: Coordinates) -> dict[str, Array]:
+        month = coordinates.time.astype("datetime64[M]").astype(np.int64) % 12 + 1
+        assert coordinates.biome is not None
+        assert coordinates.ecoregion is not None
+        return {
+            "lat": _circle(np.radians(coordinates.lat)),
+            "lon": _circle(np.radians(coordinates.lon)),
+            "month": _circle(2 * np.pi * month / 12),
+            "biome": coordinates.biome[:, None],
+            "ecoregion": coordinates.ecoregion[:, None],
+            "era5": era5(climate_at(self.seed, coordinates.lat, coordinates.lon), month),
+        }
+
+    def render(
+        self, *, crs: int, x0: float, y0: float, height: int, width: int, date: np.datetime64, level: str = "L2A"
+    ) -> dict[str, Array]:
+        """All map modalities and label maps of a grid of any size, (C, height, width) each, as they are stored.
+
+        Memory grows with the grid; render a large scene in strips, which fit together without a seam.
+
+        Args:
+            crs: EPSG code of a UTM zone.
+            x0: easting of the left edge in metres, a multiple of 10.
+            y0: northing of the upper edge in metres, a multiple of 10.
+            height: pixels of 10 m.
+            width: pixels of 10 m.
+            date: of the image.
+            level: ``L1C`` or ``L2A``.
+
+        Raises:
+            GridError: the grid is not on the 10 m grid of a UTM zone, or empty.
+            InputError: no such level.
+        """
+        _check_grid(crs, np.array([PIXEL, 0, x0, 0, -PIXEL, y0]), where="the grid to render")
+        if height < 1 or width < 1:
+            raise GridError(f"{height} x {width} pixels", where="the grid to render")
+        if level not in _LEVELS:
+            raise InputError(f"no level {level!r} of Sentinel-2", hint=f"there are {', '.join(_LEVELS)}")
+        column, row = round(x0 / PIXEL), round(-y0 / PIXEL)
+        tops = range(row // BLOCK * BLOCK, row + height, _STRIP)
+        strips = [self._strip(crs, column, top, width, date, level) for top in tops]
+        skip = row - tops[0]
+        return {
+            name: np.concatenate([strip[name] for strip in strips], axis=1)[:, skip : skip + height]
+            for name in strips[0]
+        }
+
+    def _strip(self, crs: int, column: int, top: int, width: int, date: np.datetime64, level: str) -> dict[str, Array]:
+        """Maps (C, ``_STRIP``, width)."""
+        lefts = np.arange(column // BLOCK * BLOCK, column + width, _STRIP)
+        portion = max(1, _BATCH // _STRIP**2)
+        parts = [
+            self._row(crs, lefts[i : i + portion], top, date, _LEVELS.index(level))
+            for i in range(0, len(lefts), portion)
+        ]
+        skip = column - int(lefts[0])
+        return {
+            name: np.concatenate([piece for part in parts for piece in part[name]], axis=-1)[..., skip : skip + width]
+            for name in parts[0]
+            if self.modalities[name].kind.is_map
+        }
+
+    def _row(
+        self, crs: int, lefts: npt.NDArray[np.int64], top: int, date: np.datetime64, level: int
+    ) -> dict[str, Array]:
+        """Maps of windows beside each other, (n, C, ``_STRIP``, ``_STRIP``)."""
+        count = len(lefts)
+        return _maps(
+            Windows(
+                seed=self.seed,
+                epsg=np.full(count, crs, np.int64),
+                column=lefts,
+                row=np.full(count, top),
+                height=_STRIP,
+                width=_STRIP,
+                date=np.full(count, date, "datetime64[D]"),
+                level=np.full(count, level, np.int8),
+            )
+        )
+
+
+def _maps(windows: Windows) -> dict[str, Array]:
+    """Everything that is a map, (n, C, H, W): stored modalities, and what tile labels are made of."""
+    site = site_of(windows)
+    cover = cover_of(windows, site)
+    sky = sky_of(windows)
+    ground = np.stack([site.height, np.degrees(np.arctan(site.slope))], axis=1)
+    return {
+        "sentinel2": optics.sentinel2(windows, site, cover, sky),
+        "sentinel1": radar.sentinel1(windows, site.terrain, cover),
+        "aster": np.rint(ground).astype(np.int16),
+        "dynamic_world": products.dynamic_world(windows, cover),
+        "canopy_height_eth": products.canopy_height(windows, site, cover),
+        "esa_worldcover": products.worldcover(windows, cover),
+        "sentinel2_scl": products.scene_classes(windows, site, cover, sky),
+        "sentinel2_cloudmask": products.cloud_mask(windows, sky),
+        "sentinel2_cloudprod": products.cloud_probability(windows, sky),
+        **labels.label_maps(cover),
+    }
+
+
+def _cut(values: Array, down: npt.NDArray[np.int64], right: npt.NDArray[np.int64], size: int) -> Array:
+    """Tiles of ``size`` pixels that begin at ``down``, ``right`` in the windows (n, C, H, W)."""
+    if not down.any() and not right.any():
+        return values[:, :, :size, :size]
+    return np.stack([m[:, r : r + size, c : c + size] for m, r, c in zip(values, down, right, strict=True)])
+
+
+def _circle(angle: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
+def _check(coordinates: Coordinates) -> None:
+    if len(coordinates) == 0:
+        raise InputError("no tiles to render", hint="give at least one place")
+    for tile, crs, transform in zip(coordinates.tile_id, coordinates.crs, coordinates.transform, strict=True):
+        _check_grid(int(crs), transform, where=f"tile {tile}")
+    if "sentinel2" not in coordinates.levels or (coordinates.levels["sentinel2"] < 0).any():
+        raise InputError("a tile's level of Sentinel-2 is unknown", hint="give levels['sentinel2']: 0 L1C, 1 L2A")
+    if np.isnat(coordinates.time).any():
+        raise InputError("a tile's date is unknown", hint="give time: the season decides what it looks like")
+
+
+def _check_grid(crs: int, transform: npt.NDArray[np.float64], *, where: str) -> None:
+    if crs // 100 not in (326, 327) or not 1 <= crs % 100 <= 60:
+        raise GridError(f"EPSG:{crs} is no UTM zone", where=where, hint="UTM zones are 32601..32660 and 32701..32760")
+    corner = np.rint(transform[[2, 5]] / PIXEL) * PIXEL
+    if not np.array_equal(transform, [PIXEL, 0, corner[0], 0, -PIXEL, corner[1]]):
+        raise GridError(
+            f"transform {transform.tolist()} is not north-up on the 10 m grid",
+            where=where,
+            hint="the synthetic Earth has pixels of 10 m whose corners are at multiples of 10 m",
+        )
