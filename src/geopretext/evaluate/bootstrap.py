@@ -1,0 +1,112 @@
+"""Scores with intervals: the percentile bootstrap over test samples (Efron and Tibshirani 1993, chapter 13).
+
+The interval says how much a score would move with another test set of the same size from the same source. It does not
+contain the choice of training samples nor the seed of pretraining.
+
+A ``Score`` keeps its draws. Two scores of the same test samples and seed come from the same resamples, so that their
+difference, and the mean over several tasks, have intervals of their own that know of the pairing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from geopretext.errors import InputError
+from geopretext.evaluate.metrics import Metric, measure, weighted
+
+Array = npt.NDArray[Any]
+
+RESAMPLES = 1000
+LEVEL = 0.95
+_CELLS_AT_ONCE = 1 << 22  # 32 MiB of float64 counts
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number about a test set, and the interval in which 95 % of its resamples lie."""
+
+    value: float
+    """on the test set itself"""
+    low: float
+    """2.5 % of the resamples are below"""
+    high: float
+    """2.5 % of the resamples are above"""
+    draws: Array = field(repr=False, compare=False)
+    """(R,) the value on each resample; NaN where it is undefined"""
+
+    @classmethod
+    def of(cls, value: float, draws: Array) -> "Score":
+        """The value with the percentile interval of its draws.
+
+        Raises:
+            InputError: the value is undefined on all of them.
+        """
+        defined = draws[np.isfinite(draws)]
+        if not len(defined):
+            raise InputError(
+                "the metric is undefined on this test set: all its labels are the same",
+                hint="use a test split with more than one value",
+            )
+        low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return cls(value, float(low), float(high), draws)
+
+    def to_dict(self) -> dict[str, float]:
+        """Value, low and high, for JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def bootstrap(
+    metric: Metric, runs: Sequence[Array], labels: Array, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Score:
+    """Value on the test set with its interval.
+
+    Args:
+        metric: what is measured.
+        runs: scores (n, K) of one or more runs of the same method; their metrics are averaged.
+        labels: (n,) or (n, K).
+        resamples: how many test sets are drawn.
+        seed: of the draws, which depend on it and on n only.
+
+    Raises:
+        InputError: the metric is undefined on this test set.
+    """
+    value = float(np.mean([measure(metric, scores, labels) for scores in runs]))
+    draws = [
+        np.mean([weighted(metric, scores, labels, counts) for scores in runs], axis=0)
+        for counts in resample_counts(len(labels), resamples, seed)
+    ]
+    return Score.of(value, np.concatenate(draws))
+
+
+def difference(first: Score, second: Score) -> Score:
+    """``first`` minus ``second``, of the same test samples and seed.
+
+    Its interval is narrower than what two separate intervals suggest, since both met the same easy and hard samples.
+    """
+    return Score.of(first.value - second.value, first.draws - second.draws)
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """The mean of one method's scores over several tasks, with its interval.
+
+    Tasks on the same test samples should have been drawn with the same seed: their errors go together (a cloudy tile is
+    hard for all), and resamples that are drawn apart would give an interval that is too narrow.
+    """
+    value = float(np.mean([score.value for score in scores]))
+    return Score.of(value, np.mean([score.draws for score in scores], axis=0))
+
+
+def resample_counts(samples: int, resamples: int, seed: int) -> Iterator[Array]:
+    """How often each sample is drawn in each resample, in blocks of bounded memory: arrays (r, samples) of int64.
+
+    The draws depend on ``seed`` and ``samples`` only, so that two methods see the same resamples.
+    """
+    generator = np.random.default_rng(seed)
+    block = max(1, _CELLS_AT_ONCE // samples)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = generator.integers(samples, size=(rows, samples)) + np.arange(rows)[:, None] * samples
+        yield np.bincount(drawn.ravel(), minlength=rows * samples).reshape(rows, samples)

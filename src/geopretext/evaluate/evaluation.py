@@ -1,0 +1,143 @@
+"""A bundle and a task in, a table of scores out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from geopretext.errors import InputError
+from geopretext.evaluate.baselines import band_statistics, random_encoder
+from geopretext.evaluate.bootstrap import bootstrap, difference
+from geopretext.evaluate.knn import knn
+from geopretext.evaluate.labelled import LabelledFeatures, Prediction
+from geopretext.evaluate.metrics import METRICS
+from geopretext.evaluate.probe import probe
+from geopretext.evaluate.scores import Scores
+from geopretext.evaluate.tasks import Task
+from geopretext.nn.bundle import Encoder
+
+Array = npt.NDArray[Any]
+Head: TypeAlias = Literal["knn", "probe"]
+Runs: TypeAlias = Array | Sequence[Array]
+"""features (n, D) of one run of a method, or of several whose scores are averaged (seeds)"""
+Report: TypeAlias = Callable[[str, int, int], None]
+"""called with (method, inputs done, inputs in all)"""
+
+HEADS: dict[str, Callable[[LabelledFeatures], Prediction]] = {"knn": knn, "probe": probe}
+
+PRETRAINED, RANDOM, BANDS = "pretrained", "random_init", "band_statistics"
+"""Names of the methods in the table."""
+RANDOM_SEEDS = (0, 1, 2)
+
+
+def evaluate(
+    encoder: Encoder | str | Path,
+    task: Task,
+    *,
+    head: Head = "probe",
+    baselines: bool = True,
+    random_seeds: Sequence[int] = RANDOM_SEEDS,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: Report | None = None,
+) -> Scores:
+    """What a pretrained encoder is worth on a task, beside baselines.
+
+    Args:
+        encoder: or a bundle's folder or hub name. It runs on the device where it is.
+        task: what is to be predicted.
+        head: "knn" or "probe".
+        baselines: also score the encoder with random weights and the statistics of the bands.
+        random_seeds: of the random weights; their scores are averaged.
+        seed: of the bootstrap.
+        out: folder for ``scores.json``; None: nothing is written.
+        progress: told how far the features are.
+
+    Raises:
+        BundleError: there is no such bundle.
+        BandError, UnitError, GridError, InputError: the inputs do not fit the encoder.
+        CorruptError: an input cannot be decoded.
+    """
+    if not isinstance(encoder, Encoder):
+        encoder = Encoder.from_pretrained(encoder)
+    _check_head(head)
+    feed = task.inputs.prepare(encoder, task.samples[task.train])
+
+    def features(method: str, network: Encoder) -> Array:
+        return feed.features(
+            network, task.samples, None if progress is None else lambda done, count: progress(method, done, count)
+        )
+
+    methods: dict[str, Runs] = {PRETRAINED: features(PRETRAINED, encoder)}
+    if baselines:
+        methods[RANDOM] = [features(RANDOM, random_encoder(encoder, number)) for number in random_seeds]
+        methods[BANDS] = band_statistics(feed.blocks(task.samples))
+    settings = {
+        "inputs": dict(feed.record),
+        "encoder": encoder.settings.size,
+        "random_seeds": list(random_seeds) if baselines else [],
+    }
+    scores = evaluate_many(methods, task, head=head, seed=seed, settings=settings)
+    if out is not None:
+        scores.write(out)
+    return scores
+
+
+def evaluate_many(
+    features: Mapping[str, Runs],
+    task: Task,
+    *,
+    head: Head = "probe",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Scores:
+    """Score features that are at hand, several methods in one table.
+
+    Args:
+        features: of ``task.samples`` in their order, by method; the one in question first.
+        task: what is to be predicted.
+        head: "knn" or "probe".
+        seed: of the bootstrap; the same resamples serve all methods.
+        settings: what was done to get the features, for the record.
+
+    Raises:
+        InputError: there is not one row of features a sample.
+        NonFiniteError: a feature is NaN or infinite.
+    """
+    _check_head(head)
+    labels = task.labels[task.test]
+    predictions = {
+        name: [HEADS[head](task.labelled(run)) for run in ([runs] if isinstance(runs, np.ndarray) else runs)]
+        for name, runs in features.items()
+    }
+    by_metric = {
+        metric: {
+            name: bootstrap(metric, [run.scores for run in runs], labels, seed=seed)
+            for name, runs in predictions.items()
+        }
+        for metric in METRICS[task.kind]
+    }
+    headline = by_metric.pop(task.metric)
+    first, *rest = headline
+    return Scores(
+        task=task.name,
+        kind=task.kind,
+        classes=task.classes,
+        head=head,
+        metric=task.metric,
+        scores=headline,
+        other_metrics=by_metric,
+        gains={name: difference(headline[first], headline[name]) for name in rest},
+        chosen={
+            name: [{**run.chosen, "validation": run.validation} for run in runs] for name, runs in predictions.items()
+        },
+        counts=task.counts,
+        settings={**(settings or {}), "bootstrap_seed": seed},
+    )
+
+
+def _check_head(head: str) -> None:
+    if head not in HEADS:
+        raise InputError(f"no head {head!r}", hint=f"one of {', '.join(HEADS)}")

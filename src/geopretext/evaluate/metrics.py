@@ -1,0 +1,183 @@
+"""What is measured on a test set, and the same measures under resampling weights.
+
+Shapes: ``n`` test samples, ``K`` classes, labels or regression targets, ``R`` resamples. Every head gives ``scores``
+(n, K): class probabilities (single-label), probabilities of each label (multi-label), or predicted values in the
+target's unit (regression). ``labels`` are (n,) class indices, (n, K) of 0 and 1, or (n, K) values.
+
+Point values come from torchmetrics. A resample of the test set is a vector of counts, how often each sample was drawn,
+so that ``weighted`` evaluates all resamples at once by matrix products; with all counts 1 both agree.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchmetrics.functional import mean_squared_error, r2_score
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multilabel_average_precision,
+    multilabel_f1_score,
+)
+
+Array = npt.NDArray[Any]
+
+THRESHOLD = 0.5
+"""A label is predicted where its probability is above this, as GEO-Bench does for m-bigearthnet."""
+
+
+class TaskKind(StrEnum):
+    """The kinds of downstream task; code branches on these."""
+
+    SINGLE_LABEL = "single-label"
+    """one class a sample"""
+    MULTI_LABEL = "multi-label"
+    """any number of labels a sample"""
+    REGRESSION = "regression"
+    """one or more quantities a sample"""
+
+
+class Metric(StrEnum):
+    """What can be measured; each is a number over the whole test set."""
+
+    ACCURACY = "accuracy"
+    """share of samples whose class is right (overall accuracy)"""
+    CLASS_MEAN_ACCURACY = "class_mean_accuracy"
+    """mean over the classes of the test set of the share of their samples that are right"""
+    MICRO_F1 = "micro_f1"
+    """F1 over all pairs of sample and label, at probability 0.5"""
+    MEAN_AVERAGE_PRECISION = "mean_average_precision"
+    """mean over the labels of the test set of the area under the precision-recall steps"""
+    R2 = "r2"
+    """share of the variance explained, mean over targets; 0 is a prediction of the mean"""
+    RMSE = "rmse"
+    """root mean square error in the target's unit, mean over targets"""
+
+
+METRICS: dict[TaskKind, tuple[Metric, Metric]] = {
+    TaskKind.SINGLE_LABEL: (Metric.ACCURACY, Metric.CLASS_MEAN_ACCURACY),
+    TaskKind.MULTI_LABEL: (Metric.MICRO_F1, Metric.MEAN_AVERAGE_PRECISION),
+    TaskKind.REGRESSION: (Metric.R2, Metric.RMSE),
+}
+"""Of each kind of task; the first is its headline, by which heads choose their setting on the validation split."""
+
+
+def measure(metric: Metric, scores: Array, labels: Array) -> float:
+    """One number for all samples, by torchmetrics.
+
+    Args:
+        metric: one of those that ``METRICS`` lists for the kind of task.
+        scores: (n, K), see the head of this file.
+        labels: (n,) or (n, K).
+    """
+    predicted, truth = torch.as_tensor(scores), torch.as_tensor(labels)
+    match metric:
+        case Metric.ACCURACY:
+            return float((predicted.argmax(1) == truth).double().mean())
+        case Metric.CLASS_MEAN_ACCURACY:
+            each = multiclass_accuracy(predicted, truth, num_classes=predicted.shape[1], average="none")
+            return float(each[torch.bincount(truth, minlength=len(each)) > 0].mean())
+        case Metric.MICRO_F1:
+            decided = (predicted > THRESHOLD).long()
+            return float(multilabel_f1_score(decided, truth.long(), num_labels=truth.shape[1], average="micro"))
+        case Metric.MEAN_AVERAGE_PRECISION:
+            seen = truth.sum(0) > 0
+            return float(
+                multilabel_average_precision(predicted[:, seen], truth[:, seen].long(), num_labels=int(seen.sum()))
+            )
+        case Metric.R2:
+            return float(r2_score(predicted, truth))
+        case Metric.RMSE:
+            squares = mean_squared_error(predicted, truth, num_outputs=truth.shape[1])
+            return float(squares.sqrt().mean())
+
+
+def weighted(metric: Metric, scores: Array, labels: Array, counts: Array) -> Array:
+    """The same number for each of ``R`` resamples.
+
+    Args:
+        metric: as for ``measure``.
+        scores: (n, K).
+        labels: (n,) or (n, K).
+        counts: (R, n), how often each resample drew each sample.
+
+    Returns:
+        (R,) float64; NaN where a resample leaves the metric undefined (no variance for R2, no label at all).
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _WEIGHTED[metric](scores.astype(np.float64), labels, counts.astype(np.float64))
+
+
+def _accuracy(scores: Array, labels: Array, counts: Array) -> Array:
+    right: Array = (scores.argmax(1) == labels).astype(np.float64)
+    share: Array = counts @ right / counts.sum(1)
+    return share
+
+
+def _class_mean_accuracy(scores: Array, labels: Array, counts: Array) -> Array:
+    right = (scores.argmax(1) == labels).astype(np.float64)
+    member = np.eye(scores.shape[1])[labels]
+    of_class = counts @ member
+    return _mean_of_defined(counts @ (member * right[:, None]) / of_class)
+
+
+def _micro_f1(scores: Array, labels: Array, counts: Array) -> Array:
+    predicted, truth = scores > THRESHOLD, labels > THRESHOLD
+    hits = counts @ (predicted & truth).sum(1).astype(np.float64)
+    wrong = counts @ (predicted ^ truth).sum(1).astype(np.float64)
+    total = 2 * hits + wrong
+    score: Array = np.where(total > 0, 2 * hits / total, 0.0)
+    return score
+
+
+def _mean_average_precision(scores: Array, labels: Array, counts: Array) -> Array:
+    columns = [_average_precision(scores[:, k], labels[:, k], counts) for k in range(scores.shape[1])]
+    return _mean_of_defined(np.stack(columns, axis=1))
+
+
+def _average_precision(scores: Array, labels: Array, counts: Array) -> Array:
+    """Sum over thresholds of (recall step) x precision, for one label; samples of equal score share a threshold."""
+    order = np.argsort(-scores, kind="stable")
+    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    drawn = counts[:, order]
+    hits = np.cumsum(drawn * labels[order], axis=1)[:, last_of_ties]
+    taken = np.cumsum(drawn, axis=1)[:, last_of_ties]
+    precision = np.where(taken > 0, hits / taken, 0.0)
+    steps = np.diff(hits, axis=1, prepend=0.0)
+    area: Array = (steps * precision).sum(1) / hits[:, -1]
+    return area
+
+
+def _r2(scores: Array, labels: Array, counts: Array) -> Array:
+    total = counts.sum(1, keepdims=True)
+    # Centred first: the sums of squares below would cancel badly for targets far from zero.
+    centred = labels - labels.mean(0)
+    variance = counts @ centred**2 - (counts @ centred) ** 2 / total
+    variance[variance <= 1e-12 * (counts @ centred**2)] = np.nan
+    explained: Array = (1 - counts @ (scores - labels) ** 2 / variance).mean(1)
+    return explained
+
+
+def _rmse(scores: Array, labels: Array, counts: Array) -> Array:
+    mean_squares = counts @ (scores - labels) ** 2 / counts.sum(1, keepdims=True)
+    error: Array = np.sqrt(mean_squares).mean(1)
+    return error
+
+
+def _mean_of_defined(columns: Array) -> Array:
+    """Mean over the last axis of the entries that are not NaN; NaN if none is."""
+    defined = ~np.isnan(columns)
+    mean: Array = np.where(defined, columns, 0.0).sum(1) / defined.sum(1)
+    return mean
+
+
+_WEIGHTED: dict[Metric, Callable[[Array, Array, Array], Array]] = {
+    Metric.ACCURACY: _accuracy,
+    Metric.CLASS_MEAN_ACCURACY: _class_mean_accuracy,
+    Metric.MICRO_F1: _micro_f1,
+    Metric.MEAN_AVERAGE_PRECISION: _mean_average_precision,
+    Metric.R2: _r2,
+    Metric.RMSE: _rmse,
+}

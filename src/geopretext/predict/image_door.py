@@ -1,0 +1,198 @@
+"""The door between image files and an encoder: what is done to the numbers, decided once and on record.
+
+An 8-bit picture has no exact reflectance: its contrast stretch and compression cannot be undone. Its bands are known,
+and the honest way into an encoder that was trained on reflectance is to standardise it by the task's own training
+images, which no linear unit changes. That is a choice, so it has a name (``statistics="dataset"``), stands in
+``ImageDoor.record``, and is written beside every score.
+
+Shapes: B images, C bands, H W pixels.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from geopretext.data.normalise import Decoder, Normaliser, Scale
+from geopretext.data.statistics import POOLED
+from geopretext.data.units import CONVERSIONS, check_plausible, to_unit
+from geopretext.errors import GridError, InputError, UnitError
+from geopretext.modality import Modality, Observed
+from geopretext.predict.images import UNSTATED, ImageFiles
+
+Array = npt.NDArray[Any]
+StatisticsChoice: TypeAlias = Literal["auto", "bundle", "dataset"]
+"""By which means and deviations inputs are standardised: the bundle's, the task's own training images', or the
+bundle's where the units agree and else the images'"""
+
+_BLOCK = 64
+_PLAUSIBILITY_SAMPLE = 16
+
+
+@dataclass(frozen=True)
+class ImageDoor:
+    """How images become the input of an encoder; made by ``ImageDoor.open``."""
+
+    images: ImageFiles
+    modality: Modality
+    """the encoder's bands in its order, with the unit and the valid range that hold after conversion"""
+    scale: Scale
+    """mean and standard deviation of each band, by which it is standardised"""
+    height: int
+    """pixels that are kept around the centre: a multiple of the patch size"""
+    width: int
+    """pixels that are kept around the centre: a multiple of the patch size"""
+    record: Mapping[str, Any]
+    """all of this in plain types, for ``scores.json``"""
+
+    @classmethod
+    def open(
+        cls,
+        images: ImageFiles,
+        modality: Modality,
+        scales: Mapping[str, Scale],
+        *,
+        patch_size: int,
+        statistics: StatisticsChoice = "auto",
+        training: Array | None = None,
+        level: str | None = None,
+    ) -> "ImageDoor":
+        """Decide what is done to the images.
+
+        Args:
+            images: the files.
+            modality: what the encoder reads: its bands with their unit.
+            scales: the bundle's mean and standard deviation by level.
+            patch_size: of the encoder, pixels; images are cut to a multiple of it.
+            statistics: which ones standardise the images.
+            training: positions of the training images, for ``"dataset"``; by default all images.
+            level: processing level of the images (``L2A``), where the bundle has statistics by level.
+
+        Raises:
+            BandError: the images lack a band of the encoder.
+            UnitError: ``"bundle"`` was asked for, but the unit of the images cannot be converted exactly.
+            GridError: the images are smaller than a patch.
+            InputError: the bundle has no statistics for ``level``.
+        """
+        images.require(modality.band_names)
+        height, width = images.height // patch_size * patch_size, images.width // patch_size * patch_size
+        if not height or not width:
+            raise GridError(
+                f"images of {images.height} x {images.width} pixels are smaller than a patch of {patch_size}",
+                where=str(images.paths[0].parent),
+                hint="resample them, or use an encoder with smaller patches",
+            )
+        convertible = all(_convertible(images.unit, band.unit) for band in modality.bands)
+        if statistics == "auto":
+            statistics = "bundle" if convertible else "dataset"
+        if statistics == "bundle" and not convertible:
+            raise UnitError(
+                f"the images are in {images.unit!r}, the encoder wants {modality.bands[0].unit!r},"
+                " and no exact conversion is known",
+                where=str(images.paths[0].parent),
+                hint="declare their true unit with --unit, or standardise them by their own training images with"
+                " --statistics dataset",
+            )
+        seen = replace(modality, dtype="float32", levels=())
+        if not convertible:
+            # Valid ranges and no-data numbers are in the encoder's unit and say nothing about this one.
+            plain = tuple(replace(band, unit=images.unit, valid_min=None, valid_max=None) for band in modality.bands)
+            seen = replace(seen, bands=plain, missing=())
+        door = cls(images, seen, _no_scale(seen), height, width, {})
+        chosen = np.arange(len(images)) if training is None else training
+        if convertible:
+            door._check_plausible(chosen[:: max(1, len(chosen) // _PLAUSIBILITY_SAMPLE)])
+        scale = _bundle_scale(scales, level) if statistics == "bundle" else door._measure(chosen)
+        return replace(door, scale=scale, record=door._describe(modality, statistics, level, scale))
+
+    def blocks(self, samples: Array | None = None, size: int = _BLOCK) -> Iterator[Observed[Tensor]]:
+        """Values in the unit of ``modality`` and validity, (B, C, height, width), ``size`` images at a time, in order.
+
+        Raises:
+            CorruptError: a file cannot be decoded.
+            GridError: a file differs in size.
+            BandError: a file differs in its number of bands.
+        """
+        samples = np.arange(len(self.images)) if samples is None else samples
+        decoder = Decoder(self.modality)
+        top, left = (self.images.height - self.height) // 2, (self.images.width - self.width) // 2
+        for start in range(0, len(samples), size):
+            values, valid = self.images.read(samples[start : start + size], self.modality.band_names)
+            window = (..., slice(top, top + self.height), slice(left, left + self.width))
+            values, valid = self._convert(values[window]), valid[window]
+            observed = decoder(torch.from_numpy(np.ascontiguousarray(values)))
+            both = observed.valid & torch.from_numpy(np.ascontiguousarray(valid))
+            yield Observed(observed.values.masked_fill(~both, 0.0), both)
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """Standardises what ``blocks`` yields."""
+        return Normaliser(self.modality, {POOLED: self.scale})
+
+    def _convert(self, values: Array) -> Array:
+        for row, band in enumerate(self.modality.bands):
+            if band.unit != self.images.unit:
+                values[:, row] = to_unit(values[:, row].astype(np.float64), self.images.unit, band.unit)
+        return values
+
+    def _check_plausible(self, samples: Array) -> None:
+        """Hold some images against the unit that they are said to be in."""
+        values, valid = self.images.read(samples, self.modality.band_names)
+        for row, band in enumerate(self.modality.bands):
+            numbers = values[:, row][valid[:, row]].astype(np.float64)
+            where = str(self.images.paths[0].parent)
+            try:
+                check_plausible(numbers, band, self.images.unit, dtype=self.images.dtype, where=where)
+            except UnitError as error:
+                raise UnitError(error.what, where=where, hint="correct the declared unit (--unit)") from error
+
+    def _measure(self, samples: Array) -> Scale:
+        """Mean and standard deviation of each band over the valid pixels of some images, in one pass."""
+        count = np.zeros(len(self.modality.bands))
+        mean, squares = np.zeros_like(count), np.zeros_like(count)
+        for values, valid in self.blocks(samples, _BLOCK):
+            pixels = valid.sum((0, 2, 3)).double().numpy()
+            block_mean = values.double().sum((0, 2, 3)).numpy() / np.maximum(pixels, 1)
+            centred = (values.double() - torch.from_numpy(block_mean)[:, None, None]).masked_fill(~valid, 0.0)
+            total = np.maximum(count + pixels, 1)
+            squares += centred.square().sum((0, 2, 3)).numpy() + (block_mean - mean) ** 2 * count * pixels / total
+            mean += (block_mean - mean) * pixels / total
+            count += pixels
+        return mean.astype(np.float32), np.sqrt(squares / np.maximum(count, 1)).astype(np.float32)
+
+    def _describe(self, wanted: Modality, statistics: str, level: str | None, scale: Scale) -> dict[str, Any]:
+        return {
+            "bands": list(self.modality.band_names),
+            "unit": self.images.unit,
+            "unit_of_encoder": wanted.bands[0].unit,
+            "statistics": statistics,
+            "level": level,
+            "mean": [float(number) for number in scale[0]],
+            "std": [float(number) for number in scale[1]],
+            "image_size": [self.images.height, self.images.width],
+            "centre_crop": [self.height, self.width],
+        }
+
+
+def _convertible(given: str, wanted: str) -> bool:
+    return given != UNSTATED and (given == wanted or (given, wanted) in CONVERSIONS)
+
+
+def _no_scale(modality: Modality) -> Scale:
+    return np.zeros(len(modality.bands), np.float32), np.ones(len(modality.bands), np.float32)
+
+
+def _bundle_scale(scales: Mapping[str, Scale], level: str | None) -> Scale:
+    wanted = POOLED if level is None else level
+    if wanted in scales:
+        return scales[wanted]
+    if len(scales) == 1 and level is None:
+        return next(iter(scales.values()))
+    raise InputError(
+        f"the bundle has no statistics for level {wanted!r}; it has {', '.join(scales) or 'none'}",
+        hint="say with --level which one the images are",
+    )

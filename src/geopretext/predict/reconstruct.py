@@ -1,0 +1,186 @@
+"""What a pretrained network believes of a tile of which it sees only some patches, in physical units.
+
+Shapes: ``n`` tiles, ``C`` bands, ``K`` classes, ``H W`` pixels, ``P`` patches, ``p`` pixels on a side of a patch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from geopretext.data.normalise import Normaliser
+from geopretext.data.sampling import hash_seeds
+from geopretext.data.statistics import Statistics
+from geopretext.data.tiles import Coordinates, TileReader
+from geopretext.errors import InputError
+from geopretext.modality import Kind, Modality, Observed
+from geopretext.nn.bundle import Encoder, load_autoencoder, load_statistics
+from geopretext.nn.masking import patch_grid, patchify, sample_visible, unpatchify
+from geopretext.predict.features import tile_blocks, tile_levels
+
+Array = npt.NDArray[Any]
+
+_MASK_RATIO = 0.6
+"""MMEarth's; for bundles whose recipe does not say"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Truth and prediction of one modality at ``n`` tiles, in its physical units."""
+
+    modality: Modality
+    """with only the bands that are predicted"""
+    truth: Observed[Array]
+    """as ``Observed`` lays it out for the modality's kind"""
+    prediction: Array
+    """continuous map (n, C, H, W); categorical map (n, H, W) class index; continuous vector (n, C);
+    categorical vector (n, K) and multi-label vector (n, C) probabilities"""
+    restored: bool = False
+    """True if the network predicts each patch without its own mean and standard deviation, and both were put back
+    from the truth: contrast and texture are predicted, brightness is not"""
+
+    def error(self) -> Observed[Array]:
+        """Absolute error (categorical: 1.0 where the class is wrong), valid where the truth is; in the truth's shape.
+
+        For a multi-label vector it is the distance of the probability from 0 or 1.
+        """
+        values, valid = self.truth
+        match self.modality.kind:
+            case Kind.CATEGORICAL_MAP:
+                wrong = (self.prediction != values).astype(np.float32)
+            case Kind.CATEGORICAL_VECTOR:
+                wrong = (self.prediction.argmax(axis=1) != values).astype(np.float32)
+            case _:
+                wrong = np.abs(self.prediction - values)
+        return Observed(np.where(valid, wrong, np.float32(0)), valid)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Some tiles, what was shown of them, and what was predicted."""
+
+    coordinates: Coordinates
+    """of the n tiles"""
+    input: Modality
+    """of the encoder, with its bands"""
+    shown: Observed[Array]
+    """input in physical units, complete, (n, C, H, W)"""
+    visible: npt.NDArray[np.bool_]
+    """(n, H, W): pixels of patches that the encoder saw"""
+    targets: tuple[Target, ...]
+    """in the order of the network"""
+
+
+def reconstruct(
+    bundle: str | Path, reader: TileReader, tiles: Sequence[int] | npt.NDArray[np.int64], seed: int = 0
+) -> Reconstruction:
+    """Hide patches of some tiles and predict every modality from the visible ones.
+
+    Tiles whose size is no multiple of the patch size are cut to the largest multiple around their centre. Modalities
+    that the reader lacks are predicted all the same; their truth is not observed.
+
+    Args:
+        bundle: that pretraining wrote (a bundle of an encoder alone cannot predict modalities).
+        reader: of the tiles.
+        tiles: their numbers.
+        seed: of the patches that are hidden; each tile hides others.
+
+    Raises:
+        BundleError: the bundle cannot be read, or holds an encoder only.
+        InputError: the reader lacks the input modality, there is no such tile, or none is asked for.
+        BandError, UnitError, GridError: a band, a unit or the size of the tiles does not fit the bundle.
+    """
+    numbers = np.asarray(tiles, np.int64)
+    if not len(numbers):
+        raise InputError("no tile is asked for", where=reader.path)
+    network = load_autoencoder(bundle)
+    settings = network.encoder.settings
+    pretext = Encoder.from_pretrained(bundle).recipe.get("pretext") or {}
+    source = _Source(reader, numbers, settings.patch_size, Statistics.from_dict(load_statistics(bundle)))
+    observed, normaliser, levels = source.read(network.modality, needed=True)
+    x = normaliser(observed, levels).values
+    grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=settings.patch_size)
+    seeds = torch.from_numpy(hash_seeds(seed, numbers))
+    visible = sample_visible(seeds, grid[0] * grid[1], pretext.get("mask_ratio", _MASK_RATIO))
+    with torch.inference_mode():
+        predictions = network(x, visible, everywhere=True)
+    standardised = pretext.get("standardise_patches") or ()
+    pixels = visible.reshape(-1, *grid).repeat_interleave(settings.patch_size, 1)
+    return Reconstruction(
+        coordinates=reader.coordinates.take(numbers),
+        input=network.modality,
+        shown=_numpy(observed),
+        visible=pixels.repeat_interleave(settings.patch_size, 2).numpy(),
+        targets=tuple(
+            _target(modality, predictions[name], source, grid, restore=name in standardised)
+            for name, modality in network.targets.items()
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Truth of some tiles, as the network was trained to see it."""
+
+    reader: TileReader
+    tiles: npt.NDArray[np.int64]
+    patch_size: int
+    statistics: Statistics
+
+    def read(self, modality: Modality, *, needed: bool = False) -> tuple[Observed[Tensor], Normaliser, Tensor]:
+        """Values in their unit, what standardises them, and the level of each tile.
+
+        What the reader lacks is not observed, or an error if it is ``needed``.
+        """
+        normaliser = Normaliser.of(modality, self.statistics)
+        here = self.reader.modalities.get(modality.name)
+        if not needed and (here is None or not set(modality.band_names) <= set(here.band_names)):
+            return self._unobserved(modality), normaliser, torch.full((len(self.tiles),), -1)
+        blocks = list(tile_blocks(self.reader, modality, self.tiles, multiple_of=self.patch_size))
+        observed = Observed(torch.cat([b.values for b in blocks]), torch.cat([b.valid for b in blocks]))
+        return observed, normaliser, tile_levels(self.reader, modality, self.tiles)
+
+    def _unobserved(self, modality: Modality) -> Observed[Tensor]:
+        side = self.reader.tile_size // self.patch_size * self.patch_size
+        bands = () if modality.kind.is_categorical else (len(modality.bands),)
+        pixels = (side, side) if modality.kind.is_map else ()
+        shape = (len(self.tiles), *bands, *pixels)
+        values = torch.zeros(shape, dtype=torch.int64 if modality.kind.is_categorical else torch.float32)
+        return Observed(values, torch.zeros(shape, dtype=torch.bool))
+
+
+def _target(modality: Modality, prediction: Tensor, source: _Source, grid: tuple[int, int], *, restore: bool) -> Target:
+    """Raw output of a head, (n, P, p p channels) or (n, channels), beside the truth and in its units."""
+    truth, normaliser, levels = source.read(modality)
+    if modality.kind.is_map:
+        if restore:
+            normalised = normaliser(truth, levels)
+            prediction = _restore(prediction, *(patchify(part, source.patch_size) for part in normalised))
+        prediction = unpatchify(prediction, source.patch_size, grid=grid)
+    match modality.kind:
+        case Kind.CONTINUOUS_MAP | Kind.CONTINUOUS_VECTOR:
+            prediction = normaliser.inverse(prediction, levels)
+        case Kind.CATEGORICAL_MAP:
+            prediction = prediction.argmax(1)
+        case Kind.CATEGORICAL_VECTOR:
+            prediction = prediction.softmax(1)
+        case Kind.MULTILABEL_VECTOR:
+            prediction = prediction.sigmoid()
+    return Target(modality, _numpy(truth), prediction.numpy(), restored=restore)
+
+
+def _restore(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Give standardised patches (n, P, N) the mean and standard deviation of the true ones, over valid numbers."""
+    count = valid.sum(-1, keepdim=True)
+    mean = (truth * valid).sum(-1, keepdim=True) / count.clamp(min=1)
+    variance = ((truth - mean) * valid).square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)
+    return prediction * variance.sqrt() + mean
+
+
+def _numpy(observed: Observed[Tensor]) -> Observed[Array]:
+    return Observed(observed.values.numpy(), observed.valid.numpy())
