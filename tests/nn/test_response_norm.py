@@ -36,6 +36,12 @@ def test_values_and_gradients_are_those_of_the_definition(scope, masked):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+def test_inference_looks_at_one_tile_whatever_the_scope():
+    norm, x = make_norm("batch").eval(), torch.randn(3, 4, 2, 5, dtype=torch.float64)
+    torch.testing.assert_close(norm(x)[:1], norm(x[:1]))
+    assert not torch.allclose(norm.train()(x)[:1], norm(x[:1]))
+
+
 def test_a_feature_that_is_zero_everywhere_has_a_finite_gradient():
     norm = make_norm("sample")
     x = torch.zeros(2, 3, 1, 5, dtype=torch.float64, requires_grad=True)

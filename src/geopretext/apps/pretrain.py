@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -34,6 +35,8 @@ def run(arguments: Sequence[str]) -> None:
     from geopretext.train.run import pretrain
 
     result = pretrain(recipe, data=options["data"], out=options["out"], progress=not options["quiet"])
+    if int(os.environ.get("LOCAL_RANK", "0")):  # one of several processes speaks
+        return
     if options["json"]:
         plain = {**asdict(result), "bundle": str(result.bundle)}
         print(json.dumps(plain, indent=2, default=float))

@@ -22,7 +22,8 @@ class GlobalResponseNorm(nn.Module):
 
     Args:
         width: C.
-        scope: "sample" takes the strength over one tile's sites, "batch" over those of the whole batch.
+        scope: "sample" takes the strength over one tile's sites; "batch" over those of the whole batch in training, and
+            over one tile's in inference, so that the features of a tile never depend on its neighbours in a batch.
     """
 
     def __init__(self, width: int, scope: str) -> None:
@@ -44,7 +45,7 @@ class GlobalResponseNorm(nn.Module):
         flat = x.flatten(1, -2)
         sites = None if mask is None else mask.flatten(1, -2)
         with torch.no_grad():
-            strength = _strength(flat, sites, over_batch=self.over_batch)
+            strength = _strength(flat, sites, over_batch=self.over_batch and self.training)
         y: Tensor = _ResponseNorm.apply(  # type: ignore[no-untyped-call]
             flat, self.gamma.flatten(), self.beta.flatten(), strength, sites
         )
