@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from geopretext.errors import BundleError
+from geopretext.errors import BundleError, InputError
 from geopretext.modality import PUBLISHED
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import Encoder, load_autoencoder, load_statistics, save_bundle
@@ -49,7 +49,7 @@ def test_an_encoder_comes_back_whole(bundle):
     assert encoder.modality == MODALITY
     assert encoder.bands == BANDS
     assert encoder.unit == "reflectance x 10000"
-    assert encoder.width == 128
+    assert encoder.width == 256
     assert encoder.statistics["L2A"] == ((0.5, 100.5, 200.5), (10.0, 11.0, 12.0))
     assert set(encoder.statistics) == {"L1C", "L2A", "all"}
     assert encoder.recipe == RECIPE
@@ -60,7 +60,20 @@ def test_an_encoder_comes_back_whole(bundle):
     with torch.no_grad():
         expected = make_network().encoder.eval()(images)
         assert torch.equal(encoder(images), expected)
-        torch.testing.assert_close(encoder.features(images), expected.mean((2, 3)))
+        torch.testing.assert_close(encoder.features(images, "mean"), expected.mean((2, 3)))
+
+
+def test_features_of_all_stages_are_their_means_and_deviations(bundle):
+    encoder = Encoder.from_pretrained(bundle)
+    images = torch.randn(2, 3, 16, 24)
+    with torch.no_grad():
+        stages = encoder.network.forward_stages(images)
+        features = encoder.features(images)
+    expected = [f(s.flatten(2)) for s in stages for f in (lambda x: x.mean(2), lambda x: x.std(2, correction=0))]
+    torch.testing.assert_close(features, torch.cat(expected, 1))
+    assert features.shape[1] == encoder.settings.pooled_width("stages") == 960
+    with pytest.raises(InputError, match="pooling is 'max'"):
+        encoder.features(images, "max")
 
 
 def test_the_network_comes_back_whole(bundle):

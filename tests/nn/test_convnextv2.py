@@ -46,7 +46,7 @@ def test_masked_encoding_is_the_published_sparse_convolution(patch, scope, stem,
     expected = load_reference().encode(weights, images.numpy(), visible.numpy(), patch, depths, scope)
     with torch.no_grad():
         features = encoder(images, visible, count)
-    assert features.shape == (2, 128, 3, 4)
+    assert features.shape == (2, 256, 3, 4)
     assert len(expected) == 8
     for (tile, row, column), value in expected.items():
         np.testing.assert_allclose(features[tile, :, row, column], value, rtol=1e-4, atol=1e-4)
@@ -123,7 +123,7 @@ def test_stages_have_the_widths_and_strides_of_the_table():
         tuple(stage.shape)
         for stage in make_encoder(patch_size=16, image_size=32).forward_stages(torch.randn(1, 3, 32, 48))
     ]
-    assert shapes == [(1, 16, 16, 24), (1, 32, 8, 12), (1, 64, 4, 6), (1, 128, 2, 3)]
+    assert shapes == [(1, 32, 16, 24), (1, 64, 8, 12), (1, 128, 4, 6), (1, 256, 2, 3)]
 
 
 def test_parameters_are_named_and_shaped_as_the_published_dense_encoder():
@@ -192,7 +192,7 @@ def test_initial_weights_are_small_and_biases_zero_but_the_first():
 def test_a_tile_without_any_observed_pixel_has_gradients_like_any_other(stem):
     torch.manual_seed(0)
     encoder = ConvNeXtV2(EncoderSettings(size="micro", stem=stem))
-    observed, missing, weights = torch.randn(1, 12, 56, 56), torch.zeros(1, 12, 56, 56), torch.randn(1, 128, 7, 7)
+    observed, missing, weights = torch.randn(1, 12, 56, 56), torch.zeros(1, 12, 56, 56), torch.randn(1, 256, 7, 7)
 
     def gradient_norm(x):
         encoder.zero_grad()

@@ -61,7 +61,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(path)
 
 
-def expected_features(encoder: Encoder) -> np.ndarray:
+def expected_features(encoder: Encoder, pooling: str = "stages") -> np.ndarray:
     """By hand: bands by name, 16 px around the centre, z-scores of each tile's level, 0 where missing."""
     raw = raw_tiles()[:, [3, 2, 0], 2:18, 2:18].astype(np.float32)
     features = []
@@ -69,7 +69,7 @@ def expected_features(encoder: Encoder) -> np.ndarray:
         mean, std = (np.array(numbers).reshape(3, 1, 1) for numbers in SCALES[("L1C", "L2A", "all")[level]])
         standardised = np.where(tile == 0, 0, (tile - mean) / std).astype(np.float32)
         with torch.no_grad():
-            features.append(encoder.eval()(torch.from_numpy(standardised)[None]).mean((2, 3)).numpy()[0])
+            features.append(encoder.eval().features(torch.from_numpy(standardised)[None], pooling).numpy()[0])
     return np.stack(features)
 
 
@@ -77,9 +77,13 @@ def expected_features(encoder: Encoder) -> np.ndarray:
 def test_features_of_tiles_are_those_computed_by_hand(store: Store, batch_size: int) -> None:
     encoder = make_encoder()
     seen: list[tuple[int, int]] = []
-    features = tile_features(encoder, store, batch_size=batch_size, progress=lambda *count: seen.append(count))
-    assert features.dtype == np.float32
-    np.testing.assert_allclose(features, expected_features(encoder), rtol=1e-4, atol=1e-5)
+    for pooling, width in (("mean", 256), ("stages", 960)):
+        features = tile_features(
+            encoder, store, pooling=pooling, batch_size=batch_size, progress=lambda *count: seen.append(count)
+        )
+        assert features.dtype == np.float32
+        assert features.shape == (COUNT, width)
+        np.testing.assert_allclose(features, expected_features(encoder, pooling), rtol=1e-4, atol=1e-5)
     assert seen[-1] == (COUNT, COUNT)
 
 
@@ -88,7 +92,7 @@ def test_tiles_come_in_the_order_asked_for(store: Store) -> None:
     everything = tile_features(encoder, store)
     some = tile_features(encoder, store, np.array([5, 0, 3]))
     np.testing.assert_allclose(some, everything[[5, 0, 3]], rtol=1e-4, atol=1e-6)
-    assert tile_features(encoder, store, np.array([], np.int64)).shape == (0, encoder.width)
+    assert tile_features(encoder, store, np.array([], np.int64)).shape == (0, 960)
 
 
 def test_the_encoder_drops_no_path_and_stays_in_its_mode(store: Store) -> None:
@@ -162,5 +166,5 @@ def test_features_of_images_are_those_computed_by_hand(tmp_path: Path) -> None:
     mean, std = stack.mean((0, 1, 2)), stack.std((0, 1, 2))
     standardised = torch.from_numpy(((stack[[4, 1]] - mean) / std).transpose(0, 3, 1, 2)[:, ::-1].copy()).float()
     with torch.no_grad():
-        expected = encoder.eval()(standardised).mean((2, 3)).numpy()
+        expected = encoder.eval().features(standardised).numpy()
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)

@@ -64,15 +64,14 @@ def bundle(tiles: MemoryTiles, tmp_path_factory: pytest.TempPathFactory) -> Path
     torch.manual_seed(0)
     network = MaskedAutoencoder(
         EncoderSettings(size="micro", bands=BANDS, patch_size=8, image_size=32),
-        AutoencoderSettings(decoder_dim=16),
+        AutoencoderSettings(decoder_dim=16, mask_ratio=0.5, standardise_patches=("sentinel2",), predict_visible=True),
         modality=tiles.modalities["sentinel2"].select(BANDS),
         targets={
             name: tiles.modalities[name].select(BANDS) if name == "sentinel2" else tiles.modalities[name]
             for name in TARGETS
         },
     )
-    recipe = {"pretext": {"mask_ratio": 0.5, "standardise_patches": ["sentinel2"]}}
-    save_bundle(folder, network, statistics=compute_statistics(tiles).to_dict(), recipe=recipe, metrics={})
+    save_bundle(folder, network, statistics=compute_statistics(tiles).to_dict(), recipe={}, metrics={})
     return folder
 
 
@@ -104,7 +103,7 @@ def test_predictions_come_in_physical_units(bundle: Path, tiles: MemoryTiles) ->
     assert (abs(era5.prediction[:, ~kelvin]) < 10).all()
 
 
-def test_the_recipe_says_how_much_is_hidden_and_the_seed_what(bundle: Path, tiles: MemoryTiles) -> None:
+def test_the_bundle_says_how_much_is_hidden_and_the_seed_what(bundle: Path, tiles: MemoryTiles) -> None:
     first, again, other = (reconstruct(bundle, tiles, range(6), seed=seed) for seed in (1, 1, 2))
     patches = first.visible.reshape(6, 4, 8, 4, 8)
     assert (patches.all(axis=(2, 4)) == patches.any(axis=(2, 4))).all()  # whole patches
@@ -142,6 +141,8 @@ def test_restoring_undoes_what_pretraining_does_to_patches() -> None:
 def test_only_the_standardised_modality_is_restored(bundle: Path, tiles: MemoryTiles) -> None:
     result = reconstruct(bundle, tiles, [2])
     assert [target.modality.name for target in result.targets if target.restored] == ["sentinel2"]
+    everywhere = {target.modality.name for target in result.targets if target.everywhere}
+    assert everywhere == {m.name for m in tiles.modalities.values() if m.kind.is_map} - {"sentinel2"}
     target = by_name(result)["sentinel2"]
     patch = (0, slice(None), slice(8, 16), slice(16, 24))
     if target.truth.valid[patch].all():  # the untrained prediction is near 0, so that its patch has the true mean

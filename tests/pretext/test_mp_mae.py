@@ -101,7 +101,8 @@ def by_hand(method, fields, seeds):
                 maps = [x if x.ndim == 4 else x[:, None] for x in (values, valid)]
                 cut = [patchify(x, 8)[tile] for x in maps]
                 hidden = (~visible[tile]).nonzero()[:, 0]
-                places = [(predictions[name][tile, p], cut[0][p], cut[1][p]) for p in hidden]
+                compared = range(16) if method.settings.predict_visible and name != "sentinel2" else hidden
+                places = [(predictions[name][tile, p], cut[0][p], cut[1][p]) for p in compared]
             for predicted, truth, known in places:
                 if name == "sentinel2":
                     chosen = truth[known]
@@ -118,8 +119,9 @@ def by_hand(method, fields, seeds):
     return losses
 
 
-def test_losses_are_means_over_hidden_and_valid_numbers():
-    method = make_method(seed=3)
+@pytest.mark.parametrize("predict_visible", [False, True])
+def test_losses_are_means_over_valid_numbers_of_hidden_or_all_patches(predict_visible):
+    method = make_method(seed=3, predict_visible=predict_visible)
     fields = make_fields(method)
     expected = by_hand(method, fields, SEEDS)
     for name, loss in method(fields, SEEDS).items():

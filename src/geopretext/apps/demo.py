@@ -41,6 +41,8 @@ OURS, OPTICAL, RANDOM, BANDS = "mp_mae", "s2_mae", "random_init", "band_statisti
 METHODS = {OURS: "MP-MAE", OPTICAL: "S2-only MAE", RANDOM: "Random weights", BANDS: "Band statistics"}
 _RECIPES = {OURS: "mp-mae-demo", OPTICAL: "s2-mae-demo"}
 _RANDOM_SEEDS = (0,)
+_SHARES = (0.65, 0.1, 0.25)
+"""of the splits: many test tiles make short intervals"""
 _ON_SHEET = 4
 _METRIC_TITLES = {"accuracy": "accuracy", "micro_f1": "micro F1", "r2": "R²"}
 
@@ -61,9 +63,9 @@ _NEXT = (
 class Settings:
     """How large the demo is."""
 
-    tiles: int = 4000
+    tiles: int = 6000
     """of the synthetic Earth, at least 40"""
-    steps: int = 400
+    steps: int = 1200
     """of each pretraining, at least 1"""
     seed: int = 0
     """of planet, split, weights and masks"""
@@ -165,7 +167,9 @@ def _make_tiles(path: Path, settings: Settings) -> dict[str, Any]:
     from geopretext.data.store import Store
     from geopretext.data.synthetic import write_synthetic_store
 
-    write_synthetic_store(path, count=settings.tiles, seed=settings.seed, progress=ProgressLine("tiles"))
+    write_synthetic_store(
+        path, count=settings.tiles, seed=settings.seed, shares=_SHARES, progress=ProgressLine("tiles")
+    )
     store = Store.open(path)
     sizes = {name: int(np.count_nonzero(store.coordinates.split == code)) for code, name in enumerate(SPLITS)}
     return {"tiles": len(store), "tile_size": store.tile_size, "splits": sizes}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from geopretext.apps.arguments import VerbParser, whole
 from geopretext.apps.progress import ProgressLine, say
+from geopretext.nn.settings import POOLINGS
 
 _EXAMPLE = """\
 geopretext evaluate probe runs/first/bundle --task tiles.zarr:crop_calendar --out runs/first/probe
@@ -20,6 +21,7 @@ A task is STORE:LABEL (a vector modality of a tile store, on its own split) or a
 each class. Writes DIR/scores.json."""
 
 _HEADS = ("knn", "probe")
+_POOLING = "features of an input: mean and deviation over the cells of all four stages, or the mean of the last stage"
 STATISTICS = ("auto", "bundle", "dataset")
 """Choices of ``--statistics``, spelled out so that ``--help`` need not load torch."""
 
@@ -32,6 +34,7 @@ def run(arguments: Sequence[str]) -> None:
     add("bundle", metavar="BUNDLE", help="folder, or a name on the Hugging Face hub")
     add("--task", required=True, metavar="TASK", help="STORE:LABEL, or a folder of images by class")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for scores.json")
+    add("--pooling", choices=POOLINGS, default="stages", help=f"{_POOLING}; default: %(default)s")
     add("--no-baselines", action="store_true", help="score the bundle only")
     add("--seed", type=whole(0), default=0, help="of the bootstrap and of random splits; default: %(default)s")
     add("--device", default="cpu", help="that encodes: cpu, cuda, mps; default: %(default)s")
@@ -72,6 +75,7 @@ def run(arguments: Sequence[str]) -> None:
         encoder,
         task,
         head=options.head,
+        pooling=options.pooling,
         baselines=not options.no_baselines,
         seed=options.seed,
         out=options.out,

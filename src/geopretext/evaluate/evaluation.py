@@ -37,6 +37,7 @@ def evaluate(
     task: Task,
     *,
     head: Head = "probe",
+    pooling: str = "stages",
     baselines: bool = True,
     random_seeds: Sequence[int] = RANDOM_SEEDS,
     seed: int = 0,
@@ -49,6 +50,7 @@ def evaluate(
         encoder: or a bundle's folder or hub name. It runs on the device where it is.
         task: what is to be predicted.
         head: "knn" or "probe".
+        pooling: how a grid of features becomes one vector, see ``geopretext.nn.settings.POOLINGS``.
         baselines: also score the encoder with random weights and the statistics of the bands.
         random_seeds: of the random weights; their scores are averaged.
         seed: of the bootstrap.
@@ -66,9 +68,11 @@ def evaluate(
     feed = task.inputs.prepare(encoder, task.samples[task.train])
 
     def features(method: str, network: Encoder) -> Array:
-        return feed.features(
-            network, task.samples, None if progress is None else lambda done, count: progress(method, done, count)
-        )
+        def report(done: int, count: int) -> None:
+            if progress is not None:
+                progress(method, done, count)
+
+        return feed.features(network, task.samples, pooling=pooling, progress=report)
 
     methods: dict[str, Runs] = {PRETRAINED: features(PRETRAINED, encoder)}
     if baselines:
@@ -77,6 +81,7 @@ def evaluate(
     settings = {
         "inputs": dict(feed.record),
         "encoder": encoder.settings.size,
+        "pooling": pooling,
         "random_seeds": list(random_seeds) if baselines else [],
     }
     scores = evaluate_many(methods, task, head=head, seed=seed, settings=settings)

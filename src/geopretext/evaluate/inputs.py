@@ -29,7 +29,9 @@ class Feed(Protocol):
     def record(self) -> Mapping[str, Any]:
         """What is done to the numbers, in plain types."""
 
-    def features(self, encoder: Encoder, samples: Samples, progress: Progress | None = None) -> Array:
+    def features(
+        self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
+    ) -> Array:
         """Features (n, D) float32."""
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
@@ -83,9 +85,11 @@ class TileFeed:
             "centre_crop": [crop, crop],
         }
 
-    def features(self, encoder: Encoder, samples: Samples, progress: Progress | None = None) -> Array:
+    def features(
+        self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
+    ) -> Array:
         """Features (n, D) float32."""
-        return tile_features(encoder, self.reader, samples, progress=progress)
+        return tile_features(encoder, self.reader, samples, pooling=pooling, progress=progress)
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in the bundle's unit and validity."""
@@ -128,9 +132,11 @@ class ImageFeed:
         """What the door does."""
         return self.door.record
 
-    def features(self, encoder: Encoder, samples: Samples, progress: Progress | None = None) -> Array:
+    def features(
+        self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
+    ) -> Array:
         """Features (n, D) float32."""
-        return image_features(encoder, self.door, samples, progress=progress)
+        return image_features(encoder, self.door, samples, pooling=pooling, progress=progress)
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in the door's unit and validity."""

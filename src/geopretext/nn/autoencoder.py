@@ -102,11 +102,11 @@ class MaskedAutoencoder(nn.Module):
             x: (B, C, H, W): the input bands, normalised, 0 where missing.
             visible: (B, P) bool, patches row by row; the same number in every tile.
             count: that number, if it is known; otherwise it is read from ``visible``, for which a GPU must be waited.
-            everywhere: predict maps on all patches instead of the masked ones.
+            everywhere: predict all maps on all patches.
 
         Returns:
             By target: maps (B, M, p p channels) on the masked patches in order, or (B, P, p p channels) if
-            ``everywhere``; vectors (B, channels).
+            ``everywhere`` or ``predicts_visible``; vectors (B, channels).
 
         Raises:
             BandError: the number of bands differs from the encoder's.
@@ -119,27 +119,28 @@ class MaskedAutoencoder(nn.Module):
         cells = self.projection(cells)
         cells = torch.where(hidden.reshape(-1, *grid, 1), self.mask_token.to(cells.dtype), cells)
         decoded = {name: self._decode(cells, decoder) for name, decoder in self.decoders.items()}
-        chosen = None if everywhere else shown_patches(hidden, visible.shape[1] - count)
-        places = {name: self._places(tokens, chosen) for name, tokens in decoded.items()}
+        chosen = shown_patches(hidden, visible.shape[1] - count)
+        masked = {name: take_patches(tokens, chosen) for name, tokens in decoded.items()}
         summaries = {} if self.vector_norm is None else {k: self.vector_norm(v).mean(1) for k, v in decoded.items()}
         predictions = {}
         for name, target in self.targets.items():
-            source = places if target.kind.is_map else summaries
+            source = summaries
+            if target.kind.is_map:
+                source = decoded if everywhere or self.predicts_visible(name) else masked
             tokens = source[_SHARED if self.settings.decoder == "shared" else name]
             predictions[name] = self.heads[name](tokens)
         return predictions
+
+    def predicts_visible(self, name: str) -> bool:
+        """Whether a target is a map that is predicted on the patches that are shown, too."""
+        is_map = self.targets[name].kind.is_map
+        return is_map and self.settings.predict_visible and name != self.modality.name
 
     def _decode(self, cells: Tensor, decoder: nn.Module) -> Tensor:
         """(B, h, w, D) -> (B, P, D)."""
         for block in cast("nn.Sequential", decoder):
             cells = block(cells, Whole())
         return cells.flatten(1, 2)
-
-    def _places(self, tokens: Tensor, chosen: Tensor | None) -> Tensor:
-        """The tokens of some patches: (B, P, D), (B, M) -> (B, M, D)."""
-        if chosen is None:
-            return tokens
-        return take_patches(tokens, chosen)
 
 
 def take_patches(patches: Tensor, chosen: Tensor) -> Tensor:

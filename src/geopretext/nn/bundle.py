@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ from geopretext.nn.bundle_files import (
 )
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.model_card import model_card
-from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
+from geopretext.nn.settings import POOLINGS, AutoencoderSettings, EncoderSettings
 
 Scales: TypeAlias = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 """mean and standard deviation of each band, by processing level; "all" is over all levels"""
@@ -130,9 +131,27 @@ class Encoder(nn.Module, ModelHubMixin):
         features: Tensor = self.network(x)
         return features
 
-    def features(self, x: Tensor) -> Tensor:
-        """One vector an image: the mean of ``forward`` over the grid, (B, C, H, W) -> (B, D)."""
-        return self(x).mean((2, 3))  # type: ignore[no-any-return]
+    def features(self, x: Tensor, pooling: str = "stages") -> Tensor:
+        """One vector an image.
+
+        Args:
+            x: (B, C, H, W), as ``forward`` wants it.
+            pooling: one of ``geopretext.nn.settings.POOLINGS``.
+
+        Returns:
+            (B, D) float32.
+
+        Raises:
+            InputError: there is no such pooling.
+        """
+        if pooling not in POOLINGS:
+            raise InputError(f"pooling is {pooling!r}", hint=f"one of {', '.join(POOLINGS)}")
+        stages = [stage.float() for stage in self.network.forward_stages(x)]
+        if pooling == "mean":
+            return stages[-1].mean((2, 3))
+        # without Bessel's correction: the last stage of a small image may be a single cell
+        parts = [torch.var_mean(stage, (2, 3), correction=0) for stage in stages]
+        return torch.cat([part for variance, mean in parts for part in (mean, variance.sqrt())], 1)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # takes no arguments for __init__: a bundle is complete

@@ -6,7 +6,7 @@ from geopretext.errors import RecipeError
 from geopretext.modality import PUBLISHED
 
 SIZES: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = {
-    "micro": ((1, 1, 2, 1), (16, 32, 64, 128)),
+    "micro": ((1, 1, 2, 1), (32, 64, 128, 256)),
     "atto": ((2, 2, 6, 2), (40, 80, 160, 320)),
     "femto": ((2, 2, 6, 2), (48, 96, 192, 384)),
     "pico": ((2, 2, 6, 2), (64, 128, 256, 512)),
@@ -26,6 +26,10 @@ DECODERS = ("shared", "per-modality")
 
 SENTINEL2_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8A", "B8", "B9", "B11", "B12")
 """The twelve input bands of MMEarth, in its order; B10 is left out since L2A lacks it."""
+
+POOLINGS = ("stages", "mean")
+"""How a grid of features becomes one vector: "stages": mean and standard deviation over the cells of each of the four
+stages, twice the sum of their widths; "mean": mean over the cells of the last, as in published probes."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,10 @@ class EncoderSettings:
         """Number of features in each of the four stages."""
         return SIZES[self.size][1]
 
+    def pooled_width(self, pooling: str) -> int:
+        """Numbers that a pooled vector has, see ``POOLINGS``."""
+        return self.widths[-1] if pooling == "mean" else 2 * sum(self.widths)
+
     @property
     def patches(self) -> int:
         """Number of patches of a crop of ``image_size``."""
@@ -99,6 +107,8 @@ class AutoencoderSettings:
     """share of the patches that is hidden, above 0 and below 1; the number shown is rounded down"""
     standardise_patches: tuple[str, ...] = ()
     """continuous map targets that are predicted as standardised within each patch (mean 0, variance 1)"""
+    predict_visible: bool = False
+    """true: maps other than the input are predicted on the patches that are shown, too"""
 
     def __post_init__(self) -> None:
         if self.decoder not in DECODERS:

@@ -43,8 +43,8 @@ _NOTE = """Every modality is predicted
 from the visible patches
 of the input alone.
 
-Errors count hidden
-pixels only; colours are
+Errors count what was
+predicted; colours are
 those of the truth."""
 
 
@@ -79,7 +79,7 @@ def _draw_key(page: Page, title: str) -> None:
     page.text(_LEFT, 0.1, title or "Reconstruction from a masked input", size=11, weight="bold")
     left, top = _LEFT, 0.36
     for color, words in (
-        (NOT_PREDICTED, "hidden from the encoder (input), or shown to it and so not predicted"),
+        (NOT_PREDICTED, "hidden from the encoder (input), or shown to it and not predicted"),
         ("", "not observed"),
         (WRONG, "wrong class"),
         (RIGHT, "right class"),
@@ -158,6 +158,8 @@ class _Block:
         index = self.index
         truth = Observed(target.truth.values[index], target.truth.valid[index])
         hidden = ~self.reconstruction.visible[index]
+        if target.everywhere:
+            hidden = np.ones_like(hidden)
         error = target.error()
         prediction, everywhere = target.prediction[index], np.ones_like(truth.valid)
         is_input = target.modality.name == self.reconstruction.input.name

@@ -1,4 +1,4 @@
-"""Features of tiles and of images: what a frozen encoder says about each, averaged over its patches.
+"""Features of tiles and of images: what a frozen encoder says about each, pooled over its cells.
 
 Memory does not grow with the number of inputs, apart from the features themselves.
 
@@ -36,6 +36,7 @@ def tile_features(
     reader: TileReader,
     tiles: npt.NDArray[np.int64] | None = None,
     *,
+    pooling: str = "stages",
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
@@ -49,6 +50,7 @@ def tile_features(
         encoder: on the device where it is to run.
         reader: where the tiles are.
         tiles: their numbers; None: all.
+        pooling: how a grid of features becomes one vector, see ``geopretext.nn.settings.POOLINGS``.
         batch_size: tiles at a time.
         progress: told how far it is.
 
@@ -80,7 +82,7 @@ def tile_features(
             yield normaliser(observed, levels[start : start + count]).values
             start += count
 
-    return _encode(encoder, standardised(), len(tiles), progress)
+    return _encode(encoder, standardised(), len(tiles), pooling, progress)
 
 
 def image_features(
@@ -88,6 +90,7 @@ def image_features(
     door: ImageDoor,
     samples: Array | None = None,
     *,
+    pooling: str = "stages",
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
@@ -97,6 +100,7 @@ def image_features(
         encoder: on the device where it is to run.
         door: the images and what is done to them.
         samples: positions in the images; None: all.
+        pooling: how a grid of features becomes one vector, see ``geopretext.nn.settings.POOLINGS``.
         batch_size: images at a time.
         progress: told how far it is.
 
@@ -106,7 +110,7 @@ def image_features(
     count = len(door.images) if samples is None else len(samples)
     normaliser = door.normaliser
     blocks = (normaliser(observed).values for observed in door.blocks(samples, batch_size))
-    return _encode(encoder, blocks, count, progress)
+    return _encode(encoder, blocks, count, pooling, progress)
 
 
 def tile_blocks(
@@ -196,7 +200,7 @@ def _check_input(reader: TileReader, modality: Modality) -> None:
             )
 
 
-def _encode(encoder: Encoder, blocks: Iterable[Tensor], count: int, progress: Progress | None) -> Array:
+def _encode(encoder: Encoder, blocks: Iterable[Tensor], count: int, pooling: str, progress: Progress | None) -> Array:
     device = _device(encoder)
     parts: list[Array] = []
     done = 0
@@ -204,11 +208,11 @@ def _encode(encoder: Encoder, blocks: Iterable[Tensor], count: int, progress: Pr
         for block in blocks:
             step = len(block) if device.type != "cpu" else max(1, _CPU_PIXELS // block[0, 0].numel())
             for some in torch.split(block, step):
-                parts.append(encoder.features(some.to(device)).float().cpu().numpy())
+                parts.append(encoder.features(some.to(device), pooling).cpu().numpy())
                 done += len(some)
                 if progress is not None:
                     progress(done, count)
-    return np.concatenate(parts) if parts else np.empty((0, encoder.width), np.float32)
+    return np.concatenate(parts) if parts else np.empty((0, encoder.settings.pooled_width(pooling)), np.float32)
 
 
 def _device(encoder: Encoder) -> torch.device:

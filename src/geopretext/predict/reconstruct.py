@@ -4,7 +4,7 @@ Shapes: ``n`` tiles, ``C`` bands, ``K`` classes, ``H W`` pixels, ``P`` patches, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,11 @@ from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import Coordinates, TileReader
 from geopretext.errors import InputError
 from geopretext.modality import Kind, Modality, Observed
-from geopretext.nn.bundle import Encoder, load_autoencoder, load_statistics
+from geopretext.nn.bundle import load_autoencoder, load_statistics
 from geopretext.nn.masking import patch_grid, patchify, sample_visible, unpatchify
 from geopretext.predict.features import tile_blocks, tile_levels
 
 Array = npt.NDArray[Any]
-
-_MASK_RATIO = 0.6
-"""MMEarth's; for bundles whose recipe does not say"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,8 @@ class Target:
     restored: bool = False
     """True if the network predicts each patch without its own mean and standard deviation, and both were put back
     from the truth: contrast and texture are predicted, brightness is not"""
+    everywhere: bool = False
+    """True if the network was trained to predict the patches that it is shown, too, and not the hidden ones only"""
 
     def error(self) -> Observed[Array]:
         """Absolute error (categorical: 1.0 where the class is wrong), valid where the truth is; in the truth's shape.
@@ -100,16 +99,14 @@ def reconstruct(
         raise InputError("no tile is asked for", where=reader.path)
     network = load_autoencoder(bundle)
     settings = network.encoder.settings
-    pretext = Encoder.from_pretrained(bundle).recipe.get("pretext") or {}
     source = _Source(reader, numbers, settings.patch_size, Statistics.from_dict(load_statistics(bundle)))
     observed, normaliser, levels = source.read(network.modality, needed=True)
     x = normaliser(observed, levels).values
     grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=settings.patch_size)
     seeds = torch.from_numpy(hash_seeds(seed, numbers))
-    visible = sample_visible(seeds, grid[0] * grid[1], pretext.get("mask_ratio", _MASK_RATIO))
+    visible = sample_visible(seeds, grid[0] * grid[1], network.settings.mask_ratio)
     with torch.inference_mode():
         predictions = network(x, visible, everywhere=True)
-    standardised = pretext.get("standardise_patches") or ()
     pixels = visible.reshape(-1, *grid).repeat_interleave(settings.patch_size, 1)
     return Reconstruction(
         coordinates=reader.coordinates.take(numbers),
@@ -117,7 +114,12 @@ def reconstruct(
         shown=_numpy(observed),
         visible=pixels.repeat_interleave(settings.patch_size, 2).numpy(),
         targets=tuple(
-            _target(modality, predictions[name], source, grid, restore=name in standardised)
+            replace(
+                _target(
+                    modality, predictions[name], source, grid, restore=name in network.settings.standardise_patches
+                ),
+                everywhere=network.predicts_visible(name),
+            )
             for name, modality in network.targets.items()
         ),
     )

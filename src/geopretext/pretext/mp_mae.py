@@ -2,7 +2,7 @@
 
 A step: choose patches to hide in each tile; encode the visible patches of the optical image; predict every modality
 from them; compare maps on the hidden patches and vectors as a whole, wherever there is something to compare with;
-weigh the tasks and sum.
+weigh the tasks and sum. With ``predict_visible``, which is ours, maps other than the input are compared on all patches.
 
 What differs from the published code, in each case because that code does otherwise than it says:
 
@@ -133,7 +133,9 @@ class MPMAE(nn.Module):
             select = self.select[name]
             values, valid = select(values), select(valid)
         if target.kind.is_map:
-            values, valid = (take_patches(self._patches(x), masked) for x in (values, valid))
+            values, valid = self._patches(values), self._patches(valid)
+            if not self.network.predicts_visible(name):
+                values, valid = take_patches(values, masked), take_patches(valid, masked)
             if name in self.settings.standardise_patches:
                 values = standardise(values, valid)
         return _LOSSES[target.kind](prediction.float(), values, valid)

@@ -33,6 +33,9 @@ class MPMAESettings:
     """"uncertainty": each task has a learned weight; "equal": the plain sum of the tasks' losses"""
     standardise_patches: tuple[str, ...] = ("sentinel2",)
     """continuous map targets that are standardised within each patch before they are compared"""
+    predict_visible: bool = False
+    """false: maps are compared on hidden patches only, as in MMEarth; true: maps other than the input on shown patches
+    too, where what is seen says most about them"""
 
     def __post_init__(self) -> None:
         if not self.targets:
@@ -55,4 +58,5 @@ class MPMAESettings:
             decoder=self.decoder,
             mask_ratio=self.mask_ratio,
             standardise_patches=tuple(name for name in self.standardise_patches if name in self.targets),
+            predict_visible=self.predict_visible,
         )

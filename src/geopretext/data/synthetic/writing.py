@@ -27,6 +27,7 @@ def write_synthetic_store(
     seed: int = 0,
     tile_size: int = 64,
     shard_size: int = 256,
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -42,6 +43,7 @@ def write_synthetic_store(
         seed: which planet.
         tile_size: pixels.
         shard_size: tiles a shard.
+        shares: of the splits train, val and test.
         workers: processes that render; 1 renders in this one.
         progress: called with (tiles rendered, tiles in all).
 
@@ -65,7 +67,7 @@ def write_synthetic_store(
     if store.statistics is None:
         if count >= _SPLIT_FROM:
             place = store.coordinates
-            store.set_split(spatial_split(place.lat, place.lon, seed=seed))
+            store.set_split(spatial_split(place.lat, place.lon, shares=shares, seed=seed))
         store.set_statistics(compute_statistics(store))
     return path
 
