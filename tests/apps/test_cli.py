@@ -85,7 +85,7 @@ def test_an_unknown_verb_is_a_usage_error_that_names_near_ones(capsys: pytest.Ca
             ["inspect", "x.zarr", "--tiles", "1,b"],
             "argument --tiles: '1,b' is not a list of tile numbers such as 0,5,9",
         ),
-        (["demo", "--tiles", "5"], "argument --tiles: 5 is below 40"),
+        (["demo", "--tiles", "5"], "argument --tiles: 5 is below 100"),
         (["evaluate", "dance", "b", "--task", "t", "--out", "o"], "argument head: invalid choice: 'dance'"),
         (["pretrain", "mp-mae-demo", "--data", "x", "--out", "y", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
     ],

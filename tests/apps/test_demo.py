@@ -10,7 +10,7 @@ from geopretext.apps.cli import main
 from geopretext.apps.demo import METHODS, Settings, _part, demo
 from geopretext.errors import InputError
 
-TINY = ["--tiles", "80", "--steps", "2", "--seed", "4"]
+TINY = ["--tiles", "160", "--steps", "2", "--seed", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_summary_has_scores_of_every_method_on_every_task(finished: Path) ->
         assert all(score["low"] <= score["high"] for score in scores.values())
     assert summary["seconds"] == pytest.approx(sum(summary["seconds_by_part"].values()), abs=0.01)
     assert summary["tiles_per_second"] > 0
-    assert summary["settings"]["tiles"] == 80
+    assert summary["settings"]["tiles"] == 160
     assert "torch" in summary["versions"]
 
 
@@ -65,7 +65,7 @@ def test_a_lost_part_is_done_again(finished: Path, capsys: pytest.CaptureFixture
 
 def test_other_settings_do_not_mix_with_a_folder(finished: Path) -> None:
     with pytest.raises(InputError, match=r"steps 2 -> 3(.|\n)*hint: choose another --out"):
-        demo(finished, Settings(tiles=80, steps=3, seed=4, pictures=2))
+        demo(finished, Settings(tiles=160, steps=3, seed=4, pictures=2))
 
 
 def test_a_part_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ def test_test_tiles_are_taken_unless_told(store: Path) -> None:
 
 def test_bad_input(bundle: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["reconstruct", str(bundle), "--data", str(store)]
-    assert main([*common, "--tiles", "60", "--out", str(tmp_path / "p.png")]) == 1
+    assert main([*common, "--tiles", "120", "--out", str(tmp_path / "p.png")]) == 1
     error, hint = capsys.readouterr().err.splitlines()
-    assert error == f"error: {store}: there is no tile 60"
-    assert hint == "hint: its tiles are 0 to 59"
+    assert error == f"error: {store}: there is no tile 120"
+    assert hint == "hint: its tiles are 0 to 119"
     assert main([*common, "--out", str(tmp_path / "p.txt")]) == 2
     assert "is none of .png, .pdf, .svg, .jpg" in capsys.readouterr().err
     Encoder.from_pretrained(bundle).save_pretrained(tmp_path / "encoder")

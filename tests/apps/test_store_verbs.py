@@ -13,7 +13,7 @@ from geopretext.data.store import Store
 from geopretext.data.writer import StoreWriter
 from geopretext.modality import PUBLISHED
 
-TILES = 60
+TILES = 120
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def own(store: Path, tmp_path: Path) -> Path:
 def test_inspect_says_what_a_store_holds(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(store)]) == 0
     text = capsys.readouterr().out
-    assert "tiles            60 of 32 x 32 px of 10 m" in text
+    assert "tiles            120 of 32 x 32 px of 10 m" in text
     assert "sentinel2 level  L1C" in text
     table = text[text.index("\nmodality ") :].splitlines()
     for name, modality in Store.open(store).modalities.items():

@@ -19,6 +19,8 @@ SMALL = [
     "0",
     "--batch-size",
     "8",
+    "--encoder.patch_size",
+    "8",
     "--encoder.image_size",
     "24",
     "--pretext.decoder-dim",

@@ -117,7 +117,7 @@ def test_the_card_tells_a_stranger_what_it_is(bundle):
         "sentinel2, era5, biome",
         "| batch_size | 8 |",
         "| loss | 0.25 |",
-        "128 numbers",
+        "256 numbers",
         "multiples of 8",
     ):
         assert text in card
@@ -177,7 +177,7 @@ def test_weights_of_another_architecture_are_named(bundle, tmp_path):
     message = str(error.value)
     assert message.startswith(f"{bundle / 'model.safetensors'}: ")
     assert "a micro encoder of 3 bands" in message
-    assert "downsample_layers.0.0.bias is (40,), wanted (16,)" in message
+    assert "downsample_layers.0.0.bias is (40,), wanted (32,)" in message
     assert "more" in message
     assert "hint: config.json and the weights come from different runs" in message
 

@@ -18,9 +18,11 @@ TILES, SIZE = 26, 20
 FIELDS: dict[str, Any] = {
     "encoder.bands": ["B2", "B3", "B4"],
     "encoder.image_size": 16,
+    "encoder.patch_size": 8,
     "pretext.targets": {"sentinel2": None, "dynamic_world": None, "month": None, "biome": None},
     "pretext.decoder_dim": 16,
     "batch_size": 8,
+    "base_learning_rate": 4e-3,
     "epochs": 3,
     "warmup_epochs": 1,
     "log_every_steps": 1,

@@ -131,9 +131,9 @@ def test_overriding_one_field_of_settings_leaves_the_others() -> None:
         ({"weight_decay": -0.1}, r"weight_decay is -0.1\nhint: at least 0"),
         (
             {"devices": 3},
-            r"batch_size 64 cannot be shared evenly by accumulate 1 x devices 3 x nodes 1\nhint: a multiple of 3",
+            r"batch_size 16 cannot be shared evenly by accumulate 1 x devices 3 x nodes 1\nhint: a multiple of 3",
         ),
-        ({"keep_every_steps": 150}, r"keep_every_steps 150 is not a multiple of checkpoint_every_steps 100"),
+        ({"keep_every_steps": 150}, r"keep_every_steps 150 is not a multiple of checkpoint_every_steps 400"),
     ],
 )
 def test_what_does_not_fit_names_field_and_value(overrides: dict[str, object], message: str) -> None:

@@ -64,7 +64,7 @@ class Settings:
     """How large the demo is."""
 
     tiles: int = 6000
-    """of the synthetic Earth, at least 40"""
+    """of the synthetic Earth, at least 100: fewer get no split"""
     steps: int = 1200
     """of each pretraining, at least 1"""
     seed: int = 0
@@ -81,7 +81,7 @@ def run(arguments: Sequence[str]) -> None:
     parser = VerbParser("demo", about=_ABOUT, example=_EXAMPLE)
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: %(default)s")
-    add("--tiles", type=whole(40), help=f"of the synthetic Earth; default: {Settings.tiles}, quick {QUICK.tiles}")
+    add("--tiles", type=whole(100), help=f"of the synthetic Earth; default: {Settings.tiles}, quick {QUICK.tiles}")
     add("--steps", type=whole(1), help=f"of each pretraining; default: {Settings.steps}, quick {QUICK.steps}")
     add("--seed", type=whole(0), help="of planet, split, weights and masks; default: 0")
     add("--quick", action="store_true", help="a small version in well under a minute")

@@ -73,7 +73,9 @@ def _verdict(summary: Summary, first: str, others: Sequence[str]) -> str:
     if open_:
         text += f"Against {escape(_join(open_))} this small run does not settle it. "
     return (
-        text + "The planet is synthetic: the ranking shows the idea at work, the numbers say nothing about the Earth."
+        text + "The planet is synthetic: the ranking shows the idea at work, the numbers say nothing about the Earth. "
+        "To learn in minutes, the demo departs from MMEarth's recipe: a small encoder, small steps at a high rate, and "
+        "modalities other than Sentinel-2 compared on shown patches too."
     )
 
 
@@ -131,7 +133,7 @@ def _picture(picture: Path) -> str:
     return (
         "<section><h2>What it predicts</h2>"
         "<p>Test tiles that pretraining never saw. The encoder gets the visible patches of Sentinel-2 and nothing "
-        "else; from them every modality is predicted, at the hidden patches.</p>"
+        "else; from them it predicts the hidden patches of Sentinel-2 and the whole of every other modality.</p>"
         + _figure(
             picture,
             "truth, prediction and error of every modality for some tiles",
@@ -157,7 +159,7 @@ def _curves(summary: Summary) -> str:
     return (
         "<section><h2>How it learned</h2>"
         "<p>The loss of every pretext task over the steps: squared error of standardised values, or cross-entropy of "
-        "classes; on hidden patches and observed values only.</p>"
+        "classes; on observed values only, and for Sentinel-2 on hidden patches only.</p>"
         f'<ul class="key">{key}</ul><div class="curves">{charts}</div></section>'
     )
 
