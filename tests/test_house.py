@@ -1,7 +1,9 @@
 """Promises about the package as a whole: what importing it costs, and how its errors read."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +50,10 @@ def test_missing_library_names_its_install_line() -> None:
         ImportError, match=r'rasterio is not installed.*read GeoTIFFs\nhint: pip install "geopretext\[geo\]"'
     ):
         raise errors.MissingLibraryError("rasterio", extra="geo", purpose="read GeoTIFFs")
+
+
+def test_requirements_pin_versions_and_name_no_index_or_path() -> None:
+    lines = (Path(__file__).parents[1] / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    assert len(pins) > 50
+    assert not [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)]
