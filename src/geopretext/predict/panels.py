@@ -83,8 +83,9 @@ def _stretch(values: Array, valid: Mask) -> tuple[float, float]:
     if not valid.any():
         return 0.0, 1.0
     low, high = (float(number) for number in np.percentile(values[valid], (2, 98)))
-    least = max(1e-6, abs(low) * 1e-3)
-    return (low, high) if high - low > least else (low - least, high + least)
+    if high - low > 1e-6 * max(abs(low), abs(high)):
+        return low, high
+    return (low, low + 1) if low == 0 else (low - abs(low) / 2, low + abs(low) / 2)  # constant
 
 
 def paint_values(axes: "Axes", view: View, values: Array, valid: Mask, shown: Mask | None = None) -> None:
