@@ -32,11 +32,12 @@ _EDGES = np.array(
 
 def mix(bits: Bits) -> Bits:
     """Scramble 32 bits so that neighbouring inputs share nothing (the "lowbias32" constants of C. Wellons)."""
-    bits = np.bitwise_xor(bits, bits >> 16)
+    high = bits >> 16
+    bits = np.bitwise_xor(bits, high)
     bits *= np.uint32(0x7FEB352D)
-    bits ^= bits >> 15
+    bits ^= np.right_shift(bits, 15, out=high)
     bits *= np.uint32(0x846CA68B)
-    bits ^= bits >> 16
+    bits ^= np.right_shift(bits, 16, out=high)
     return bits
 
 
@@ -141,8 +142,14 @@ def fractals_3d(
 
 def fade(t: Float) -> Float:
     """Quintic step from 0 to 1 with flat ends."""
-    bend: Float = t * (t * np.float32(6) - np.float32(15)) + np.float32(10)
-    return t * t * t * bend
+    bend: Float = t * np.float32(6)
+    bend -= np.float32(15)
+    bend *= t
+    bend += np.float32(10)
+    cube: Float = t * t
+    cube *= t
+    cube *= bend
+    return cube
 
 
 def step(low: float, high: float, value: npt.NDArray[Any]) -> Float:
@@ -151,5 +158,8 @@ def step(low: float, high: float, value: npt.NDArray[Any]) -> Float:
     t *= np.float32(1 / (high - low))
     np.maximum(t, np.float32(0), out=t)
     np.minimum(t, np.float32(1), out=t)
-    bend: Float = np.float32(3) - np.float32(2) * t
-    return t * t * bend
+    bend: Float = t * np.float32(-2)
+    bend += np.float32(3)
+    t *= t
+    t *= bend
+    return t
