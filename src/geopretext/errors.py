@@ -89,7 +89,6 @@ class MissingLibraryError(GeopretextError, ImportError):
     """
 
     def __init__(self, library: str, *, extra: str, purpose: str) -> None:
-        self.library = library
         super().__init__(
             f"{library} is not installed; it is needed to {purpose}",
             hint=f'pip install "geopretext[{extra}]"',

@@ -4,7 +4,7 @@ Shapes: ``n`` tiles, ``C`` bands, ``K`` classes, ``H W`` pixels, ``P`` patches, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import Coordinates, TileReader
 from geopretext.errors import InputError
 from geopretext.modality import Kind, Modality, Observed
+from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import load_autoencoder, load_statistics
 from geopretext.nn.masking import patch_grid, patchify, sample_visible, unpatchify
 from geopretext.predict.features import tile_blocks, tile_levels
@@ -113,15 +114,7 @@ def reconstruct(
         input=network.modality,
         shown=_numpy(observed),
         visible=pixels.repeat_interleave(settings.patch_size, 2).numpy(),
-        targets=tuple(
-            replace(
-                _target(
-                    modality, predictions[name], source, grid, restore=name in network.settings.standardise_patches
-                ),
-                everywhere=network.predicts_visible(name),
-            )
-            for name, modality in network.targets.items()
-        ),
+        targets=tuple(_target(name, network, predictions[name], source, grid) for name in network.targets),
     )
 
 
@@ -156,8 +149,11 @@ class _Source:
         return Observed(values, torch.zeros(shape, dtype=torch.bool))
 
 
-def _target(modality: Modality, prediction: Tensor, source: _Source, grid: tuple[int, int], *, restore: bool) -> Target:
+def _target(
+    name: str, network: MaskedAutoencoder, prediction: Tensor, source: _Source, grid: tuple[int, int]
+) -> Target:
     """Raw output of a head, (n, P, p p channels) or (n, channels), beside the truth and in its units."""
+    modality, restore = network.targets[name], name in network.settings.standardise_patches
     truth, normaliser, levels = source.read(modality)
     if modality.kind.is_map:
         if restore:
@@ -173,7 +169,9 @@ def _target(modality: Modality, prediction: Tensor, source: _Source, grid: tuple
             prediction = prediction.softmax(1)
         case Kind.MULTILABEL_VECTOR:
             prediction = prediction.sigmoid()
-    return Target(modality, _numpy(truth), prediction.numpy(), restored=restore)
+    return Target(
+        modality, _numpy(truth), prediction.numpy(), restored=restore, everywhere=network.predicts_visible(name)
+    )
 
 
 def _restore(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
