@@ -42,7 +42,7 @@ def test_help_of_a_recipe_lists_every_field_with_its_value(capsys: pytest.Captur
 
 
 def test_pretrain_writes_a_bundle_and_prints_it(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = ["pretrain", "s2-mae-demo", "--data", str(store), "--out", str(tmp_path / "run"), "--quiet", *SMALL]
     assert main(run) == 0
@@ -56,6 +56,10 @@ def test_pretrain_writes_a_bundle_and_prints_it(
     assert result["bundle"] == bundle
     assert result["tiles_per_second"] > 0
     assert result["metrics"]["step"] == 2
+    # of several processes, only the first one speaks
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(run) == 0
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
