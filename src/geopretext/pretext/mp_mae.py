@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from geopretext.errors import BandError, GridError, InputError, RecipeError
 from geopretext.modality import Kind, Modality, Observed, Role
 from geopretext.nn.autoencoder import MaskedAutoencoder, take_patches
+from geopretext.nn.kernels import can_run, cross_entropy, squared_error
 from geopretext.nn.masking import patch_grid, patchify, sample_visible, visible_count
 from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.sites import shown_patches
@@ -132,11 +133,19 @@ class MPMAE(nn.Module):
         if not target.kind.is_categorical:
             select = self.select[name]
             values, valid = select(values), select(valid)
+        scaled = name in self.settings.standardise_patches
+        if can_run(prediction) and target.kind.is_map:
+            every = torch.arange(prediction.shape[1], device=masked.device).expand(len(masked), -1)
+            chosen = every if self.network.predicts_visible(name) else masked
+            side = self.network.encoder.settings.patch_size
+            if target.kind.is_categorical:
+                return TaskLoss(*cross_entropy(prediction, values, valid, chosen, side))
+            return TaskLoss(*squared_error(prediction, values, valid, chosen, side, standardise=scaled))
         if target.kind.is_map:
             values, valid = self._patches(values), self._patches(valid)
             if not self.network.predicts_visible(name):
                 values, valid = take_patches(values, masked), take_patches(valid, masked)
-            if name in self.settings.standardise_patches:
+            if scaled:
                 values = standardise(values, valid)
         return _LOSSES[target.kind](prediction.float(), values, valid)
 
