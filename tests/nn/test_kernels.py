@@ -63,7 +63,7 @@ def assert_same(function, x, modules, *, input_gradient=True, dtype=torch.float3
 def layouts(draw):
     """Features at the sites of visible patches or of a whole map."""
     tiles, height, width = draw(st.integers(1, 3)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    features, dtype = draw(st.sampled_from([3, 7, 16, 40])), draw(st.sampled_from(list(TOLERANCE)))
+    features, dtype = draw(st.sampled_from([7, 16, 40])), draw(st.sampled_from(list(TOLERANCE)))
     side = draw(st.sampled_from([1, 2, 4, 8]))
     torch.manual_seed(draw(st.integers(0, 9)))
     if draw(st.booleans()):

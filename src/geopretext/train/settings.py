@@ -48,6 +48,9 @@ class Recipe:
     """largest norm of all gradients together, above 0; null: gradients are not clipped"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """"fp32", or "bf16": matrix products in bfloat16, weights and losses in float32"""
+    compile: bool = False
+    """true: the network and its losses go through torch.compile first, which takes a minute or more and a C++ compiler,
+    and pays on a GPU"""
     random_crop: bool = True
     """crop tiles to encoder.image_size at a random place, else at the centre"""
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
