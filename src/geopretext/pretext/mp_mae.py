@@ -6,11 +6,14 @@ weigh the tasks and sum. With ``predict_visible``, which is ours, maps other tha
 
 What differs from the published code, in each case because that code does otherwise than it says:
 
-- missing numbers are left out of the loss, where the published code turns them into 0 and learns to predict that;
-- a loss is the mean over the valid numbers, where the published code divides a sum of means over patches by the count
-  of those that are not exactly 0; without missing numbers the two agree;
-- standardising a patch looks at valid numbers only;
+- missing numbers are left out of the loss, where the published code turns those of continuous maps into 0 and learns to
+  predict that (``missing_targets: zero`` does the same);
+- a loss is the mean over the valid numbers, where the published code takes the mean over each patch, and of these over
+  those that are not exactly 0 (``denominator: nonzero``); without missing numbers the two agree;
+- standardising a patch looks at valid numbers only, unless missing ones are targets;
 - a task without a valid target in the batch is skipped, where the published code stops with an undefined loss.
+
+``docs/fidelity.md`` has every difference; the recipes called ``-official`` do as the published code does.
 
 Letters: ``B`` tiles, ``C`` bands, ``P`` patches, ``M`` masked patches, ``p`` pixels on a side of a patch.
 """
@@ -37,7 +40,8 @@ class TaskLoss:
     """The loss of one task over a batch, in a form that adds up over batches and processes."""
 
     total: Tensor
-    """float32 scalar: sum over the valid numbers (squared error) or places (cross-entropy)"""
+    """float32 scalar: sum over the valid numbers (squared error), places (cross-entropy), or, with ``denominator:
+    nonzero``, patches of a continuous map"""
     count: Tensor
     """float32 scalar: how many of them there are"""
 
@@ -136,8 +140,12 @@ class MPMAE(nn.Module):
             values, valid = self._patches(values), self._patches(valid)
             if not self.network.predicts_visible(name):
                 values, valid = take_patches(values, masked), take_patches(valid, masked)
+            if target.kind is Kind.CONTINUOUS_MAP and self.settings.missing_targets == "zero":
+                valid = torch.ones_like(valid)  # where they were not, ``Observed`` holds 0
             if name in self.settings.standardise_patches:
                 values = standardise(values, valid)
+        if target.kind is Kind.CONTINUOUS_MAP and self.settings.denominator == "nonzero":
+            return _squared_error_of_patches(prediction.float(), values, valid)
         return _LOSSES[target.kind](prediction.float(), values, valid)
 
     def _patches(self, x: Tensor) -> Tensor:
@@ -185,6 +193,13 @@ def standardise(values: Tensor, valid: Tensor) -> Tensor:
 def _squared_error(prediction: Tensor, values: Tensor, valid: Tensor) -> TaskLoss:
     total = torch.where(valid, prediction - values, 0.0).square().sum()
     return TaskLoss(total, valid.sum().float())
+
+
+def _squared_error_of_patches(prediction: Tensor, values: Tensor, valid: Tensor) -> TaskLoss:
+    """All (B, M, N): the mean over each patch's valid numbers, summed over patches; counts those that are not 0."""
+    squares = torch.where(valid, prediction - values, 0.0).square().sum(-1)
+    means = squares / valid.sum(-1).clamp(min=1)
+    return TaskLoss(means.sum(), means.detach().count_nonzero().float())
 
 
 def _cross_entropy(prediction: Tensor, values: Tensor, valid: Tensor) -> TaskLoss:
