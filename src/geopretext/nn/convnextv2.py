@@ -6,8 +6,8 @@ named and shaped as in the dense encoders that MMEarth published, so that their 
 ``stages.S.B.{dwconv,norm,pwconv1,grn,pwconv2}``. The original stem is ``stem_orig.{0,1}``.
 
 What differs from the published code: convolutions are padded everywhere, the response norm's epsilon is 1e-6 in every
-path, it spans one tile unless ``grn_scope`` is "batch", and kernels start at standard deviation 0.02, and so does the
-first bias, unless ``initialisation`` is "published".
+path, it spans one tile unless ``grn_scope`` is "batch", kernels start at standard deviation 0.02 unless
+``initialisation`` is "published", and the first bias does in either case.
 """
 
 from itertools import pairwise
@@ -98,11 +98,10 @@ class ConvNeXtV2(nn.Module):
         )
         spread = SPREADS[settings.initialisation]
         initialise(self, linear=spread.pointwise, convolution=spread.convolution, depthwise=spread.depthwise)
-        if settings.initialisation == "small":
-            # Where every band is missing the input is 0. With a zero bias so would be the features, and each norm
-            # would multiply their gradients by up to 1 / sqrt(epsilon).
-            first = self.initial_conv[0] if settings.stem == "mmearth" else self.stem_orig[0]
-            nn.init.trunc_normal_(cast("Tensor", first.bias), std=0.02)
+        # Where every band is missing the input is 0. With a zero bias so would be the features, and each norm would
+        # multiply their gradients by up to 1 / sqrt(epsilon).
+        first = self.initial_conv[0] if settings.stem == "mmearth" else self.stem_orig[0]
+        nn.init.trunc_normal_(cast("Tensor", first.bias), std=0.02)
 
     def forward(self, x: Tensor, visible: Tensor | None = None, count: int | None = None) -> Tensor:
         """Encode images.

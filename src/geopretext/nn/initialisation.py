@@ -4,7 +4,8 @@ The published network (FCMAE of ConvNeXt V2, and MMEarth's after it) sets the ke
 deviation of 0.02, and then visits every module once more with a rule that names one for sparse convolutions and, in
 MMEarth, for dense linear layers only. Sparse depthwise and linear layers and dense convolutions fall back to the
 default of the function it calls, which is 1. What a layer is *there* decides: the projection and the heads of maps are
-1 x 1 convolutions in the published network and linear layers here.
+1 x 1 convolutions in the published network and linear layers here. Biases are zero in both, but for the first one
+here (``ConvNeXtV2``): a pixel without any observed band is a site here and none there.
 
 Source: ``FCMAE.__init__`` and ``_init_weights`` in ``models/fcmae.py`` of vishalned/MMEarth-train (commit 1157900).
 """

@@ -55,8 +55,8 @@ class EncoderSettings:
     """"sample": response norms over one tile; "batch": those of the encoder over all tiles that a process computes at
     once, as in published pretraining"""
     initialisation: str = "small"
-    """"small": all kernels start at standard deviation 0.02, and so does the first bias; "published": as the published
-    pretraining code starts them, depthwise kernels and most linear layers at 1, the first bias at 0"""
+    """"small": all kernels start at standard deviation 0.02; "published": as in the published pretraining, depthwise
+    kernels, linear layers of the encoder, the projection and heads of maps at 1"""
     drop_path: float = 0.0
     """largest probability of skipping a block, 0 to 1; grows linearly with depth"""
 
