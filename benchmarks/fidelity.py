@@ -363,7 +363,11 @@ def with_interval(values: Sequence[float], form: str) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="everything once, in well under a minute; means nothing")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="everything once, in less than a minute on two free cores; scores mean nothing",
+    )
     parser.add_argument("--part", choices=("facts", "ablations", "all"), default="all")
     parser.add_argument("--seeds", type=int, choices=range(1, 11), help="of each ablation; default: 4, quick 1")
     parser.add_argument("--steps", type=int, help="of each ablation; default: 200, quick 8")

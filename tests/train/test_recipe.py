@@ -78,6 +78,16 @@ def test_official_recipes_differ_from_their_twins_in_these_fields_only(name: str
     }
 
 
+def test_every_departure_of_the_preset_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    twin, official = (recipe_to_plain(load_recipe(f"mp-mae-atto-56-8{suffix}")) for suffix in ("", "-official"))
+    for field, (default, published) in differing_fields(twin, official).items():
+        if field != "name":
+            row = next(line for line in text.splitlines() if f"`{field}`" in line and line.startswith("|"))
+            assert str(default) in row
+            assert str(published) in row
+
+
 def test_official_recipes_have_the_published_optimisation() -> None:
     recipe = load_recipe("mp-mae-atto-56-8-official")
     assert (recipe.batch_size, recipe.batch_size // recipe.accumulate) == (4096, 256)
