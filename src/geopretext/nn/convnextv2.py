@@ -6,8 +6,8 @@ named and shaped as in the dense encoders that MMEarth published, so that their 
 ``stages.S.B.{dwconv,norm,pwconv1,grn,pwconv2}``. The original stem is ``stem_orig.{0,1}``.
 
 What differs from the published code: convolutions are padded everywhere, the response norm's epsilon is 1e-6 in every
-path, it spans one tile unless ``grn_scope`` is "batch", kernels start at standard deviation 0.02, and so does the first
-bias.
+path, it spans one tile unless ``grn_scope`` is "batch", kernels start at standard deviation 0.02 unless
+``initialisation`` is "published", and the first bias does in either case.
 """
 
 from itertools import pairwise
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import BandError, GridError
+from geopretext.nn.initialisation import SPREADS, initialise
 from geopretext.nn.kernels import LANES, can_run
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.response_norm import GlobalResponseNorm
@@ -102,7 +103,8 @@ class ConvNeXtV2(nn.Module):
             nn.Sequential(*[Block(width, grn_scope=settings.grn_scope, drop_path=next(drop)) for _ in range(depth)])
             for width, depth in zip(widths, settings.depths, strict=True)
         )
-        self.apply(initialise)
+        spread = SPREADS[settings.initialisation]
+        initialise(self, linear=spread.pointwise, convolution=spread.convolution, depthwise=spread.depthwise)
         # Where every band is missing the input is 0. With a zero bias so would be the features, and each norm would
         # multiply their gradients by up to 1 / sqrt(epsilon).
         first = self.initial_conv[0] if settings.stem == "mmearth" else self.stem_orig[0]
@@ -170,11 +172,3 @@ class ConvNeXtV2(nn.Module):
             return [Masked(visible, grid=grid, side=side) for side in sides]
         shown = shown_patches(visible, count)
         return [Visible(shown, grid=grid, side=side) for side in sides]
-
-
-def initialise(module: nn.Module) -> None:
-    """Kernels from a truncated normal of standard deviation 0.02, biases zero; other modules are left alone."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
