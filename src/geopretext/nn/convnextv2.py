@@ -5,9 +5,9 @@ named and shaped as in the dense encoders that MMEarth published, so that their 
 ``initial_conv.{0,1}``, ``stem.{0,1}``, ``downsample_layers.{0,1,2}.{0,1}`` and
 ``stages.S.B.{dwconv,norm,pwconv1,grn,pwconv2}``. The original stem is ``stem_orig.{0,1}``.
 
-What differs from the published code: convolutions are padded everywhere, the response norm's epsilon is 1e-6 in every
-path, it spans one tile unless ``grn_scope`` is "batch", kernels start at standard deviation 0.02, and so does the first
-bias.
+What differs from the published code, unless settings ask for it: convolutions are padded everywhere and the response
+norm's epsilon is 1e-6 in every path (``dense_padding``, ``dense_grn_epsilon``), and that norm spans one tile
+(``grn_scope``). Kernels start at standard deviation 0.02, and so does the first bias.
 """
 
 from itertools import pairwise
@@ -49,7 +49,7 @@ class Block(nn.Module):
         """(..., width) -> (..., width) in the layout of ``sites``."""
         y = self.norm(sites.convolve(x, self.dwconv))
         y = F.gelu(self.pwconv1(y))
-        y = self.pwconv2(self.grn(y, sites.mask))
+        y = self.pwconv2(self.grn(y, sites.mask, sites.epsilon))
         if self.training and self.drop_path > 0:
             kept = torch.rand(len(y), *[1] * (y.ndim - 1), device=y.device) >= self.drop_path
             y = y * kept / (1 - self.drop_path)
@@ -111,7 +111,8 @@ class ConvNeXtV2(nn.Module):
             count: the number of visible patches, if it is the same for every tile: only these are then computed.
 
         Returns:
-            (B, D, H / patch_size, W / patch_size), zero where masked.
+            (B, D, H / patch_size, W / patch_size), zero where masked; without a mask and with the dense padding
+            "published-classifier", patches of 8 px give one row and one column fewer.
 
         Raises:
             BandError: the number of bands differs from ``settings.bands``.
@@ -124,7 +125,26 @@ class ConvNeXtV2(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As ``forward``, but the output of each of the four stages: 8, 4, 2 and 1 cells on a side of a patch."""
         pixels, *levels = self._sites(x, visible, count)
-        y = self._stem(pixels.enter(x), pixels)
+        *_, y = self._stem(pixels.enter(x), pixels, dense=visible is None)
+        return self._stages(y, levels)
+
+    def forward_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Every map of an image from fine to coarse, for a decoder with skip connections.
+
+        Args:
+            x: as ``forward`` takes it.
+
+        Returns:
+            (B, D, rows, columns): the first convolution's (of stem "mmearth"), the stem's, those of the four stages.
+
+        Raises:
+            BandError, GridError: as ``forward``.
+        """
+        pixels, *levels = self._sites(x, None, None)
+        stem = self._stem(pixels.enter(x), pixels, dense=True)
+        return (*(pixels.leave(y) for y in stem), *self._stages(stem[-1], levels))
+
+    def _stages(self, y: Tensor, levels: list[Sites]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         outputs = []
         for number, (stage, sites) in enumerate(zip(self.stages, levels, strict=True)):
             if number:
@@ -135,14 +155,18 @@ class ConvNeXtV2(nn.Module):
             outputs.append(sites.leave(y))
         return outputs[0], outputs[1], outputs[2], outputs[3]
 
-    def _stem(self, x: Tensor, pixels: Sites) -> Tensor:
+    def _stem(self, x: Tensor, pixels: Sites, *, dense: bool) -> tuple[Tensor, ...]:
+        """What enters the stages is last; before it, if there is one, the map at the image's resolution."""
         if self.settings.stem == "convnextv2":
             conv, norm = self.stem_orig
-            return norm(convolve_blocks(x, cast("nn.Conv2d", conv)))  # type: ignore[no-any-return]
+            return (norm(convolve_blocks(x, cast("nn.Conv2d", conv))),)
         conv, norm, activation = self.initial_conv
         x = activation(norm(pixels.convolve(x, cast("nn.Conv2d", conv))))
+        if dense and self.settings.dense_padding == "published-classifier":
+            margin = self.settings.patch_size // _FIRST_SIDE // 2
+            x = F.pad(x[:, 1:-1, 1:-1], (0, 0, margin, margin, margin, margin))
         conv, norm = self.stem
-        return norm(convolve_blocks(x, cast("nn.Conv2d", conv)))  # type: ignore[no-any-return]
+        return x, norm(convolve_blocks(x, cast("nn.Conv2d", conv)))
 
     def _sites(self, x: Tensor, visible: Tensor | None, count: int | None) -> list[Sites]:
         """Those of the image, and those of the four stages."""
@@ -155,7 +179,7 @@ class ConvNeXtV2(nn.Module):
         grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=self.settings.patch_size)
         sides = (self.settings.patch_size, *(_FIRST_SIDE >> level for level in range(4)))
         if visible is None:
-            return [Whole() for _ in sides]
+            return [Whole(self.settings.dense_grn_epsilon) for _ in sides]
         if visible.shape != (len(x), grid[0] * grid[1]):
             raise GridError(
                 f"the mask has shape {tuple(visible.shape)}",

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.errors import GridError
+from geopretext.nn.response_norm import EPSILON
 
 
 class Sites(Protocol):
@@ -44,11 +45,22 @@ class Sites(Protocol):
     def mask(self) -> Tensor | None:
         """True at sites, in this layout with one feature; None if all cells of the layout are sites."""
 
+    @property
+    def epsilon(self) -> float:
+        """What response norms add to the mean strength."""
+
 
 class Whole:
-    """Every cell is a site; features are (B, H, W, D)."""
+    """Every cell is a site; features are (B, H, W, D).
+
+    Args:
+        epsilon: of response norms.
+    """
 
     mask: Tensor | None = None
+
+    def __init__(self, epsilon: float = EPSILON) -> None:
+        self.epsilon = epsilon
 
     def enter(self, x: Tensor) -> Tensor:
         """See ``Sites``."""
@@ -71,6 +83,8 @@ class Masked:
         grid: patches along y and along x.
         side: p.
     """
+
+    epsilon: float = EPSILON
 
     def __init__(self, visible: Tensor, *, grid: tuple[int, int], side: int) -> None:
         mask = visible.reshape(-1, *grid, 1)
@@ -108,6 +122,7 @@ class Visible:
     """
 
     mask: Tensor | None = None
+    epsilon: float = EPSILON
 
     def __init__(self, shown: Tensor, *, grid: tuple[int, int], side: int) -> None:
         self.batch, self.count = shown.shape
