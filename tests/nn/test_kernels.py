@@ -132,6 +132,16 @@ def test_halving_is_that_of_torch(shape, dtype):
         assert_same(lambda x: halve(x, norm, conv), torch.randn(shape), (norm, conv))
 
 
+def test_odd_sizes_are_halved_by_torch():
+    norm, conv = nn.LayerNorm(16, eps=1e-6), nn.Conv2d(16, 24, 2, stride=2)
+    x = torch.randn(2, 7, 5, 16)
+    with torch.no_grad():
+        halved = halve(x, norm, conv)
+        with kernels_enabled(False):
+            torch.testing.assert_close(halved, halve(x, norm, conv))
+    assert halved.shape == (2, 3, 2, 24)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize(
     ("patch", "bands", "features"), [(8, 12, 40), (8, 1, 16), (16, 13, 40), (16, 3, 33), (32, 2, 8)]

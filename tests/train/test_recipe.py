@@ -73,6 +73,7 @@ def test_official_recipes_differ_from_their_twins_in_these_fields_only(name: str
         "encoder.initialisation": ("small", "published"),
         "pretext.missing_targets": ("ignored", "zero"),
         "pretext.denominator": ("valid", "nonzero"),
+        "pretext.decoder_grn_epsilon": (1e-6, 1e-4),
         "weight_decay_on": ("kernels", "matrices"),
         "accumulate": (1, 16),
     }

@@ -144,7 +144,7 @@ class MaskedAutoencoder(nn.Module):
     def _decode(self, cells: Tensor, decoder: nn.Module) -> Tensor:
         """(B, h, w, D) -> (B, P, D)."""
         for block in cast("nn.Sequential", decoder):
-            cells = block(cells, Whole())
+            cells = block(cells, Whole(self.settings.decoder_grn_epsilon))
         return cells.flatten(1, 2)
 
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from geopretext.errors import GridError
 from geopretext.nn.kernels import Rows, can_run, conv_norm, fits, norm_fold, stem
+from geopretext.nn.response_norm import EPSILON
 
 
 class Sites(Protocol):
@@ -58,11 +59,22 @@ class Sites(Protocol):
     def mask(self) -> Tensor | None:
         """True at sites, in this layout with one feature; None if all cells of the layout are sites."""
 
+    @property
+    def epsilon(self) -> float:
+        """What response norms add to the mean strength."""
+
 
 class Whole:
-    """Every cell is a site; features are (B, H, W, D)."""
+    """Every cell is a site; features are (B, H, W, D).
+
+    Args:
+        epsilon: of response norms.
+    """
 
     mask: Tensor | None = None
+
+    def __init__(self, epsilon: float = EPSILON) -> None:
+        self.epsilon = epsilon
 
     def enter(self, x: Tensor) -> Tensor:
         """See ``Sites``."""
@@ -96,6 +108,8 @@ class Masked:
         side: p.
     """
 
+    epsilon: float = EPSILON
+
     def __init__(self, visible: Tensor, *, grid: tuple[int, int], side: int) -> None:
         mask = visible.reshape(-1, *grid, 1)
         self.mask: Tensor | None = mask.repeat_interleave(side, 1).repeat_interleave(side, 2)
@@ -119,7 +133,7 @@ class Masked:
 
     def stem(self, image: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
         """See ``Sites``."""
-        return _plain_stem(self, image, first, second)
+        return plain_stem(self, image, first, second)[1]
 
     def _only_sites(self, x: Tensor) -> Tensor:
         # not a product with 0, which would let an infinite or undefined number through
@@ -140,6 +154,7 @@ class Visible:
     """
 
     mask: Tensor | None = None
+    epsilon: float = EPSILON
 
     def __init__(self, shown: Tensor, *, grid: tuple[int, int], side: int) -> None:
         self.batch, self.count = shown.shape
@@ -203,17 +218,33 @@ def _convolve_norm(sites: Sites, x: Tensor, rows: Rows, conv: nn.Conv2d, norm: n
 def _stem(sites: Sites, image: Tensor, rows: Rows, first: nn.Sequential, second: nn.Sequential) -> Tensor:
     """Features in the order of this layout, in some shape."""
     if image.requires_grad or image.dtype != torch.float32 or not (can_run(image) and fits(rows)):
-        return _plain_stem(sites, image, first, second)
+        return plain_stem(sites, image, first, second)[1]
     conv, norm, _ = cast("tuple[nn.Conv2d, nn.LayerNorm, nn.GELU]", first)
     deep, deep_norm = cast("tuple[nn.Conv2d, nn.LayerNorm]", second)
     return stem(image, rows, conv, norm, deep, deep_norm)
 
 
-def _plain_stem(sites: Sites, image: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
+def plain_stem(
+    sites: Sites, image: Tensor, first: nn.Sequential, second: nn.Sequential, margin: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """MMEarth's stem in single operations.
+
+    Args:
+        sites: where to compute.
+        image: (B, C, H, W).
+        first: 3 x 3 convolution, norm, GELU.
+        second: depthwise convolution whose kernel is its stride, norm.
+        margin: for ``Whole``: let the first convolution be without padding, and the second with so many cells of it.
+
+    Returns:
+        Features at the image's resolution, and at that of the first stage.
+    """
     conv, norm, activation = first
     x = activation(norm(sites.convolve(sites.enter(image), cast("nn.Conv2d", conv))))
+    if margin is not None:
+        x = F.pad(x[:, 1:-1, 1:-1], (0, 0, margin, margin, margin, margin))
     conv, norm = second
-    return norm(convolve_blocks(x, cast("nn.Conv2d", conv)))  # type: ignore[no-any-return]
+    return x, norm(convolve_blocks(x, cast("nn.Conv2d", conv)))
 
 
 def _stride(second: nn.Sequential) -> int:
@@ -259,8 +290,8 @@ def convolve_blocks(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
 
 def halve(x: Tensor, norm: nn.LayerNorm, conv: nn.Conv2d) -> Tensor:
-    """Norm, then a 2 x 2 convolution of stride 2, of features (..., H, W, C) -> (..., H / 2, W / 2, D)."""
-    if not can_run(x):
+    """Norm, then a 2 x 2 convolution of stride 2, of features (..., H, W, C) -> (..., H // 2, W // 2, D)."""
+    if not can_run(x) or x.shape[-3] % 2 or x.shape[-2] % 2:
         return convolve_blocks(norm(x), conv)
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
     return F.linear(norm_fold(x, norm), weight, conv.bias)

@@ -37,6 +37,8 @@ class MPMAESettings:
     """ConvNeXt V2 blocks of a decoder, at least 1"""
     decoder: Literal["shared", "per-modality"] = "shared"
     """"shared": one decoder for all modalities, as in MMEarth's weights; "per-modality": one for each"""
+    decoder_grn_epsilon: float = 1e-6
+    """what response norms of a decoder add to the mean strength, above 0; MMEarth has 1e-4"""
     weighting: Literal["uncertainty", "equal"] = "uncertainty"
     """"uncertainty": each task has a learned weight; "equal": the plain sum of the tasks' losses"""
     standardise_patches: tuple[str, ...] = ("sentinel2",)
@@ -71,6 +73,7 @@ class MPMAESettings:
             decoder_dim=self.decoder_dim,
             decoder_depth=self.decoder_depth,
             decoder=self.decoder,
+            decoder_grn_epsilon=self.decoder_grn_epsilon,
             mask_ratio=self.mask_ratio,
             standardise_patches=tuple(name for name in self.standardise_patches if name in self.targets),
             predict_visible=self.predict_visible,
