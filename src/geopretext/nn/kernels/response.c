@@ -57,9 +57,9 @@ INLINE int response_forward(void *z, float *strength, const void *h, const float
     }
 #pragma omp parallel reduction(| : failed)
     {
-        float *active = aligned((sites + 2) * channels * (int64_t)sizeof(float));
-        float *share = active + sites * channels, *ignored = share + channels;
-        if (active == NULL) {
+        float *scratch = aligned(((half ? sites : 0) + 2) * channels * (int64_t)sizeof(float));
+        float *share = scratch, *ignored = share + channels;
+        if (scratch == NULL) {
             failed = 1;
         } else {
 #pragma omp for schedule(static)
@@ -67,6 +67,7 @@ INLINE int response_forward(void *z, float *strength, const void *h, const float
                 float *own = over_batch ? strength : strength + tile * channels;
                 const char *from = (const char *)h + (size_t)(tile * sites * channels) * width;
                 char *to = (char *)z + (size_t)(tile * sites * channels) * width;
+                float *active = half ? scratch + 2 * channels : (float *)to;
                 activate(active, over_batch ? ignored : own, from, bias, sites, channels, half);
                 if (!over_batch)
                     for (int64_t c = 0; c < channels; c++)
@@ -80,7 +81,7 @@ INLINE int response_forward(void *z, float *strength, const void *h, const float
                               load(active, site * channels + c, 0) * load(share, c, 0) + load(beta, c, 0), half);
             }
         }
-        free(active);
+        free(scratch);
     }
     return failed;
 }
