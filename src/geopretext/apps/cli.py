@@ -45,6 +45,7 @@ VERBS = (
     Verb("pretrain", "pretrain", "pretrain an encoder by a recipe -> bundle"),
     Verb("evaluate", "evaluate", "downstream worth of a bundle: k-NN, linear probe"),
     Verb("reconstruct", "reconstruct", "picture of every modality, predicted from a masked input"),
+    Verb("export", "export", "a bundle for other programs: the Hugging Face hub, timm, ONNX"),
 )
 """In the order of the work."""
 
