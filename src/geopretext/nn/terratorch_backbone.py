@@ -7,8 +7,8 @@
 
     backbone = BACKBONE_REGISTRY.build("geopretext_bundle", bundle="runs/mine/bundle", bands=["RED", "GREEN", "BLUE"])
 
-In a configuration: ``backbone: geopretext_bundle`` and ``backbone_bundle: runs/mine/bundle``; TerraTorch imports what a
-folder ``custom_modules`` beside it names, so that an ``__init__.py`` there with the first line above is enough.
+In a configuration: ``backbone: geopretext_bundle`` and ``backbone_bundle: runs/mine/bundle``; TerraTorch imports
+a folder ``custom_modules`` where it is started, so that an ``__init__.py`` there with the first line above is enough.
 
 Importing TerraTorch (1.2) sets torch's precision of float32 products to "medium" for the whole process: on hardware
 that multiplies in bfloat16, features then differ from the encoder's in the third digit. To have them exactly, call
