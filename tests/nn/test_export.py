@@ -64,6 +64,17 @@ def test_a_licence_that_nobody_gave_is_unknown(make_encoder, tmp_path):
     assert Encoder.from_pretrained(tmp_path).licence == "unknown"
 
 
+def test_a_card_without_statistics_says_so_and_its_lines_run(make_encoder, tmp_path):
+    Encoder(make_encoder().network, make_encoder().modality).save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md").text
+    assert "are not known here (`encoder.statistics` is empty)" in card
+    assert "## Statistics" not in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    found = {"images": torch.randn(2, 3, 16, 16)}
+    exec(code.replace("owner/name", str(tmp_path)), found)
+    assert found["vectors"].shape == (2, 960)
+
+
 def test_a_timm_folder_describes_the_model(make_encoder, tmp_path):
     exported = export_timm(make_encoder(patch_size=16), tmp_path / "out", level="L2A")
     assert exported.facts == {"architecture": "geopretext_convnextv2_micro_patch16", "level": "L2A"}

@@ -28,6 +28,17 @@ grid = encoder(images)  # (tiles, features, rows, columns)
 vectors = encoder.features(images)  # (tiles, features)
 ```"""
 
+_EXAMPLE_WITHOUT_STATISTICS = """\
+```python
+from geopretext.nn.bundle import Encoder
+
+encoder = Encoder.from_pretrained("owner/name")  # or this folder
+grid = encoder(images)  # standardised (tiles, bands, height, width) -> (tiles, features, rows, columns)
+vectors = encoder.features(images)  # (tiles, features)
+```"""
+
+_UNKNOWN = "The statistics that it was trained with are not known here (`encoder.statistics` is empty). "
+
 
 def model_card(
     settings: EncoderSettings,
@@ -65,12 +76,14 @@ def model_card(
     )
     normalise = (
         "It sees numbers from which the mean of each band is subtracted, which are then divided by the band's standard "
-        f"deviation, with 0 where nothing was observed{_missing(modality)}. Height and width are multiples of "
-        f"{settings.patch_size} pixels; it was trained on {settings.image_size} x {settings.image_size}."
+        f"deviation, with 0 where nothing was observed{_missing(modality)}. {'' if statistics else _UNKNOWN}Height and "
+        f"width are multiples of {settings.patch_size} pixels; it was trained on {settings.image_size} x "
+        f"{settings.image_size}."
     )
+    example = example or (_EXAMPLE if statistics else _EXAMPLE_WITHOUT_STATISTICS)
     header = _HEADER.format(library=library, licence=licence)
     table = f"| channel | band | unit | meaning |\n|---|---|---|---|\n{bands}"
-    sections = [header, f"# {name}", about.rstrip(), "## Use", example or _EXAMPLE, normalise, "## Input", table]
+    sections = [header, f"# {name}", about.rstrip(), "## Use", example, normalise, "## Input", table]
     sections += ["## Statistics", _statistics(modality, statistics)] if statistics else []
     facts = _table(recipe, ("recipe", "value"))
     scores = _table({k: v for k, v in metrics.items() if isinstance(v, int | float)}, ("metric", "value"))
