@@ -57,7 +57,7 @@ def test_the_file_describes_itself(onnxruntime, written):
     assert (image.name, image.type, image.shape) == ("image", "tensor(float)", ["batch", 3, "8*rows", "8*columns"])
     shapes = {output.name: output.shape for output in session.get_outputs()}
     assert shapes == {
-        "grid": ["batch", 256, "rows", "columns"],
+        "grid": ["batch", 256, "grid_rows", "grid_columns"],
         "pooled_mean": ["batch", 256],
         "pooled_stages": ["batch", 960],
     }

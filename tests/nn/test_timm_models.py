@@ -90,7 +90,7 @@ def test_an_exported_folder_is_a_model_of_timm(timm, make_encoder, tmp_path, ste
         for given, stage in zip(model(images), encoder.network.forward_stages(images), strict=True):
             torch.testing.assert_close(given, stage, rtol=1e-4, atol=1e-4)
     config = timm.data.resolve_model_data_config(model)
-    assert config["input_size"] == (3, 64, 64)
+    assert tuple(config["input_size"]) == (3, 64, 64)
     assert tuple(config["mean"]) == (1100.0, 1110.0, 1120.0)
     assert tuple(config["std"]) == (320.0, 321.0, 322.0)
     assert timm.create_model(source, pretrained=True)(images).shape == (2, encoder.width)

@@ -3,7 +3,7 @@
 ========================= ============================================================================================
 input ``image``           float32 (batch, C, 8 * rows, 8 * columns) for patches of 8: any number of images, any multiple
                           of the patch size. In the bands' units if the graph standardises, otherwise standardised.
-output ``grid``           float32 (batch, D, rows, columns): ``Encoder.forward``
+output ``grid``           float32 (batch, D, grid_rows, grid_columns): ``Encoder.forward``
 output ``pooled_mean``    float32 (batch, D): ``Encoder.features(image, "mean")``
 output ``pooled_stages``  float32 (batch, 2 (D1 + D2 + D3 + D4)): ``Encoder.features(image, "stages")``
 ========================= ============================================================================================
@@ -163,7 +163,7 @@ def _label(model: Any, patch: int, size: int | None) -> None:
     model.producer_name, model.producer_version = "geopretext", __version__
     _, _, rows, columns = graph.output[0].type.tensor_type.shape.dim
     if not size:
-        rows.dim_param, columns.dim_param = "rows", "columns"
+        rows.dim_param, columns.dim_param = "grid_rows", "grid_columns"
     graph.input[0].doc_string = f"height and width are multiples of {patch} pixels"
 
 

@@ -1,4 +1,4 @@
-"""Why an optional library cannot be used: it is not there, or it does not go with the torch that is."""
+"""Why an optional library cannot be used: it is absent, too old or new, or does not go with the torch that is there."""
 
 from geopretext.errors import MissingLibraryError
 
@@ -12,12 +12,18 @@ def missing(error: ImportError | RuntimeError, library: str, *, extra: str, purp
         extra: the extra of geopretext that brings it.
         purpose: what it is needed for, as the end of "... is needed to".
     """
-    if isinstance(error, RuntimeError):
+    if isinstance(error, ModuleNotFoundError):
+        return MissingLibraryError((error.name or library).partition(".")[0], extra=extra, purpose=purpose)
+    if isinstance(error, ImportError):
         return MissingLibraryError(
-            "a torchvision of the same build as torch",
+            f"a {library} that fits",
             extra=extra,
-            purpose=f"import {library} ({error})",
-            hint="install torch and torchvision in one command, from one index",
+            purpose=f"{purpose} ({error})",
+            hint=f'pip install --upgrade "geopretext[{extra}]"',
         )
-    absent = (error.name or library).partition(".")[0]
-    return MissingLibraryError(absent, extra=extra, purpose=purpose)
+    return MissingLibraryError(
+        "a torchvision of the same build as torch",
+        extra=extra,
+        purpose=f"import {library} ({error})",
+        hint="install torch and torchvision in one command, from one index",
+    )
