@@ -154,6 +154,24 @@ def test_a_write_that_fails_leaves_what_was_there(make_encoder, tmp_path, monkey
     assert names(tmp_path) == {"out"}
 
 
+def test_a_swap_that_is_cut_short_leaves_what_was_there(make_encoder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    export_hub(make_encoder(), out)
+    before = (out / "config.json").read_bytes()
+    replace = Path.replace
+
+    def cut_short(self, target):
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        export_timm(make_encoder(patch_size=16), out, overwrite=True)
+    assert (out / "config.json").read_bytes() == before
+    assert names(tmp_path) == {"out"}
+
+
 def test_an_export_with_other_features_is_not_left_behind(make_encoder, tmp_path, monkeypatch):
     other = make_encoder(patch_size=8)
     with torch.no_grad():

@@ -5,9 +5,9 @@ import torch
 
 from geopretext.data.normalise import Normaliser, decode
 from geopretext.errors import InputError
-from geopretext.modality import PUBLISHED
+from geopretext.modality import PUBLISHED, Band, Kind, Modality
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.standardise import scale_of, standardiser
+from geopretext.nn.standardise import Standardise, scale_of, standardiser
 
 
 @pytest.mark.parametrize("level", ["L1C", "L2A", None])
@@ -32,6 +32,14 @@ def test_what_is_not_a_number_is_missing_and_one_image_is_enough(make_encoder):
     assert given.shape == (3, 2, 2)
     assert given[1, 0, 0] == given[2, 1, 1] == 0
     assert torch.isfinite(given).all()
+
+
+def test_missing_values_and_valid_ranges_are_each_heeded():
+    bands = (Band("a"), Band("b", valid_min=10, valid_max=20))
+    modality = Modality("own", Kind.CONTINUOUS_MAP, bands, "int16", missing=(-5, 7))
+    image = torch.tensor([[[-5.0, 7.0, 3.0]], [[9.0, 21.0, 12.0]]])
+    given = Standardise(modality, (1.0, 10.0), (2.0, 4.0))(image)
+    assert given.tolist() == [[[0.0, 0.0, 1.0]], [[0.0, 0.0, 0.5]]]
 
 
 def test_the_level_is_chosen_or_follows(make_encoder):

@@ -33,9 +33,7 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         yield folder
         for path in folder.iterdir():
             _flush(path)
-        if out.exists():
-            out.replace(partial / "old")
-        folder.replace(out)
+        _swap(folder, out, partial / "old")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -57,6 +55,17 @@ def new_file(out: Path, *, overwrite: bool) -> Iterator[Path]:
         yield path
         _flush(path)
         path.replace(out)
+
+
+def _swap(new: Path, out: Path, old: Path) -> None:
+    """No system replaces a folder that has files in it: for an instant there is none, and if it lasts, the old one."""
+    try:
+        if out.exists():
+            out.replace(old)
+        new.replace(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.replace(out)
 
 
 def _refuse_unless(overwrite: bool, out: Path) -> None:
