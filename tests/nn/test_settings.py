@@ -15,6 +15,7 @@ from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
         ("image_size", 60, "encoder.image_size 60 is not a multiple of encoder.patch_size 8"),
         ("stem", "resnet", "encoder.stem is 'resnet'.*hint: one of mmearth, convnextv2"),
         ("grn_scope", "world", "encoder.grn_scope is 'world'.*hint: one of sample, batch"),
+        ("initialisation", "zero", "encoder.initialisation is 'zero'.*hint: one of small, published"),
         ("drop_path", 1.0, "encoder.drop_path is 1.0.*hint: at least 0, below 1"),
         ("bands", (), "encoder.bands is empty.*hint: for example B2, B3, B4"),
     ],

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from geopretext.nn.kernels import gelu_response
+
 EPSILON = 1e-6
 
 
@@ -50,6 +52,11 @@ class GlobalResponseNorm(nn.Module):
             flat, self.gamma.flatten(), self.beta.flatten(), strength, sites
         )
         return y.view_as(x)
+
+    def of_gelu(self, h: Tensor, bias: Tensor) -> Tensor:
+        """``forward(gelu(h + bias))`` by a compiled kernel (see ``kernels.can_run``): (B, ..., C) -> (B, ..., C)."""
+        over_batch = self.over_batch and self.training
+        return gelu_response(h, bias, self.gamma.flatten(), self.beta.flatten(), EPSILON, over_batch=over_batch)
 
 
 class _ResponseNorm(torch.autograd.Function):

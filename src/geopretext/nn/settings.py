@@ -21,6 +21,9 @@ SIZES: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = 
 STEMS = ("mmearth", "convnextv2")
 """How pixels become the first feature map; see ``EncoderSettings.stem``."""
 
+INITIALISATIONS = ("small", "published")
+"""How weights start; see ``EncoderSettings.initialisation``."""
+
 DECODERS = ("shared", "per-modality")
 """Which decoders there are; see ``AutoencoderSettings.decoder``."""
 
@@ -49,7 +52,11 @@ class EncoderSettings:
     stem: str = "mmearth"
     """"mmearth": 3x3 convolution, then depthwise patch_size / 8; "convnextv2": one convolution of patch_size / 8"""
     grn_scope: str = "sample"
-    """"sample": response norms over one tile; "batch": over the whole batch, as published pretraining does"""
+    """"sample": response norms over one tile; "batch": those of the encoder over all tiles that a process computes at
+    once, as in published pretraining"""
+    initialisation: str = "small"
+    """"small": all kernels start at standard deviation 0.02; "published": as in the published pretraining, depthwise
+    kernels, linear layers of the encoder, the projection and heads of maps at 1"""
     drop_path: float = 0.0
     """largest probability of skipping a block, 0 to 1; grows linearly with depth"""
 
@@ -66,6 +73,10 @@ class EncoderSettings:
             raise RecipeError(f"encoder.stem is {self.stem!r}", hint=f"one of {', '.join(STEMS)}")
         if self.grn_scope not in ("sample", "batch"):
             raise RecipeError(f"encoder.grn_scope is {self.grn_scope!r}", hint="one of sample, batch")
+        if self.initialisation not in INITIALISATIONS:
+            raise RecipeError(
+                f"encoder.initialisation is {self.initialisation!r}", hint=f"one of {', '.join(INITIALISATIONS)}"
+            )
         if not 0 <= self.drop_path < 1:
             raise RecipeError(f"encoder.drop_path is {self.drop_path}", hint="at least 0, below 1")
         if not self.bands:
