@@ -27,6 +27,7 @@ from geopretext.nn.bundle import save_bundle
 from geopretext.pretext.mp_mae import MPMAE
 from geopretext.train.callbacks import Checkpoints, Metrics, ProgressLine, last_row
 from geopretext.train.folder import BUNDLE, CHECKPOINTS, LAST, PlainCheckpoints, record_config
+from geopretext.train.memory import keep_freed_memory
 from geopretext.train.module import PretrainModule
 from geopretext.train.recipe import recipe_to_plain
 from geopretext.train.settings import Recipe
@@ -192,6 +193,8 @@ def _fit(module: PretrainModule, folder: Path, *, progress: bool) -> pl.Trainer:
     """Train from the last checkpoint, or from the beginning, to the end."""
     with _lightning_quiet():
         trainer = _make_trainer(module.recipe, folder, module.total_steps, progress=progress)
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         last = folder / CHECKPOINTS / LAST
         trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
     return trainer
