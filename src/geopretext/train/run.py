@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import os
+import shutil
 import signal
 import warnings
 from collections.abc import Iterator
@@ -77,6 +79,7 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
     method = MPMAE(recipe.encoder, recipe.pretext, reader.modalities)
 
     if recipe.compile:
+        _check_compiler(recipe)
         method.compile(fullgraph=True, dynamic=False)
 
     folder, plain = Path(out), recipe_to_plain(recipe)
@@ -174,6 +177,17 @@ def _check_data(recipe: Recipe, reader: TileReader, statistics: Statistics) -> N
             f"band {', '.join(absent)} of {name!r} was never observed, and the encoder is to see it",
             where=reader.path,
             hint="leave it out of encoder.bands",
+        )
+
+
+def _check_compiler(recipe: Recipe) -> None:
+    """torch.compile would fail in the first step, with a traceback."""
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
+    if not any(map(shutil.which, filter(None, compilers))):
+        raise RecipeError(
+            "compile is true, and there is no C++ compiler here",
+            where=f"recipe {recipe.name!r}",
+            hint="install g++, or set CXX, or leave compile out",
         )
 
 
