@@ -102,6 +102,19 @@ def test_response_norm_of_gelu_is_that_of_torch(shape, scope, dtype):
     assert_same(apply, 3 * torch.randn(shape), (norm, bias), dtype=dtype)
 
 
+def test_response_norms_that_extinguish_a_feature_have_a_gradient():
+    """Where 1 + gamma share is near 0, the activation cannot be had from what came out."""
+    torch.manual_seed(0)
+    norm, x = GlobalResponseNorm(32, "sample"), torch.randn(2, 5, 32)
+    with torch.no_grad():
+        active = F.gelu(x[:1])
+        share = active.norm(dim=1) / active.norm(dim=1).mean()
+        norm.gamma.copy_(torch.where(torch.arange(32) < 20, -1 / share, 0.7))  # just so for the first tile
+        norm.beta.normal_()
+    bias = torch.zeros(32)
+    assert_same(lambda x: norm.of_gelu(x, bias) if kernels._enabled else norm(F.gelu(x + bias)), x, (norm,))
+
+
 def test_gelu_is_exact_to_the_last_digits():
     x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([0.0, -0.0, 1e-30, 80.0, -80.0, 1e15, -1e15])])
     x = F.pad(x, (0, -len(x) % 16)).reshape(1, 1, -1)

@@ -97,14 +97,22 @@ def _gelu_response(
 
 
 def _gelu_response_backward(
-    by_z: Tensor, h: Tensor, strength: Tensor, bias: Tensor, gamma: Tensor, epsilon: float, over_batch: bool
+    by_z: Tensor,
+    h: Tensor,
+    z: Tensor,
+    strength: Tensor,
+    bias: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    over_batch: bool,
 ) -> tuple[Tensor, ...]:
-    h, by_z = h.contiguous(), by_z.contiguous()
+    h, z, by_z = h.contiguous(), z.contiguous(), by_z.contiguous()
     groups = min(len(h), GROUPS)
     by_h, sums = torch.empty_like(h), [torch.zeros(groups, h.shape[-1]) for _ in range(3)]
     sizes = len(h), groups, h[0, ..., 0].numel(), h.shape[-1]
-    numbers = _numbers(bias, gamma)
-    call("response_backward", by_h, *sums, by_z, h, strength, *numbers, *sizes, epsilon, over_batch, _is_half(h))
+    numbers, flags = _numbers(bias, gamma, beta), (epsilon, over_batch, _is_half(h))
+    call("response_backward", by_h, *sums, by_z, h, z, strength, *numbers, *sizes, *flags)
     return by_h, *(_sum_groups(each, bias) for each in sums)
 
 
@@ -221,8 +229,8 @@ def _gelu_response_shape(h: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return _like(h), h.new_empty(1 if rest[-1] else h.shape[0], h.shape[-1], dtype=torch.float32)
 
 
-def _gelu_response_backward_shape(by_z: Tensor, h: Tensor, strength: Tensor, bias: Tensor, *rest: Any) -> Any:  # noqa: ARG001
-    return _like(h), _like(bias), _like(bias), _like(bias)
+def _gelu_response_backward_shape(by_z: Tensor, h: Tensor, *rest: Any) -> Any:  # noqa: ARG001
+    return _like(h), *(_like(rest[2]) for _ in range(3))
 
 
 def _stem_shape(image: Tensor, place: Tensor, length: int, *rest: Any) -> Tensor:
@@ -271,8 +279,8 @@ def _conv_norm_gradient(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _keep_gelu_response(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    h, bias, gamma, _, ctx.epsilon, ctx.over_batch = inputs
-    ctx.save_for_backward(h, output[1], bias, gamma)
+    h, bias, gamma, beta, ctx.epsilon, ctx.over_batch = inputs
+    ctx.save_for_backward(h, *output, bias, gamma, beta)
     ctx.mark_non_differentiable(output[1])
 
 
@@ -330,8 +338,8 @@ _SCHEMAS = {
     " float epsilon) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     "gelu_response": "(Tensor h, Tensor bias, Tensor gamma, Tensor beta, float epsilon, bool over_batch)"
     " -> (Tensor, Tensor)",
-    "gelu_response_backward": "(Tensor by_z, Tensor h, Tensor strength, Tensor bias, Tensor gamma, float epsilon,"
-    " bool over_batch) -> (Tensor, Tensor, Tensor, Tensor)",
+    "gelu_response_backward": "(Tensor by_z, Tensor h, Tensor z, Tensor strength, Tensor bias, Tensor gamma,"
+    " Tensor beta, float epsilon, bool over_batch) -> (Tensor, Tensor, Tensor, Tensor)",
     "stem": f"({_STEM}, ScalarType dtype) -> Tensor",
     "stem_backward": f"(Tensor by_out, {_STEM}) -> ({', '.join(['Tensor'] * 8)})",
     "norm_fold": "(Tensor x, Tensor gamma, Tensor beta, float epsilon, ScalarType dtype) -> Tensor",

@@ -86,32 +86,37 @@ INLINE int response_forward(void *z, float *strength, const void *h, const float
     return failed;
 }
 
-/* GELU of one vector, and its derivative. */
-INLINE vec gelu(vec x, vec *slope)
-{
-    vec density;
-    const vec share = normal(x, &density);
-    *slope = share + density;
-    return x * share;
-}
-
-/* by_factor = sum over sites of by_z * gelu, and sums of by_z; keeps gelu and its derivative if `kept` is not NULL. */
-INLINE void factor_gradient(float *by_factor, float *by_beta, vec *kept, const void *by_z, const void *h,
-                            const float *bias, int64_t sites, int64_t channels, int half)
+/* by_factor = sum over sites of by_z * gelu; and sums of by_z, added. gelu is (z - beta) / factor, which needs no
+ * exponential; where a factor is too small to divide by, it is computed from h. */
+INLINE void factor_gradient(float *by_factor, float *by_beta, float *given, const void *by_z, const void *z,
+                            const void *h, const float *bias, const float *factor, const float *beta, int64_t sites,
+                            int64_t channels, int half)
 {
     memset(by_factor, 0, (size_t)channels * sizeof(float));
+    memset(given, 0, (size_t)channels * sizeof(float));
     for (int64_t site = 0; site < sites; site++)
         for (int64_t c = 0; c < channels; c += LANES) {
-            vec slope;
-            const vec active = gelu(load(h, site * channels + c, half) + load(bias, c, 0), &slope);
-            const vec given = load(by_z, site * channels + c, half);
-            add(by_factor, c, given * active);
-            add(by_beta, c, given);
-            if (kept != NULL) {
-                *kept++ = active;
-                *kept++ = slope;
-            }
+            const vec by = load(by_z, site * channels + c, half);
+            add(by_factor, c, by * load(z, site * channels + c, half));
+            add(given, c, by);
         }
+    for (int64_t c = 0; c < channels; c += LANES) {
+        int small = 0;
+        for (int64_t i = c; i < c + LANES; i++)
+            small |= fabsf(factor[i]) < 0.02f;
+        add(by_beta, c, load(given, c, 0));
+        if (!small) {
+            store(by_factor, c, (load(by_factor, c, 0) - load(beta, c, 0) * load(given, c, 0)) / load(factor, c, 0), 0);
+            continue;
+        }
+        vec sum = {0};
+        for (int64_t site = 0; site < sites; site++) {
+            vec ignored;
+            const vec x = load(h, site * channels + c, half) + load(bias, c, 0);
+            sum += load(by_z, site * channels + c, half) * x * normal(x, &ignored);
+        }
+        store(by_factor, c, sum, 0);
+    }
 }
 
 /* From the gradient of the factors: that of gamma, added, and of the activations through the strengths, per unit of
@@ -127,95 +132,117 @@ INLINE void strength_gradient(float *per_active, const float *by_share, const fl
         per_active[c] = strength[c] > 0 ? (by_share[c] - mean_inner) * inverse_mean / strength[c] : 0;
 }
 
-INLINE void response_gradient(void *by_h, float *by_bias, const vec *kept, const void *by_z, const void *h,
-                              const float *bias, const float *factor, const float *per_active, int64_t sites,
-                              int64_t channels, int half)
+INLINE void response_gradient(void *by_h, float *by_bias, const void *by_z, const void *h, const float *bias,
+                              const float *factor, const float *per_active, int64_t sites, int64_t channels, int half)
 {
     for (int64_t site = 0; site < sites; site++)
         for (int64_t c = 0; c < channels; c += LANES) {
-            vec active, slope;
-            if (kept != NULL) {
-                active = *kept++;
-                slope = *kept++;
-            } else {
-                active = gelu(load(h, site * channels + c, half) + load(bias, c, 0), &slope);
-            }
+            vec slope;
+            const vec x = load(h, site * channels + c, half) + load(bias, c, 0);
+            const vec share = normal(x, &slope);
             const vec given = load(by_z, site * channels + c, half);
-            const vec result = (given * load(factor, c, 0) + active * load(per_active, c, 0)) * slope;
+            const vec by_active = given * load(factor, c, 0) + x * share * load(per_active, c, 0);
+            const vec result = by_active * (share + slope);
             store(by_h, site * channels + c, result, half);
             add(by_bias, c, result);
         }
 }
 
-/* by_bias, by_gamma, by_beta: (groups, channels), zero before. */
+typedef struct {
+    const float *bias, *gamma, *beta;
+    float epsilon;
+} Norm;
+
+/* factor = 1 + gamma * share; returns 1 / mean strength. */
+INLINE float factors_of(float *factor, float *share, const float *strength, Norm norm, int64_t channels)
+{
+    const float inverse_mean = shares(share, strength, channels, norm.epsilon);
+    for (int64_t c = 0; c < channels; c++)
+        factor[c] = 1 + norm.gamma[c] * share[c];
+    return inverse_mean;
+}
+
+/* From the gradient of the factors to those of gamma, added, and per unit of activation. */
+INLINE void through_strength(float *per_active, float *by_gamma, float *by_factor, const float *share,
+                             const float *strength, float inverse_mean, Norm norm, int64_t channels)
+{
+    for (int64_t c = 0; c < channels; c++) {
+        by_gamma[c] += by_factor[c] * share[c];
+        by_factor[c] *= norm.gamma[c];
+    }
+    strength_gradient(per_active, by_factor, share, strength, channels, inverse_mean);
+}
+
+/* by_bias, by_gamma, by_beta: (groups, channels), to which is added. strength: (tiles, channels). */
 INLINE int response_backward(void *by_h, float *by_bias, float *by_gamma, float *by_beta, const void *by_z,
-                             const void *h, const float *strength, const float *bias, const float *gamma, int64_t tiles,
-                             int64_t groups, int64_t sites, int64_t channels, float epsilon, int over_batch, int half)
+                             const void *h, const void *z, const float *strength, Norm norm, int64_t tiles,
+                             int64_t groups, int64_t sites, int64_t channels, int half)
 {
     int failed = 0;
-    const size_t width = half ? 2 : 4;
-    const int keep = half && !over_batch; /* beside a tile of float32 it would not fit the cache */
-    float *factors = aligned((over_batch ? tiles : 1) * channels * (int64_t)sizeof(float));
-    float *whole = aligned(4 * channels * (int64_t)sizeof(float));
-    if (factors == NULL || whole == NULL) {
-        free(factors), free(whole);
-        return 1;
-    }
-    float *all_share = whole, *all_by_share = whole + channels, *all_per = all_by_share + channels,
-          *all_factor = all_per + channels;
-    if (over_batch) {
-#pragma omp parallel for schedule(static)
-        for (int64_t group = 0; group < groups; group++)
-            for (int64_t tile = group; tile < tiles; tile += groups) {
-                const size_t at = (size_t)(tile * sites * channels) * width;
-                factor_gradient(factors + tile * channels, by_beta + group * channels, NULL, (const char *)by_z + at,
-                                (const char *)h + at, bias, sites, channels, half);
-            }
-        const float inverse_mean = shares(all_share, strength, channels, epsilon);
-        for (int64_t c = 0; c < channels; c++) {
-            double sum = 0;
-            for (int64_t tile = 0; tile < tiles; tile++)
-                sum += factors[tile * channels + c];
-            by_gamma[c] += (float)sum * all_share[c];
-            all_by_share[c] = (float)sum * gamma[c];
-            all_factor[c] = 1 + gamma[c] * all_share[c];
-        }
-        strength_gradient(all_per, all_by_share, all_share, strength, channels, inverse_mean);
-    }
+    const size_t tile_bytes = (size_t)(sites * channels) * (half ? 2 : 4);
 #pragma omp parallel reduction(| : failed)
     {
-        float *own = aligned(4 * channels * (int64_t)sizeof(float));
-        vec *kept = !keep ? NULL : aligned(2 * sites * channels * (int64_t)sizeof(float));
-        if (own == NULL || (kept == NULL && keep)) {
+        float *by_factor = aligned(5 * channels * (int64_t)sizeof(float)), *share = by_factor + channels;
+        float *per = share + channels, *factor = per + channels, *given = factor + channels;
+        if (by_factor == NULL) {
             failed = 1;
         } else {
-            float *by_factor = own, *share = own + channels, *per = share + channels, *factor = per + channels;
 #pragma omp for schedule(static)
             for (int64_t group = 0; group < groups; group++)
                 for (int64_t tile = group; tile < tiles; tile += groups) {
-                    const size_t at = (size_t)(tile * sites * channels) * width;
-                    const char *given = (const char *)by_z + at, *from = (const char *)h + at;
-                    if (!over_batch) {
-                        const float *mine = strength + tile * channels;
-                        factor_gradient(by_factor, by_beta + group * channels, kept, given, from, bias, sites, channels,
-                                        half);
-                        const float inverse_mean = shares(share, mine, channels, epsilon);
-                        for (int64_t c = 0; c < channels; c++) {
-                            by_gamma[group * channels + c] += by_factor[c] * share[c];
-                            by_factor[c] *= gamma[c];
-                            factor[c] = 1 + gamma[c] * share[c];
-                        }
-                        strength_gradient(per, by_factor, share, mine, channels, inverse_mean);
-                    }
-                    response_gradient((char *)by_h + at, by_bias + group * channels, kept, given, from, bias,
-                                      over_batch ? all_factor : factor, over_batch ? all_per : per, sites, channels,
-                                      half);
+                    const size_t at = (size_t)tile * tile_bytes;
+                    const char *from = (const char *)by_z + at, *in = (const char *)h + at;
+                    const float *mine = strength + tile * channels;
+                    const float inverse_mean = factors_of(factor, share, mine, norm, channels);
+                    factor_gradient(by_factor, by_beta + group * channels, given, from, (const char *)z + at, in,
+                                    norm.bias, factor, norm.beta, sites, channels, half);
+                    through_strength(per, by_gamma + group * channels, by_factor, share, mine, inverse_mean, norm,
+                                     channels);
+                    response_gradient((char *)by_h + at, by_bias + group * channels, from, in, norm.bias, factor, per,
+                                      sites, channels, half);
                 }
         }
-        free(own), free(kept);
+        free(by_factor);
     }
-    free(factors), free(whole);
     return failed;
+}
+
+/* The same where all tiles share one strength, (1, channels): two passes over all of them. */
+INLINE int response_backward_of_batch(void *by_h, float *by_bias, float *by_gamma, float *by_beta, const void *by_z,
+                                      const void *h, const void *z, const float *strength, Norm norm, int64_t tiles,
+                                      int64_t groups, int64_t sites, int64_t channels, int half)
+{
+    const size_t tile_bytes = (size_t)(sites * channels) * (half ? 2 : 4);
+    float *by_factors = aligned((2 * tiles + 4) * channels * (int64_t)sizeof(float));
+    if (by_factors == NULL)
+        return 1;
+    float *given = by_factors + tiles * channels, *share = given + tiles * channels, *factor = share + channels;
+    float *per = factor + channels, *by_factor = per + channels;
+    const float inverse_mean = factors_of(factor, share, strength, norm, channels);
+#pragma omp parallel for schedule(static)
+    for (int64_t group = 0; group < groups; group++)
+        for (int64_t tile = group; tile < tiles; tile += groups) {
+            const size_t at = (size_t)tile * tile_bytes;
+            factor_gradient(by_factors + tile * channels, by_beta + group * channels, given + tile * channels,
+                            (const char *)by_z + at, (const char *)z + at, (const char *)h + at, norm.bias, factor,
+                            norm.beta, sites, channels, half);
+        }
+    for (int64_t c = 0; c < channels; c++) {
+        double sum = 0;
+        for (int64_t tile = 0; tile < tiles; tile++)
+            sum += by_factors[tile * channels + c];
+        by_factor[c] = (float)sum;
+    }
+    through_strength(per, by_gamma, by_factor, share, strength, inverse_mean, norm, channels);
+#pragma omp parallel for schedule(static)
+    for (int64_t group = 0; group < groups; group++)
+        for (int64_t tile = group; tile < tiles; tile += groups) {
+            const size_t at = (size_t)tile * tile_bytes;
+            response_gradient((char *)by_h + at, by_bias + group * channels, (const char *)by_z + at,
+                              (const char *)h + at, norm.bias, factor, per, sites, channels, half);
+        }
+    free(by_factors);
+    return 0;
 }
 
 int geopretext_response_forward(void *z, float *strength, const void *h, const float *bias, const float *gamma,
@@ -227,12 +254,15 @@ int geopretext_response_forward(void *z, float *strength, const void *h, const f
 }
 
 int geopretext_response_backward(void *by_h, float *by_bias, float *by_gamma, float *by_beta, const void *by_z,
-                                 const void *h, const float *strength, const float *bias, const float *gamma,
-                                 int64_t tiles, int64_t groups, int64_t sites, int64_t channels, float epsilon,
-                                 int over_batch, int half)
+                                 const void *h, const void *z, const float *strength, const float *bias,
+                                 const float *gamma, const float *beta, int64_t tiles, int64_t groups, int64_t sites,
+                                 int64_t channels, float epsilon, int over_batch, int half)
 {
-    return half ? response_backward(by_h, by_bias, by_gamma, by_beta, by_z, h, strength, bias, gamma, tiles, groups,
-                                    sites, channels, epsilon, over_batch, 1)
-                : response_backward(by_h, by_bias, by_gamma, by_beta, by_z, h, strength, bias, gamma, tiles, groups,
-                                    sites, channels, epsilon, over_batch, 0);
+    const Norm norm = {bias, gamma, beta, epsilon};
+#define CALL(function, type)                                                                                           \
+    function(by_h, by_bias, by_gamma, by_beta, by_z, h, z, strength, norm, tiles, groups, sites, channels, type)
+    if (over_batch)
+        return half ? CALL(response_backward_of_batch, 1) : CALL(response_backward_of_batch, 0);
+    return half ? CALL(response_backward, 1) : CALL(response_backward, 0);
+#undef CALL
 }
