@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from geopretext.data.blockwise import Blockwise
 from geopretext.data.normalise import AnyStatistics, Decoder, Normaliser, check_codes
 from geopretext.data.sampling import crop_windows, epoch_order, hash_seeds
 from geopretext.data.tiles import TileReader
@@ -69,7 +70,9 @@ class TileSource:
         self._indices = None if self.modality == stored else torch.tensor(indices, device=device)
         self._decode = Decoder(self.modality, device)
         self._normalise = None if statistics is None else Normaliser.of(self.modality, statistics, device)
-        self._device = device
+        self._device = torch.device(device)
+        on_cpu = self._device.type == "cpu" and stored.kind.is_map
+        self._blockwise = Blockwise(self.modality, indices, self._normalise) if on_cpu else None
 
     def check_levels(self, tiles: npt.NDArray[np.int64]) -> None:
         """Refuse tiles of a level that the statistics do not cover (``InputError``)."""
@@ -87,6 +90,9 @@ class TileSource:
             windows: (B, 2): upper row and left column of the crop of each map; None keeps whole maps.
             crop: pixels on a side of the crop.
         """
+        if self._blockwise is not None:
+            corners = None if windows is None else windows.numpy()
+            return self._blockwise(stored.numpy(), self.levels[tiles], corners, crop)
         observed = self._decode.unfilled(self._cut(stored, windows, crop))
         if self._normalise is None:
             observed.values.masked_fill_(~observed.valid, 0)
