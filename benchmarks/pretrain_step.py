@@ -40,6 +40,7 @@ from geopretext.data.loader import TileLoader
 from geopretext.data.reader import open_tiles, statistics_of
 from geopretext.modality import PUBLISHED, Modality, Observed
 from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.kernels import kernels_enabled
 from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.mp_mae import MPMAE
 from geopretext.pretext.settings import MPMAESettings
@@ -105,14 +106,14 @@ class Step:
         if variant == "masked dense":
             method.network.encoder = MaskedDense(method.network.encoder)  # type: ignore[assignment]
         self.network: MPMAE | PublishedStep = PublishedStep(method) if variant == BASELINE else method
-        self.bf16 = variant == "ours bf16"
+        self.bf16, self.kernels = variant == "ours bf16", variant.startswith("ours")
         self.tasks = tuple(method.targets)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-5, (0.9, 0.95), weight_decay=0.05, fused=True)
 
     def gradients(self, fields: Fields, seeds: Tensor) -> Tensor:
         """The mean losses of all tasks and the norm of all gradients, found as ``PretrainModule`` finds them."""
         self.optimizer.zero_grad()
-        with torch.autocast(seeds.device.type, torch.bfloat16, enabled=self.bf16):
+        with kernels_enabled(self.kernels), torch.autocast(seeds.device.type, torch.bfloat16, enabled=self.bf16):
             losses = self.network(fields, seeds)
             means = {name: loss.total / loss.count.clamp(min=1) for name, loss in losses.items()}
             active = {name: loss.count > 0 for name, loss in losses.items()}

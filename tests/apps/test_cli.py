@@ -38,7 +38,9 @@ def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
         assert verb.summary in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["demo", "modalities", "convert", "inspect", "stats", "split", "pretrain", "evaluate"])
+@pytest.mark.parametrize(
+    "verb", ["demo", "modalities", "convert", "inspect", "stats", "split", "pretrain", "evaluate", "import-official"]
+)
 def test_help_of_a_verb_does_not_wait_for_torch(verb: str) -> None:
     code = f"import sys; from geopretext.apps.cli import main; main(['{verb}', '-h']); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

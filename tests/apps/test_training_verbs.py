@@ -10,7 +10,7 @@ from geopretext.apps import evaluate as evaluate_verb
 from geopretext.apps.cli import main
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.image_door import StatisticsChoice
-from geopretext.train.recipe import recipe_fields, recipe_names
+from geopretext.train.recipe import recipe_fields, recipe_patterns
 
 SMALL = [
     "--max_steps",
@@ -37,8 +37,8 @@ def test_help_of_a_recipe_lists_every_field_with_its_value(capsys: pytest.Captur
             assert f"--{field.name} VALUE" in text
             assert field.text in words
     assert "[micro]" in words
-    for name in recipe_names():
-        assert f"  {name}\n" in text
+    for pattern in recipe_patterns():
+        assert f"  {pattern}\n" in text
 
 
 def test_pretrain_writes_a_bundle_and_prints_it(

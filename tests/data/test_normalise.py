@@ -137,5 +137,7 @@ def test_lacking_statistics_say_what_there_is() -> None:
         Normaliser.of(other, statistics)
     with pytest.raises(InputError, match="of 2 means and 2 deviations for 3 bands"):
         Normaliser(OPTICAL, {"all": ([0, 0], [1, 1])})
+    with pytest.raises(InputError, match=r"(?s)statistics of modality 'optical': are empty.*hint: .*--statistics"):
+        Normaliser(OPTICAL, {})
     with pytest.raises(InputError, match="no such level: 'L3'"):
         Normaliser(OPTICAL, {"L3": ([0] * 3, [1] * 3)})

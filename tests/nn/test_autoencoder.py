@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -6,6 +8,7 @@ from geopretext.modality import PRETEXT, PUBLISHED, Band, Kind, Modality
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.masking import sample_visible
 from geopretext.nn.settings import SENTINEL2_BANDS, AutoencoderSettings, EncoderSettings
+from geopretext.nn.sites import Whole
 
 RGB = ("B4", "B3", "B2")
 SPECIES = Modality("species", Kind.MULTILABEL_VECTOR, (Band("oak"), Band("beech"), Band("fir")), "uint8", (255,))
@@ -72,6 +75,16 @@ def test_a_shared_decoder_is_computed_once(decoder, calls):
             block.register_forward_hook(lambda *_: counted.append(1))
     network(torch.randn(2, 3, 32, 32), sample_visible(torch.arange(2), 16, 0.6))
     assert len(counted) == calls
+
+
+def test_the_decoder_sees_one_tile_whatever_the_response_norms_of_the_encoder_see():
+    network = make_network(encoder=replace(SMALL, grn_scope="batch")).train()
+    block = network.decoders["shared"][0]
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.normal_(std=0.3)
+        cells = torch.randn(3, 4, 4, 32)
+        torch.testing.assert_close(block(cells, Whole())[:1], block(cells[:1], Whole()), rtol=1e-5, atol=1e-4)
 
 
 def test_masked_pixels_do_not_reach_any_prediction():

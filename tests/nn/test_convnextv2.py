@@ -188,10 +188,11 @@ def test_initial_weights_are_small_and_biases_zero_but_the_first():
     assert all((value == 0).all() for key, value in state.items() if key.endswith((".bias", "gamma", "beta")))
 
 
+@pytest.mark.parametrize("initialisation", ["small", "published"])
 @pytest.mark.parametrize("stem", ["mmearth", "convnextv2"])
-def test_a_tile_without_any_observed_pixel_has_gradients_like_any_other(stem):
+def test_a_tile_without_any_observed_pixel_has_gradients_like_any_other(stem, initialisation):
     torch.manual_seed(0)
-    encoder = ConvNeXtV2(EncoderSettings(size="micro", stem=stem))
+    encoder = ConvNeXtV2(EncoderSettings(size="micro", stem=stem, initialisation=initialisation))
     observed, missing, weights = torch.randn(1, 12, 56, 56), torch.zeros(1, 12, 56, 56), torch.randn(1, 256, 7, 7)
 
     def gradient_norm(x):

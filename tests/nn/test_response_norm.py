@@ -13,22 +13,25 @@ def make_norm(scope: str) -> GlobalResponseNorm:
     return norm
 
 
-def by_definition(norm: GlobalResponseNorm, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def by_definition(
+    norm: GlobalResponseNorm, x: torch.Tensor, mask: torch.Tensor | None, epsilon: float = 1e-6
+) -> torch.Tensor:
     """The formula of the paper in single operations, to be differentiated by torch."""
     squares = (x if mask is None else x * mask).square()
     strength = squares.sum((0, 1, 2) if norm.over_batch else (1, 2), keepdim=True).sqrt()
-    return x + norm.gamma * x * strength / (strength.mean(-1, keepdim=True) + 1e-6) + norm.beta
+    return x + norm.gamma * x * strength / (strength.mean(-1, keepdim=True) + epsilon) + norm.beta
 
 
+@pytest.mark.parametrize("epsilon", [1e-6, 0.3])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("scope", ["sample", "batch"])
-def test_values_and_gradients_are_those_of_the_definition(scope, masked):
+def test_values_and_gradients_are_those_of_the_definition(scope, masked, epsilon):
     norm = make_norm(scope)
     x = torch.randn(3, 4, 2, 5, dtype=torch.float64, requires_grad=True)
     mask = torch.rand(3, 4, 2, 1) > 0.4 if masked else None
     upstream = torch.randn(3, 4, 2, 5, dtype=torch.float64)
     inputs = [x, norm.gamma, norm.beta]
-    actual, expected = norm(x, mask), by_definition(norm, x, mask)
+    actual, expected = norm(x, mask, epsilon), by_definition(norm, x, mask, epsilon)
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
     for ours, theirs in zip(
         torch.autograd.grad(actual, inputs, upstream), torch.autograd.grad(expected, inputs, upstream), strict=True

@@ -8,6 +8,7 @@ import pytest
 
 from geopretext.errors import BandError, CorruptError, GridError, InputError, MissingLibraryError, UnitError
 from geopretext.modality import PUBLISHED, Modality
+from geopretext.nn.official_input import RGB
 from geopretext.predict.image_door import ImageDoor
 from geopretext.predict.images import DIGITAL_NUMBER, UNSTATED, ImageFiles
 
@@ -129,6 +130,23 @@ def test_reflectance_from_0_to_1_is_converted_exactly(tmp_path: Path) -> None:
     assert door.record["statistics"] == "bundle"
     values, _ = first_block(door)
     np.testing.assert_allclose(values[0, :, 0, 0], [400, 600, 800], rtol=1e-6)
+
+
+def test_a_bundle_without_statistics_leaves_images_to_their_own(tmp_path: Path) -> None:
+    path = geotiff(tmp_path / "a.tif", reflectance(400, 600, 800).astype(np.uint16), bands=("B2", "B3", "B4"))
+    images = ImageFiles.open([path], unit="reflectance x 10000")
+    assert ImageDoor.open(images, BGR, {}, patch_size=8).record["statistics"] == "dataset"
+    with pytest.raises(InputError, match="the bundle has no statistics for level 'all'; it has none"):
+        ImageDoor.open(images, BGR, {}, patch_size=8, statistics="bundle")
+
+
+def test_pictures_are_standardised_by_the_statistics_of_imagenet_weights(tmp_path: Path) -> None:
+    images = ImageFiles.open([picture(tmp_path / "a.png", red=255, green=0, blue=51)], bands=("R", "G", "B"))
+    scales = {"all": ((0.5, 0.4, 0.3), (0.5, 0.2, 0.1))}
+    door = ImageDoor.open(images, RGB, scales, patch_size=8)
+    assert door.record["statistics"] == "bundle"
+    standardised = door.normaliser(next(door.blocks())).values
+    np.testing.assert_allclose(standardised[0, :, 0, 0], [1, -2, -1], atol=1e-6)
 
 
 def test_the_level_chooses_the_bundles_statistics(tmp_path: Path) -> None:

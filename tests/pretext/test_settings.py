@@ -12,6 +12,8 @@ from geopretext.pretext.settings import MPMAESettings
         ("targets", {"aster": ()}, "pretext.targets.aster names no band.*hint: null stands for all"),
         ("mask_ratio", 1.5, "mask_ratio is 1.5.*hint: above 0, below 1"),
         ("weighting", "magic", "pretext.weighting is 'magic'.*hint: one of uncertainty, equal"),
+        ("missing_targets", "mean", "pretext.missing_targets is 'mean'.*hint: one of ignored, zero"),
+        ("denominator", "all", "pretext.denominator is 'all'.*hint: one of valid, nonzero"),
         ("decoder", "none", "decoder is 'none'.*hint: one of shared, per-modality"),
         ("decoder_dim", -1, "decoder_dim is -1.*hint: at least 1"),
     ],

@@ -21,6 +21,21 @@ def test_weight_decay_is_for_weights_of_convolutions_and_linear_layers_only() ->
     assert not any(name.endswith(("dwconv.weight", "pwconv1.weight")) for name in spared)
 
 
+def test_decay_of_matrices_is_the_rule_of_axes_on_the_published_shapes() -> None:
+    network = MPMAE(EncoderSettings(size="micro"), MPMAESettings(decoder_dim=16), PUBLISHED)
+    decayed, others = split_parameters(network, "matrices")
+    found = {id(parameter) for parameter in decayed}
+    assert len(found) == len(decayed)
+    assert not found & {id(parameter) for parameter in others}
+    for name, parameter in network.named_parameters():
+        axes = parameter.ndim
+        if name == "network.mask_token":
+            axes = 4  # (1, 512, 1, 1)
+        elif name.endswith(".bias") and ".stages." in name:
+            axes = 2  # (1, C), but named bias
+        assert (id(parameter) in found) == (axes > 1 and not name.endswith(".bias")), name
+
+
 def test_a_layer_is_decayed_once_though_it_is_shared() -> None:
     shared = nn.Linear(2, 2)
     decayed, others = split_parameters(nn.ModuleList([shared, nn.Sequential(shared, nn.LayerNorm(2))]))

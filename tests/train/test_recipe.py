@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -15,17 +16,19 @@ from geopretext.train.recipe import (
     load_recipe,
     recipe_fields,
     recipe_names,
+    recipe_patterns,
     recipe_to_plain,
 )
 
 
 def test_all_published_variants_ship() -> None:
     published = {
-        f"mp-mae{targets}-{size}-{geometry}{weighting}"
+        f"mp-mae{targets}-{size}-{geometry}{weighting}{fidelity}"
         for targets in ("", "-s2", "-img-mod", "-pix-mod", "-rgb")
         for size in ("atto", "tiny")
         for geometry in ("56-8", "112-16")
         for weighting in ("", "-unweighted")
+        for fidelity in ("", "-official")
     }
     assert set(recipe_names()) == published | {"mp-mae-demo", "s2-mae-demo"}
 
@@ -53,6 +56,48 @@ def test_variants_are_what_their_names_say() -> None:
         targets = load_recipe(f"mp-mae-{part}-atto-56-8").pretext.targets
         assert set(targets) == {m.name for m in PRETEXT if m.kind.is_map is wanted}
     assert list(load_recipe("mp-mae-s2-atto-56-8").pretext.targets) == ["sentinel2"]
+
+
+def test_patterns_stand_for_all_names() -> None:
+    regular = [re.sub(r"\[([^]]*)\]", r"(\1)?", pattern) for pattern in recipe_patterns()]
+    for name in recipe_names():
+        assert sum(bool(re.fullmatch(expression, name)) for expression in regular) == 1, name
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.endswith("-official")])
+def test_official_recipes_differ_from_their_twins_in_these_fields_only(name: str) -> None:
+    twin, official = (recipe_to_plain(load_recipe(n)) for n in (name.removesuffix("-official"), name))
+    assert differing_fields(twin, official) == {
+        "name": (name.removesuffix("-official"), name),
+        "encoder.grn_scope": ("sample", "batch"),
+        "encoder.initialisation": ("small", "published"),
+        "pretext.missing_targets": ("ignored", "zero"),
+        "pretext.denominator": ("valid", "nonzero"),
+        "pretext.decoder_grn_epsilon": (1e-6, 1e-4),
+        "weight_decay_on": ("kernels", "matrices"),
+        "accumulate": (1, 16),
+    }
+
+
+def test_every_departure_of_the_preset_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    twin, official = (recipe_to_plain(load_recipe(f"mp-mae-atto-56-8{suffix}")) for suffix in ("", "-official"))
+    for field, (default, published) in differing_fields(twin, official).items():
+        if field != "name":
+            row = next(line for line in text.splitlines() if f"`{field}`" in line and line.startswith("|"))
+            assert str(default) in row
+            assert str(published) in row
+
+
+def test_official_recipes_have_the_published_optimisation() -> None:
+    recipe = load_recipe("mp-mae-atto-56-8-official")
+    assert (recipe.batch_size, recipe.batch_size // recipe.accumulate) == (4096, 256)
+    assert (recipe.epochs, recipe.warmup_epochs) == (200, 40)
+    assert (recipe.base_learning_rate, recipe.learning_rate) == (1.5e-4, 2.4e-3)
+    assert (recipe.weight_decay, recipe.betas, recipe.clip_norm) == (0.05, (0.9, 0.95), None)
+    assert (recipe.precision, recipe.random_crop, recipe.encoder.drop_path) == ("fp32", True, 0)
+    assert recipe.encoder.bands.index("B8A") == recipe.encoder.bands.index("B8") - 1 == 7
+    assert (recipe.pretext.mask_ratio, recipe.pretext.decoder, recipe.pretext.predict_visible) == (0.6, "shared", False)
 
 
 def test_the_demo_recipes_differ_in_targets_only() -> None:
@@ -133,6 +178,7 @@ def test_overriding_one_field_of_settings_leaves_the_others() -> None:
             {"devices": 3},
             r"batch_size 16 cannot be shared evenly by accumulate 1 x devices 3 x nodes 1\nhint: a multiple of 3",
         ),
+        ({"weight_decay_on": "all"}, r"weight_decay_on is 'all'\nhint: it is one of kernels, matrices"),
         ({"keep_every_steps": 150}, r"keep_every_steps 150 is not a multiple of checkpoint_every_steps 400"),
     ],
 )
@@ -145,7 +191,7 @@ def test_an_unknown_recipe_names_those_that_are_near_and_all_that_there_are() ->
     with pytest.raises(RecipeError, match="no recipe or file 'mp-mae-ato-56-8'") as error:
         load_recipe("mp-mae-ato-56-8")
     assert "did you mean mp-mae-atto-56-8" in error.value.hint
-    assert "mp-mae[-s2|-img-mod|-pix-mod|-rgb]-(atto|tiny)-(56-8|112-16)[-unweighted]" in error.value.hint
+    assert "mp-mae[-s2|-img-mod|-pix-mod|-rgb]-(atto|tiny)-(56-8|112-16)[-unweighted][-official]" in error.value.hint
     assert "(mp-mae|s2-mae)-demo" in error.value.hint
 
 

@@ -182,6 +182,24 @@ def test_another_recipe_on_the_same_folder_is_refused(
         pretrain(small_recipe(accumulate=2, clip_norm=1.0), data=other, out=folder)
 
 
+def test_a_run_of_a_version_with_fewer_fields_is_resumed(
+    finished: tuple[Path, PretrainResult], store: Path, small_recipe: Maker, tmp_path: Path
+) -> None:
+    folder, result = finished
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    del config["recipe"]["weight_decay_on"], config["recipe"]["encoder"]["initialisation"]
+    run = shutil.copytree(folder, tmp_path / "run")
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    again = pretrain(small_recipe(accumulate=2, clip_norm=1.0), data=store, out=run, progress=False)
+    assert again.metrics == result.metrics
+    with pytest.raises(RecipeError, match=r"weight_decay_on 'kernels' -> 'matrices'"):
+        pretrain(small_recipe(accumulate=2, clip_norm=1.0, weight_decay_on="matrices"), data=store, out=run)
+    for recipe in ("[]", "{name: old, gone: 1}"):
+        (run / "config.yaml").write_text(f"data: {{}}\nrecipe: {recipe}\n")
+        with pytest.raises(RecipeError, match=r"config.yaml: (is not the configuration of a run|no field gone)"):
+            pretrain(small_recipe(accumulate=2, clip_norm=1.0), data=store, out=run)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_state(
     store: Path, small_recipe: Maker, tmp_path: Path
 ) -> None:

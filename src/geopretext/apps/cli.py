@@ -44,6 +44,7 @@ VERBS = (
     Verb("split", "split", "divide the tiles into train, val and test"),
     Verb("pretrain", "pretrain", "pretrain an encoder by a recipe -> bundle"),
     Verb("evaluate", "evaluate", "downstream worth of a bundle: k-NN, linear probe"),
+    Verb("import-official", "import_official", "published weights (MMEarth, ConvNeXt V2) -> bundle"),
     Verb("reconstruct", "reconstruct", "picture of every modality, predicted from a masked input"),
 )
 """In the order of the work."""

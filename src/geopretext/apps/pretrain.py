@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geopretext.apps.arguments import VerbParser
-from geopretext.train.recipe import load_recipe, recipe_fields, recipe_names, recipe_to_plain
+from geopretext.train.recipe import load_recipe, recipe_fields, recipe_patterns, recipe_to_plain
 from geopretext.train.settings import Recipe
 
 _EXAMPLE = """\
@@ -54,10 +54,10 @@ class _Override(argparse.Action):
 
 
 def _parser(shown: Recipe | None) -> VerbParser:
-    names = "\n".join(f"  {name}" for name in recipe_names())
+    names = "\n".join(f"  {pattern}" for pattern in recipe_patterns())
     parser = VerbParser(
         "pretrain",
-        about=f"{_ABOUT}\n\nrecipes:\n{names}",
+        about=f"{_ABOUT}\n\nrecipes, [-part] or not, (one|other):\n{names}",
         example=_EXAMPLE,
         usage="geopretext pretrain RECIPE --data STORE --out RUN [--FIELD VALUE ...]",
     )

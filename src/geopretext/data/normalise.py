@@ -179,7 +179,9 @@ class Normaliser:
             raise InputError(
                 f"no such level: {', '.join(map(repr, unknown))}" if unknown else "are empty",
                 where=where,
-                hint=f"levels are {', '.join(self._rows)}",
+                hint=f"levels are {', '.join(self._rows)}"
+                if unknown
+                else "a bundle without statistics has to be imported again with --statistics",
             )
         scales = {k: scale for k, scale in scales.items() if k == POOLED or np.isfinite(np.asarray(scale[0])).any()}
         if set(scales) == {POOLED}:

@@ -26,6 +26,7 @@ CONVERSIONS: dict[tuple[str, str], Callable[[Floats], Floats]] = {
     ("degree Celsius", "K"): lambda x: x + 273.15,
     ("mm", "m"): lambda x: x / 1000.0,
     ("cm", "m"): lambda x: x / 100.0,
+    ("digital number 0..255", "intensity 0..1"): lambda x: x / 255.0,
 }
 """Exact conversions by (unit given, unit wanted)."""
 

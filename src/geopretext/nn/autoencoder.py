@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from geopretext.errors import BandError, RecipeError
 from geopretext.modality import Modality
-from geopretext.nn.convnextv2 import EPSILON, Block, ConvNeXtV2, initialise
+from geopretext.nn.convnextv2 import EPSILON, Block, ConvNeXtV2
+from geopretext.nn.initialisation import SPREADS, initialise
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
 from geopretext.nn.sites import Whole, count_visible, shown_patches
 
@@ -69,7 +70,8 @@ class MaskedAutoencoder(nn.Module):
         decoders: Iterable[str] = (_SHARED,) if settings.decoder == "shared" else targets
         self.decoders = nn.ModuleDict(
             {
-                name: nn.Sequential(*[Block(dim, grn_scope=encoder.grn_scope) for _ in range(settings.decoder_depth)])
+                # In MMEarth, too, a dense block, whose response norm sees one tile whatever the encoder's sees.
+                name: nn.Sequential(*[Block(dim, grn_scope="sample") for _ in range(settings.decoder_depth)])
                 for name in decoders
             }
         )
@@ -81,8 +83,11 @@ class MaskedAutoencoder(nn.Module):
                 for name, target in targets.items()
             }
         )
-        for module in (self.projection, self.decoders, self.heads):
-            module.apply(initialise)
+        spread = SPREADS[encoder.initialisation]
+        initialise(self.projection, linear=spread.projection)
+        initialise(self.decoders, linear=spread.decoder_pointwise, depthwise=spread.decoder_depthwise)
+        for name, target in targets.items():
+            initialise(self.heads[name], linear=spread.map_head if target.kind.is_map else spread.vector_head)
         nn.init.normal_(self.mask_token, std=0.02)
 
     @property
@@ -139,7 +144,7 @@ class MaskedAutoencoder(nn.Module):
     def _decode(self, cells: Tensor, decoder: nn.Module) -> Tensor:
         """(B, h, w, D) -> (B, P, D)."""
         for block in cast("nn.Sequential", decoder):
-            cells = block(cells, Whole())
+            cells = block(cells, Whole(self.settings.decoder_grn_epsilon))
         return cells.flatten(1, 2)
 
 

@@ -7,6 +7,7 @@ A bundle is a folder::
     README.md            a model card
     pretext.safetensors  weights of the decoder and heads   } only in what pretraining wrote: they are
     statistics.json      statistics of every modality       } for reconstruction, and no user of the encoder needs them
+    head.safetensors     weights of a classifier or U-Net     only in what fine-tuning wrote, see ``bundle_heads``
 
 ``config.json`` holds the statistics of the input only, ``statistics.json`` a copy of the store's.
 """
@@ -204,9 +205,12 @@ class Encoder(nn.Module, ModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """What the mixin's ``save_pretrained`` calls."""
-        write_bundle(save_directory, self._files(pretext=None))
+        write_bundle(save_directory, self.files())
 
-    def _files(self, pretext: Mapping[str, Any] | None) -> dict[str, bytes]:
+    def files(
+        self, pretext: Mapping[str, Any] | None = None, head: Mapping[str, Any] | None = None
+    ) -> dict[str, bytes]:
+        """The content of a bundle's files by name; ``pretext`` and ``head`` describe weights that the caller adds."""
         config = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -215,10 +219,18 @@ class Encoder(nn.Module, ModelHubMixin):
             "input": self.modality.to_dict(),
             "statistics": _scales_to_plain(self.statistics),
             "pretext": pretext,
+            "head": head,
             "recipe": self.recipe,
             "metrics": self.metrics,
         }
-        card = model_card(self.settings, self.modality, targets=self.targets, recipe=self.recipe, metrics=self.metrics)
+        card = model_card(
+            self.settings,
+            self.modality,
+            targets=self.targets,
+            standardised=bool(self.statistics),
+            recipe=self.recipe,
+            metrics=self.metrics,
+        )
         return {
             WEIGHTS: tensors_to_bytes(self.network.state_dict()),
             CARD: card.encode(),
@@ -230,7 +242,7 @@ def save_bundle(
     folder: str | Path,
     network: MaskedAutoencoder,
     *,
-    statistics: Mapping[str, Any],
+    statistics: Mapping[str, Any] | None,
     recipe: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> None:
@@ -239,7 +251,8 @@ def save_bundle(
     Args:
         folder: where; what a bundle there already has is replaced.
         network: as trained.
-        statistics: of every modality, as ``data.statistics.Statistics.to_dict`` gives them.
+        statistics: of every modality, as ``data.statistics.Statistics.to_dict`` gives them; None if they are not known,
+            which leaves a bundle that cannot reconstruct.
         recipe: what it was trained with, plain data.
         metrics: what it scored, plain data.
 
@@ -249,7 +262,7 @@ def save_bundle(
     encoder = Encoder(
         network.encoder,
         network.modality,
-        statistics=input_scales(statistics, network.modality),
+        statistics=None if statistics is None else input_scales(statistics, network.modality),
         recipe=recipe,
         metrics=metrics,
         targets=network.targets,
@@ -259,8 +272,10 @@ def save_bundle(
         "targets": {name: target.to_dict() for name, target in network.targets.items()},
     }
     rest = {key: value for key, value in network.state_dict().items() if not key.startswith("encoder.")}
-    extra = {PRETEXT_WEIGHTS: tensors_to_bytes(rest), STATISTICS: json_to_bytes(statistics)}
-    write_bundle(Path(folder), {**extra, **encoder._files(pretext)})
+    extra = {PRETEXT_WEIGHTS: tensors_to_bytes(rest)}
+    if statistics is not None:
+        extra[STATISTICS] = json_to_bytes(statistics)
+    write_bundle(Path(folder), {**extra, **encoder.files(pretext)})
 
 
 def load_autoencoder(folder: str | Path) -> MaskedAutoencoder:
@@ -300,7 +315,14 @@ def load_statistics(folder: str | Path) -> dict[str, Any]:
     Raises:
         BundleError: there is no such file, or it is not JSON.
     """
-    return read_json(find_bundle(folder) / STATISTICS)
+    folder = find_bundle(folder)
+    if not (folder / STATISTICS).exists() and not read_config(folder).get("statistics"):
+        raise BundleError(
+            "holds no statistics: it was imported without any",
+            where=str(folder),
+            hint="`geopretext import-official FILE --statistics FILE` adds those of the data that it was trained on",
+        )
+    return read_json(folder / STATISTICS)
 
 
 def input_scales(statistics: Mapping[str, Any], modality: Modality) -> Scales:

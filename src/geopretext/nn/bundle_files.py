@@ -24,6 +24,7 @@ FORMAT = "geopretext bundle"
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 PRETEXT_WEIGHTS, STATISTICS = "pretext.safetensors", "statistics.json"
+HEAD_WEIGHTS = "head.safetensors"
 
 
 def find_bundle(path: str | Path, **hub: Any) -> Path:
@@ -128,6 +129,24 @@ def load_weights(module: nn.Module, path: Path, described: str) -> None:
     module.load_state_dict(stored)
 
 
+def ensure_replaceable(folder: Path) -> None:
+    """Refuse to write over anything but a bundle.
+
+    Raises:
+        BundleError: there is a file of that name, or a folder that holds something else than a bundle.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        read_config(find_bundle(folder))
+    except BundleError as error:
+        raise BundleError(
+            "is there already, and is no bundle that could be replaced",
+            where=str(folder),
+            hint="write to another folder, or remove this one",
+        ) from error
+
+
 def write_bundle(folder: Path, files: Mapping[str, bytes]) -> None:
     """Put files into a folder; whatever stops it leaves the old bundle, or none, but never a mixture."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +159,7 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(file.fileno())
         folder.mkdir(exist_ok=True)
         (folder / CONFIG).unlink(missing_ok=True)
-        for name in (PRETEXT_WEIGHTS, STATISTICS):
+        for name in (PRETEXT_WEIGHTS, STATISTICS, HEAD_WEIGHTS):
             if name not in files:
                 (folder / name).unlink(missing_ok=True)  # they would belong to another encoder
         for name in sorted(files, key=CONFIG.__eq__):

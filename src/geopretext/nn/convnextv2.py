@@ -5,9 +5,9 @@ named and shaped as in the dense encoders that MMEarth published, so that their 
 ``initial_conv.{0,1}``, ``stem.{0,1}``, ``downsample_layers.{0,1,2}.{0,1}`` and
 ``stages.S.B.{dwconv,norm,pwconv1,grn,pwconv2}``. The original stem is ``stem_orig.{0,1}``.
 
-What differs from the published code: convolutions are padded everywhere, the response norm's epsilon is 1e-6 in every
-path, it spans one tile unless ``grn_scope`` is "batch", kernels start at standard deviation 0.02, and so does the first
-bias.
+What differs from the published code, unless settings ask for it: convolutions are padded everywhere and the response
+norm's epsilon is 1e-6 in every path (``dense_padding``, ``dense_grn_epsilon``), that norm spans one tile
+(``grn_scope``), and kernels start at standard deviation 0.02 (``initialisation``). The first bias does in either case.
 """
 
 from itertools import pairwise
@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import BandError, GridError
+from geopretext.nn.initialisation import SPREADS, initialise
+from geopretext.nn.kernels import LANES, can_run
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.response_norm import GlobalResponseNorm
 from geopretext.nn.settings import EncoderSettings
-from geopretext.nn.sites import Masked, Sites, Visible, Whole, convolve_blocks, shown_patches
+from geopretext.nn.sites import Masked, Sites, Visible, Whole, convolve_blocks, halve, plain_stem, shown_patches
 
 EPSILON = 1e-6
 _FIRST_SIDE = 8  # cells on a side of a patch in the first stage; each later stage has half
@@ -47,14 +49,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, sites: Sites) -> Tensor:
         """(..., width) -> (..., width) in the layout of ``sites``."""
-        y = self.norm(sites.convolve(x, self.dwconv))
-        y = F.gelu(self.pwconv1(y))
-        y = self.pwconv2(self.grn(y, sites.mask))
+        y = sites.convolve_norm(x, self.dwconv, self.norm)
+        y = self.pwconv2(self._respond(y, sites))
         if self.training and self.drop_path > 0:
             kept = torch.rand(len(y), *[1] * (y.ndim - 1), device=y.device) >= self.drop_path
             y = y * kept / (1 - self.drop_path)
         total: Tensor = x + y
         return total
+
+    def _respond(self, y: Tensor, sites: Sites) -> Tensor:
+        """The wide half of the network in the block: (..., width) -> (..., 4 width)."""
+        if sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
+            h = F.linear(y, self.pwconv1.weight)
+            return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon)
+        return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon)  # type: ignore[no-any-return]
 
 
 class ConvNeXtV2(nn.Module):
@@ -95,7 +103,8 @@ class ConvNeXtV2(nn.Module):
             nn.Sequential(*[Block(width, grn_scope=settings.grn_scope, drop_path=next(drop)) for _ in range(depth)])
             for width, depth in zip(widths, settings.depths, strict=True)
         )
-        self.apply(initialise)
+        spread = SPREADS[settings.initialisation]
+        initialise(self, linear=spread.pointwise, convolution=spread.convolution, depthwise=spread.depthwise)
         # Where every band is missing the input is 0. With a zero bias so would be the features, and each norm would
         # multiply their gradients by up to 1 / sqrt(epsilon).
         first = self.initial_conv[0] if settings.stem == "mmearth" else self.stem_orig[0]
@@ -111,7 +120,8 @@ class ConvNeXtV2(nn.Module):
             count: the number of visible patches, if it is the same for every tile: only these are then computed.
 
         Returns:
-            (B, D, H / patch_size, W / patch_size), zero where masked.
+            (B, D, H / patch_size, W / patch_size), zero where masked; without a mask and with the dense padding
+            "published-classifier", patches of 8 px give one row and one column fewer.
 
         Raises:
             BandError: the number of bands differs from ``settings.bands``.
@@ -124,25 +134,53 @@ class ConvNeXtV2(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As ``forward``, but the output of each of the four stages: 8, 4, 2 and 1 cells on a side of a patch."""
         pixels, *levels = self._sites(x, visible, count)
-        y = self._stem(pixels.enter(x), pixels)
+        y = self._stem(x, pixels, dense=visible is None)
+        return self._stages(y, levels)
+
+    def forward_maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Every map of an image from fine to coarse, for a decoder with skip connections.
+
+        Args:
+            x: as ``forward`` takes it.
+
+        Returns:
+            (B, D, rows, columns): the first convolution's (of stem "mmearth"), the stem's, those of the four stages.
+
+        Raises:
+            BandError, GridError: as ``forward``.
+        """
+        pixels, *levels = self._sites(x, None, None)
+        if self.settings.stem == "mmearth":
+            first, y = plain_stem(pixels, x, self.initial_conv, self.stem, self._margin)
+            return pixels.leave(first), pixels.leave(y), *self._stages(y, levels)
+        y = self._stem(x, pixels, dense=True)
+        return pixels.leave(y), *self._stages(y, levels)
+
+    def _stages(self, y: Tensor, levels: list[Sites]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         outputs = []
         for number, (stage, sites) in enumerate(zip(self.stages, levels, strict=True)):
             if number:
                 norm, conv = cast("nn.Sequential", self.downsample_layers[number - 1])
-                y = convolve_blocks(norm(y), cast("nn.Conv2d", conv))
+                y = halve(y, cast("nn.LayerNorm", norm), cast("nn.Conv2d", conv))
             for block in cast("nn.Sequential", stage):
                 y = block(y, sites)
             outputs.append(sites.leave(y))
         return outputs[0], outputs[1], outputs[2], outputs[3]
 
-    def _stem(self, x: Tensor, pixels: Sites) -> Tensor:
+    def _stem(self, image: Tensor, pixels: Sites, *, dense: bool) -> Tensor:
+        """(B, C, H, W) -> features of the first stage."""
         if self.settings.stem == "convnextv2":
             conv, norm = self.stem_orig
-            return norm(convolve_blocks(x, cast("nn.Conv2d", conv)))  # type: ignore[no-any-return]
-        conv, norm, activation = self.initial_conv
-        x = activation(norm(pixels.convolve(x, cast("nn.Conv2d", conv))))
-        conv, norm = self.stem
-        return norm(convolve_blocks(x, cast("nn.Conv2d", conv)))  # type: ignore[no-any-return]
+            return norm(convolve_blocks(pixels.enter(image), cast("nn.Conv2d", conv)))  # type: ignore[no-any-return]
+        if dense and self._margin is not None:
+            return plain_stem(pixels, image, self.initial_conv, self.stem, self._margin)[1]
+        return pixels.stem(image, self.initial_conv, self.stem)
+
+    @property
+    def _margin(self) -> int | None:
+        """Cells of padding of the stem's second convolution in dense use, where the first has none; None: the same."""
+        published = self.settings.dense_padding == "published-classifier"
+        return self.settings.patch_size // _FIRST_SIDE // 2 if published else None
 
     def _sites(self, x: Tensor, visible: Tensor | None, count: int | None) -> list[Sites]:
         """Those of the image, and those of the four stages."""
@@ -155,7 +193,7 @@ class ConvNeXtV2(nn.Module):
         grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=self.settings.patch_size)
         sides = (self.settings.patch_size, *(_FIRST_SIDE >> level for level in range(4)))
         if visible is None:
-            return [Whole() for _ in sides]
+            return [Whole(self.settings.dense_grn_epsilon) for _ in sides]
         if visible.shape != (len(x), grid[0] * grid[1]):
             raise GridError(
                 f"the mask has shape {tuple(visible.shape)}",
@@ -165,11 +203,3 @@ class ConvNeXtV2(nn.Module):
             return [Masked(visible, grid=grid, side=side) for side in sides]
         shown = shown_patches(visible, count)
         return [Visible(shown, grid=grid, side=side) for side in sides]
-
-
-def initialise(module: nn.Module) -> None:
-    """Kernels from a truncated normal of standard deviation 0.02, biases zero; other modules are left alone."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -29,6 +29,7 @@ def model_card(
     modality: Modality,
     *,
     targets: tuple[str, ...],
+    standardised: bool,
     recipe: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> str:
@@ -38,6 +39,7 @@ def model_card(
         settings: architecture.
         modality: the input, with the encoder's bands.
         targets: names of what it was trained to predict; empty if unknown.
+        standardised: whether the bundle holds statistics of the input.
         recipe: what it was trained with; its ``name`` and scalar fields are shown.
         metrics: what it scored; numbers are shown.
     """
@@ -50,9 +52,15 @@ def model_card(
         f"{len(modality.bands)} bands into one vector of {settings.widths[-1]} numbers for each "
         f"{settings.patch_size} x {settings.patch_size} pixels. {trained}"
     )
-    normalise = (
+    statistics = (
         "`encoder.statistics` holds the mean and standard deviation of each band for each processing level; subtract "
-        "and divide before calling, and put 0 where nothing was observed. Height and width are multiples of "
+        "and divide before calling"
+        if standardised
+        else "Standardise images band by band before calling (`encoder.statistics` is empty: those that it was trained "
+        "with are not known here)"
+    )
+    normalise = (
+        f"{statistics}, and put 0 where nothing was observed. Height and width are multiples of "
         f"{settings.patch_size} pixels; it was trained on {settings.image_size} x {settings.image_size}."
     )
     table = f"| channel | band | unit | meaning |\n|---|---|---|---|\n{bands}"

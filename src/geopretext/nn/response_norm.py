@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from geopretext.nn.kernels import gelu_response
+
 EPSILON = 1e-6
 
 
@@ -32,12 +34,13 @@ class GlobalResponseNorm(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, 1, 1, width))
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, width))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, epsilon: float = EPSILON) -> Tensor:
         """Normalise.
 
         Args:
             x: (B, ..., C).
             mask: (B, ..., 1) bool, True at sites; None: all are.
+            epsilon: what is added to ``mean |x|``.
 
         Returns:
             (B, ..., C); strengths are those of sites only, but every place is scaled by them.
@@ -47,13 +50,18 @@ class GlobalResponseNorm(nn.Module):
         with torch.no_grad():
             strength = _strength(flat, sites, over_batch=self.over_batch and self.training)
         y: Tensor = _ResponseNorm.apply(  # type: ignore[no-untyped-call]
-            flat, self.gamma.flatten(), self.beta.flatten(), strength, sites
+            flat, self.gamma.flatten(), self.beta.flatten(), strength, sites, epsilon
         )
         return y.view_as(x)
 
+    def of_gelu(self, h: Tensor, bias: Tensor, epsilon: float = EPSILON) -> Tensor:
+        """``forward(gelu(h + bias))`` by a compiled kernel (see ``kernels.can_run``): (B, ..., C) -> (B, ..., C)."""
+        over_batch = self.over_batch and self.training
+        return gelu_response(h, bias, self.gamma.flatten(), self.beta.flatten(), epsilon, over_batch=over_batch)
+
 
 class _ResponseNorm(torch.autograd.Function):
-    """x (B, S, C), gamma (C), beta (C), strength of x (B or 1, C), mask (B, S, 1) or None -> (B, S, C)."""
+    """x (B, S, C), gamma (C), beta (C), strength of x (B or 1, C), mask (B, S, 1) or None, epsilon -> (B, S, C)."""
 
     @staticmethod
     def forward(
@@ -62,24 +70,25 @@ class _ResponseNorm(torch.autograd.Function):
         beta: Tensor,
         strength: Tensor,
         mask: Tensor | None,  # noqa: ARG004 -- for the gradient
+        epsilon: float,
     ) -> Tensor:
-        factor = 1 + gamma * (strength / _mean(strength))
+        factor = 1 + gamma * (strength / _mean(strength, epsilon))
         return torch.addcmul(beta.to(x.dtype), x, factor.to(x.dtype)[:, None])
 
     @staticmethod
     def setup_context(
         ctx: Any,
-        inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None],
+        inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, float],
         output: Tensor,  # noqa: ARG004 -- torch calls it so
     ) -> None:
-        x, gamma, _, strength, mask = inputs
+        x, gamma, _, strength, mask, ctx.epsilon = inputs
         ctx.save_for_backward(x, gamma, strength, mask)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         x, gamma, strength, mask = ctx.saved_tensors
-        mean = _mean(strength)
+        mean = _mean(strength, ctx.epsilon)
         share = strength / mean
         by_factor = (gradient * x).sum(1, dtype=strength.dtype)
         by_gamma = (by_factor * share).sum(0)
@@ -90,7 +99,8 @@ class _ResponseNorm(torch.autograd.Function):
         per_x = torch.where(strength > 0, by_strength / strength, 0.0).to(x.dtype)[:, None]
         by_x = gradient * (1 + gamma * share).to(x.dtype)[:, None]
         by_x = by_x.addcmul_(_at_sites(x, mask), per_x)
-        return by_x, by_gamma.to(gamma.dtype), gradient.sum((0, 1), dtype=strength.dtype).to(gamma.dtype), None, None
+        by_beta = gradient.sum((0, 1), dtype=strength.dtype)
+        return by_x, by_gamma.to(gamma.dtype), by_beta.to(gamma.dtype), None, None, None
 
 
 def _strength(x: Tensor, mask: Tensor | None, *, over_batch: bool) -> Tensor:
@@ -100,8 +110,8 @@ def _strength(x: Tensor, mask: Tensor | None, *, over_batch: bool) -> Tensor:
     return (squares.sum(0, keepdim=True) if over_batch else squares).sqrt()
 
 
-def _mean(strength: Tensor) -> Tensor:
-    return strength.mean(-1, keepdim=True) + EPSILON
+def _mean(strength: Tensor, epsilon: float) -> Tensor:
+    return strength.mean(-1, keepdim=True) + epsilon
 
 
 def _at_sites(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -21,8 +21,17 @@ SIZES: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = 
 STEMS = ("mmearth", "convnextv2")
 """How pixels become the first feature map; see ``EncoderSettings.stem``."""
 
+INITIALISATIONS = ("small", "published")
+"""How weights start; see ``EncoderSettings.initialisation``."""
+
+PADDINGS = ("same", "published-classifier")
+"""How convolutions are padded without a mask; see ``EncoderSettings.dense_padding``."""
+
 DECODERS = ("shared", "per-modality")
 """Which decoders there are; see ``AutoencoderSettings.decoder``."""
+
+HEADS = ("classifier", "unet")
+"""What can stand on an encoder after fine-tuning; see ``HeadSettings.kind``."""
 
 SENTINEL2_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8A", "B8", "B9", "B11", "B12")
 """The twelve input bands of MMEarth, in its order; B10 is left out since L2A lacks it."""
@@ -49,9 +58,18 @@ class EncoderSettings:
     stem: str = "mmearth"
     """"mmearth": 3x3 convolution, then depthwise patch_size / 8; "convnextv2": one convolution of patch_size / 8"""
     grn_scope: str = "sample"
-    """"sample": response norms over one tile; "batch": over the whole batch, as published pretraining does"""
+    """"sample": response norms over one tile; "batch": those of the encoder over all tiles that a process computes at
+    once, as in published pretraining"""
+    initialisation: str = "small"
+    """"small": all kernels start at standard deviation 0.02; "published": as in the published pretraining, depthwise
+    kernels, linear layers of the encoder, the projection and heads of maps at 1"""
     drop_path: float = 0.0
     """largest probability of skipping a block, 0 to 1; grows linearly with depth"""
+    dense_padding: str = "same"
+    """without a mask, of stem "mmearth": "same": as in pretraining; "published-classifier": the 3x3 convolution is not
+    padded, and the depthwise one is padded by half its size, as MMEarth's classifiers compute"""
+    dense_grn_epsilon: float = 1e-6
+    """without a mask: what response norms add to the mean strength, above 0; MMEarth's dense models have 1e-4"""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -66,8 +84,18 @@ class EncoderSettings:
             raise RecipeError(f"encoder.stem is {self.stem!r}", hint=f"one of {', '.join(STEMS)}")
         if self.grn_scope not in ("sample", "batch"):
             raise RecipeError(f"encoder.grn_scope is {self.grn_scope!r}", hint="one of sample, batch")
+        if self.initialisation not in INITIALISATIONS:
+            raise RecipeError(
+                f"encoder.initialisation is {self.initialisation!r}", hint=f"one of {', '.join(INITIALISATIONS)}"
+            )
         if not 0 <= self.drop_path < 1:
             raise RecipeError(f"encoder.drop_path is {self.drop_path}", hint="at least 0, below 1")
+        if self.dense_padding not in PADDINGS:
+            raise RecipeError(f"encoder.dense_padding is {self.dense_padding!r}", hint=f"one of {', '.join(PADDINGS)}")
+        if not 0 < self.dense_grn_epsilon < 1:
+            raise RecipeError(
+                f"encoder.dense_grn_epsilon is {self.dense_grn_epsilon}", hint="above 0, for example 1e-6"
+            )
         if not self.bands:
             raise RecipeError("encoder.bands is empty", hint=f"for example {', '.join(SENTINEL2_BANDS[1:4])}")
         if self.modality in PUBLISHED:
@@ -94,6 +122,22 @@ class EncoderSettings:
 
 
 @dataclass(frozen=True)
+class HeadSettings:
+    """What stands on an encoder after fine-tuning."""
+
+    kind: str
+    """"classifier": scores of an image, see ``nn.classifier``; "unet": scores of each pixel, see ``nn.unet``"""
+    classes: int
+    """number of scores, at least 1"""
+
+    def __post_init__(self) -> None:
+        if self.kind not in HEADS:
+            raise RecipeError(f"head.kind is {self.kind!r}", hint=f"one of {', '.join(HEADS)}")
+        if self.classes < 1:
+            raise RecipeError(f"head.classes is {self.classes}", hint="at least 1")
+
+
+@dataclass(frozen=True)
 class AutoencoderSettings:
     """What stands on an encoder in pretraining, and what its predictions mean."""
 
@@ -109,6 +153,8 @@ class AutoencoderSettings:
     """continuous map targets that are predicted as standardised within each patch (mean 0, variance 1)"""
     predict_visible: bool = False
     """true: maps other than the input are predicted on the patches that are shown, too"""
+    decoder_grn_epsilon: float = 1e-6
+    """what the decoder's response norms add to the mean strength, above 0; MMEarth has 1e-4"""
 
     def __post_init__(self) -> None:
         if self.decoder not in DECODERS:
@@ -119,3 +165,5 @@ class AutoencoderSettings:
             raise RecipeError(f"decoder_depth is {self.decoder_depth}", hint="at least 1; MMEarth has 1")
         if not 0 < self.mask_ratio < 1:
             raise RecipeError(f"mask_ratio is {self.mask_ratio}", hint="above 0, below 1; MMEarth has 0.6")
+        if not 0 < self.decoder_grn_epsilon < 1:
+            raise RecipeError(f"decoder_grn_epsilon is {self.decoder_grn_epsilon}", hint="above 0; MMEarth has 1e-4")

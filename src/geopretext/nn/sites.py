@@ -20,12 +20,15 @@ Letters: ``B`` tiles, ``H W`` cells at this resolution, ``D`` features, ``P = h 
 ``p`` cells on a side of a patch at this resolution.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import GridError
+from geopretext.nn.kernels import Rows, can_run, conv_norm, fits, norm_fold, stem
+from geopretext.nn.response_norm import EPSILON
 
 
 class Sites(Protocol):
@@ -40,15 +43,38 @@ class Sites(Protocol):
     def convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
         """Apply a convolution of stride 1 that keeps the size; defined at sites only."""
 
+    def convolve_norm(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:
+        """Apply a depthwise 7 x 7 convolution of that sort, then the norm, in one operation where there is one."""
+
+    def stem(self, image: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
+        """MMEarth's stem: (B, C, H, W) -> features in this layout at the resolution of the first stage.
+
+        Args:
+            image: 0 where nothing was observed.
+            first: 3 x 3 convolution, norm, GELU.
+            second: depthwise convolution whose kernel is its stride, norm.
+        """
+
     @property
     def mask(self) -> Tensor | None:
         """True at sites, in this layout with one feature; None if all cells of the layout are sites."""
 
+    @property
+    def epsilon(self) -> float:
+        """What response norms add to the mean strength."""
+
 
 class Whole:
-    """Every cell is a site; features are (B, H, W, D)."""
+    """Every cell is a site; features are (B, H, W, D).
+
+    Args:
+        epsilon: of response norms.
+    """
 
     mask: Tensor | None = None
+
+    def __init__(self, epsilon: float = EPSILON) -> None:
+        self.epsilon = epsilon
 
     def enter(self, x: Tensor) -> Tensor:
         """See ``Sites``."""
@@ -62,6 +88,16 @@ class Whole:
         """See ``Sites``."""
         return convolve_map(x, conv)
 
+    def convolve_norm(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:
+        """See ``Sites``."""
+        return _convolve_norm(self, x, _rows_of_map(x, *x.shape[1:3]), conv, norm)
+
+    def stem(self, image: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
+        """See ``Sites``."""
+        height, width = image.shape[2:]
+        y = _stem(self, image, _rows_of_map(image, height, width), first, second)
+        return y.reshape(len(image), height // _stride(second), width // _stride(second), -1)
+
 
 class Masked:
     """Any set of patches is visible; features are (B, H, W, D), computed everywhere and ignored where masked.
@@ -71,6 +107,8 @@ class Masked:
         grid: patches along y and along x.
         side: p.
     """
+
+    epsilon: float = EPSILON
 
     def __init__(self, visible: Tensor, *, grid: tuple[int, int], side: int) -> None:
         mask = visible.reshape(-1, *grid, 1)
@@ -88,6 +126,14 @@ class Masked:
     def convolve(self, x: Tensor, conv: nn.Conv2d) -> Tensor:
         """See ``Sites``."""
         return convolve_map(self._only_sites(x), conv)
+
+    def convolve_norm(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:
+        """See ``Sites``."""
+        return norm(self.convolve(x, conv))  # type: ignore[no-any-return]
+
+    def stem(self, image: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
+        """See ``Sites``."""
+        return plain_stem(self, image, first, second)[1]
 
     def _only_sites(self, x: Tensor) -> Tensor:
         # not a product with 0, which would let an infinite or undefined number through
@@ -108,16 +154,20 @@ class Visible:
     """
 
     mask: Tensor | None = None
+    epsilon: float = EPSILON
 
     def __init__(self, shown: Tensor, *, grid: tuple[int, int], side: int) -> None:
         self.batch, self.count = shown.shape
         self.grid = grid
         self.side = side
         h, w = grid
-        tile = torch.arange(self.batch, device=shown.device).reshape(-1, 1, 1)
         row = (shown // w)[..., None] * side + torch.arange(side, device=shown.device)
-        self.rows = ((tile * h * side + row) * w + (shown % w)[..., None]).flatten()
+        within = (row * w + (shown % w)[..., None]).flatten(1)
+        tile = torch.arange(self.batch, device=shown.device)[:, None]
+        self.rows = (tile * h * side * w + within).flatten()
         """(B V p,): where each row of cells of a visible patch lies among the B (h p) w rows of a map"""
+        self.on_map = Rows(within * side, side, h * side, w * side)
+        """the same, as kernels want it"""
 
     def enter(self, x: Tensor) -> Tensor:
         """See ``Sites``."""
@@ -131,6 +181,16 @@ class Visible:
         """See ``Sites``."""
         return self._from_map(convolve_map(self._to_map(x), conv))
 
+    def convolve_norm(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:
+        """See ``Sites``."""
+        return _convolve_norm(self, x, self.on_map, conv, norm)
+
+    def stem(self, image: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
+        """See ``Sites``."""
+        y = _stem(self, image, self.on_map, first, second)
+        side = self.side // _stride(second)
+        return y.reshape(self.batch, self.count, side, side, -1)
+
     def _to_map(self, x: Tensor) -> Tensor:
         h, w = self.grid
         rows = x.reshape(len(self.rows), -1)
@@ -142,6 +202,53 @@ class Visible:
         everywhere = x.reshape(self.batch * h * self.side * w, -1)
         rows: Tensor = _Gather.apply(everywhere, self.rows)  # type: ignore[no-untyped-call]
         return rows.reshape(self.batch, self.count, self.side, self.side, -1)
+
+
+def _rows_of_map(x: Tensor, height: int, width: int) -> Rows:
+    return Rows(torch.arange(height, device=x.device)[None] * width, width, height, width)
+
+
+def _convolve_norm(sites: Sites, x: Tensor, rows: Rows, conv: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:
+    if not (can_run(x) and fits(rows)):
+        return norm(sites.convolve(x, conv))  # type: ignore[no-any-return]
+    assert conv.bias is not None
+    return conv_norm(x, rows, conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
+
+
+def _stem(sites: Sites, image: Tensor, rows: Rows, first: nn.Sequential, second: nn.Sequential) -> Tensor:
+    """Features in the order of this layout, in some shape."""
+    if image.requires_grad or image.dtype != torch.float32 or not (can_run(image) and fits(rows)):
+        return plain_stem(sites, image, first, second)[1]
+    conv, norm, _ = cast("tuple[nn.Conv2d, nn.LayerNorm, nn.GELU]", first)
+    deep, deep_norm = cast("tuple[nn.Conv2d, nn.LayerNorm]", second)
+    return stem(image, rows, conv, norm, deep, deep_norm)
+
+
+def plain_stem(
+    sites: Sites, image: Tensor, first: nn.Sequential, second: nn.Sequential, margin: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """MMEarth's stem in single operations.
+
+    Args:
+        sites: where to compute.
+        image: (B, C, H, W).
+        first: 3 x 3 convolution, norm, GELU.
+        second: depthwise convolution whose kernel is its stride, norm.
+        margin: for ``Whole``: let the first convolution be without padding, and the second with so many cells of it.
+
+    Returns:
+        Features at the image's resolution, and at that of the first stage.
+    """
+    conv, norm, activation = first
+    x = activation(norm(sites.convolve(sites.enter(image), cast("nn.Conv2d", conv))))
+    if margin is not None:
+        x = F.pad(x[:, 1:-1, 1:-1], (0, 0, margin, margin, margin, margin))
+    conv, norm = second
+    return x, norm(convolve_blocks(x, cast("nn.Conv2d", conv)))
+
+
+def _stride(second: nn.Sequential) -> int:
+    return cast("nn.Conv2d", second[0]).stride[0]
 
 
 def shown_patches(visible: Tensor, count: int) -> Tensor:
@@ -180,6 +287,14 @@ def convolve_blocks(x: Tensor, conv: nn.Conv2d) -> Tensor:
         return x * conv.weight.flatten() + conv.bias
     y = convolve_map(x.reshape(-1, *x.shape[-3:]), conv)
     return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+def halve(x: Tensor, norm: nn.LayerNorm, conv: nn.Conv2d) -> Tensor:
+    """Norm, then a 2 x 2 convolution of stride 2, of features (..., H, W, C) -> (..., H // 2, W // 2, D)."""
+    if not can_run(x) or x.shape[-3] % 2 or x.shape[-2] % 2:
+        return convolve_blocks(norm(x), conv)
+    weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
+    return F.linear(norm_fold(x, norm), weight, conv.bias)
 
 
 class _Gather(torch.autograd.Function):

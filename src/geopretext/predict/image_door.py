@@ -27,7 +27,7 @@ from geopretext.predict.images import UNSTATED, ImageFiles
 Array = npt.NDArray[Any]
 StatisticsChoice: TypeAlias = Literal["auto", "bundle", "dataset"]
 """By which means and deviations inputs are standardised: the bundle's, the task's own training images', or the
-bundle's where the units agree and else the images'"""
+bundle's where it has some and the units agree, and else the images'"""
 
 _BLOCK = 64
 _PLAUSIBILITY_SAMPLE = 16
@@ -88,7 +88,7 @@ class ImageDoor:
             )
         convertible = all(_convertible(images.unit, band.unit) for band in modality.bands)
         if statistics == "auto":
-            statistics = "bundle" if convertible else "dataset"
+            statistics = "bundle" if convertible and scales else "dataset"
         if statistics == "bundle" and not convertible:
             raise UnitError(
                 f"the images are in {images.unit!r}, the encoder wants {modality.bands[0].unit!r},"

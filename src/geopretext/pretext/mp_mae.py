@@ -6,11 +6,14 @@ weigh the tasks and sum. With ``predict_visible``, which is ours, maps other tha
 
 What differs from the published code, in each case because that code does otherwise than it says:
 
-- missing numbers are left out of the loss, where the published code turns them into 0 and learns to predict that;
-- a loss is the mean over the valid numbers, where the published code divides a sum of means over patches by the count
-  of those that are not exactly 0; without missing numbers the two agree;
-- standardising a patch looks at valid numbers only;
+- missing numbers are left out of the loss, where the published code turns those of continuous maps into 0 and learns to
+  predict that (``missing_targets: zero`` does the same);
+- a loss is the mean over the valid numbers, where the published code takes the mean over each patch, and of these over
+  those that are not exactly 0 (``denominator: nonzero``); without missing numbers the two agree;
+- standardising a patch looks at valid numbers only, unless missing ones are targets;
 - a task without a valid target in the batch is skipped, where the published code stops with an undefined loss.
+
+``docs/fidelity.md`` has every difference; the recipes called ``-official`` do as the published code does.
 
 Letters: ``B`` tiles, ``C`` bands, ``P`` patches, ``M`` masked patches, ``p`` pixels on a side of a patch.
 """
@@ -25,6 +28,7 @@ from torch import Tensor, nn
 from geopretext.errors import BandError, GridError, InputError, RecipeError
 from geopretext.modality import Kind, Modality, Observed, Role
 from geopretext.nn.autoencoder import MaskedAutoencoder, take_patches
+from geopretext.nn.kernels import can_run, cross_entropy, squared_error
 from geopretext.nn.masking import patch_grid, patchify, sample_visible, visible_count
 from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.sites import shown_patches
@@ -37,7 +41,8 @@ class TaskLoss:
     """The loss of one task over a batch, in a form that adds up over batches and processes."""
 
     total: Tensor
-    """float32 scalar: sum over the valid numbers (squared error) or places (cross-entropy)"""
+    """float32 scalar: sum over the valid numbers (squared error), places (cross-entropy), or, with ``denominator:
+    nonzero``, patches of a continuous map"""
     count: Tensor
     """float32 scalar: how many of them there are"""
 
@@ -132,13 +137,30 @@ class MPMAE(nn.Module):
         if not target.kind.is_categorical:
             select = self.select[name]
             values, valid = select(values), select(valid)
+        if target.kind is Kind.CONTINUOUS_MAP and self.settings.missing_targets == "zero":
+            valid = torch.ones_like(valid)  # where they were not, ``Observed`` holds 0
+        by_patch = target.kind is Kind.CONTINUOUS_MAP and self.settings.denominator == "nonzero"
+        if target.kind.is_map and not by_patch and can_run(prediction):
+            return self._compare_maps(name, prediction, Observed(values, valid), masked)
         if target.kind.is_map:
             values, valid = self._patches(values), self._patches(valid)
             if not self.network.predicts_visible(name):
                 values, valid = take_patches(values, masked), take_patches(valid, masked)
             if name in self.settings.standardise_patches:
                 values = standardise(values, valid)
+        if by_patch:
+            return _squared_error_of_patches(prediction.float(), values, valid)
         return _LOSSES[target.kind](prediction.float(), values, valid)
+
+    def _compare_maps(self, name: str, prediction: Tensor, field: Observed[Tensor], masked: Tensor) -> TaskLoss:
+        """The same by kernels, which read the patches of a map where they lie."""
+        side, chosen = self.network.encoder.settings.patch_size, masked
+        if self.network.predicts_visible(name):
+            chosen = torch.arange(prediction.shape[1], device=masked.device).expand(len(masked), -1)
+        if self.targets[name].kind.is_categorical:
+            return TaskLoss(*cross_entropy(prediction, *field, chosen, side))
+        scaled = name in self.settings.standardise_patches
+        return TaskLoss(*squared_error(prediction, *field, chosen, side, standardise=scaled))
 
     def _patches(self, x: Tensor) -> Tensor:
         """(B, C, H, W) or (B, H, W) -> (B, P, p p C)."""
@@ -185,6 +207,13 @@ def standardise(values: Tensor, valid: Tensor) -> Tensor:
 def _squared_error(prediction: Tensor, values: Tensor, valid: Tensor) -> TaskLoss:
     total = torch.where(valid, prediction - values, 0.0).square().sum()
     return TaskLoss(total, valid.sum().float())
+
+
+def _squared_error_of_patches(prediction: Tensor, values: Tensor, valid: Tensor) -> TaskLoss:
+    """All (B, M, N): the mean over each patch's valid numbers, summed over patches; counts those that are not 0."""
+    squares = torch.where(valid, prediction - values, 0.0).square().sum(-1)
+    means = squares / valid.sum(-1).clamp(min=1)
+    return TaskLoss(means.sum(), means.detach().count_nonzero().float())
 
 
 def _cross_entropy(prediction: Tensor, values: Tensor, valid: Tensor) -> TaskLoss:

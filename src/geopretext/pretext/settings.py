@@ -10,6 +10,14 @@ from geopretext.nn.settings import SENTINEL2_BANDS, AutoencoderSettings
 WEIGHTINGS = ("uncertainty", "equal")
 """Which ways there are to weigh tasks; see ``MPMAESettings.weighting``."""
 
+MISSING_TARGETS = ("ignored", "zero")
+"""What becomes of missing numbers of continuous maps; see ``MPMAESettings.missing_targets``."""
+
+DENOMINATORS = ("valid", "nonzero")
+"""What the loss of a continuous map is divided by; see ``MPMAESettings.denominator``."""
+
+_CHOICES = {"weighting": WEIGHTINGS, "missing_targets": MISSING_TARGETS, "denominator": DENOMINATORS}
+
 
 def _all_targets() -> dict[str, tuple[str, ...] | None]:
     return {modality.name: SENTINEL2_BANDS if modality.name == "sentinel2" else None for modality in PRETEXT}
@@ -29,10 +37,18 @@ class MPMAESettings:
     """ConvNeXt V2 blocks of a decoder, at least 1"""
     decoder: Literal["shared", "per-modality"] = "shared"
     """"shared": one decoder for all modalities, as in MMEarth's weights; "per-modality": one for each"""
+    decoder_grn_epsilon: float = 1e-6
+    """what response norms of a decoder add to the mean strength, above 0; MMEarth has 1e-4"""
     weighting: Literal["uncertainty", "equal"] = "uncertainty"
     """"uncertainty": each task has a learned weight; "equal": the plain sum of the tasks' losses"""
     standardise_patches: tuple[str, ...] = ("sentinel2",)
     """continuous map targets that are standardised within each patch before they are compared"""
+    missing_targets: Literal["ignored", "zero"] = "ignored"
+    """"ignored": no loss where nothing was observed; "zero": missing numbers of continuous maps are learned as 0, their
+    band's mean, as the published code does (missing vectors and classes are left out by both)"""
+    denominator: Literal["valid", "nonzero"] = "valid"
+    """of continuous maps; "valid": the loss is the mean over all compared numbers; "nonzero": the mean over a patch,
+    then over the patches whose mean is not exactly 0, as in the published code"""
     predict_visible: bool = False
     """false: maps are compared on hidden patches only, as in MMEarth; true: maps other than the input on shown patches
     too, where what is seen says most about them"""
@@ -45,8 +61,9 @@ class MPMAESettings:
                 raise RecipeError(f"pretext.targets.{name} is {bands!r}", hint=f"a list of bands: [{bands}]")
             if bands is not None and not bands:
                 raise RecipeError(f"pretext.targets.{name} names no band", hint="null stands for all bands")
-        if self.weighting not in WEIGHTINGS:
-            raise RecipeError(f"pretext.weighting is {self.weighting!r}", hint=f"one of {', '.join(WEIGHTINGS)}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise RecipeError(f"pretext.{name} is {getattr(self, name)!r}", hint=f"one of {', '.join(choices)}")
         _ = self.autoencoder  # checks the fields that it takes
 
     @property
@@ -56,6 +73,7 @@ class MPMAESettings:
             decoder_dim=self.decoder_dim,
             decoder_depth=self.decoder_depth,
             decoder=self.decoder,
+            decoder_grn_epsilon=self.decoder_grn_epsilon,
             mask_ratio=self.mask_ratio,
             standardise_patches=tuple(name for name in self.standardise_patches if name in self.targets),
             predict_visible=self.predict_visible,

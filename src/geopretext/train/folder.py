@@ -12,8 +12,9 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from typing_extensions import override
 
 from geopretext.errors import BundleError, RecipeError
-from geopretext.train.recipe import differing_fields
-from geopretext.train.settings import MAY_CHANGE
+from geopretext.train.fields import read_settings
+from geopretext.train.recipe import differing_fields, recipe_to_plain
+from geopretext.train.settings import MAY_CHANGE, Recipe
 
 CONFIG, CHECKPOINTS, METRICS, BUNDLE = "config.yaml", "checkpoints", "metrics.csv", "bundle"
 LAST = "last.ckpt"
@@ -37,8 +38,10 @@ def record_config(folder: Path, config: Mapping[str, Any]) -> None:
         return
     try:
         there = yaml.safe_load(path.read_text(encoding="utf-8"))
-        old = {"data": there["data"], "recipe": there["recipe"]}
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+        # A version that had fewer fields did what is their default now.
+        plain = recipe_to_plain(read_settings(Recipe, there["recipe"], where=str(path)))
+        old = {"data": there["data"], "recipe": plain}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise RecipeError("is not the configuration of a run", where=str(path), hint="choose another --out") from error
     differing = differing_fields(old, {"data": config["data"], "recipe": config["recipe"]})
     free = {"data.path", *(f"recipe.{name}" for name in MAY_CHANGE)}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -14,6 +14,8 @@ from typing_extensions import override
 from geopretext.data.loader import Batch, TileLoader
 from geopretext.data.sampling import hash_seeds
 from geopretext.errors import NonFiniteError
+from geopretext.nn.autoencoder import MaskedAutoencoder
+from geopretext.nn.response_norm import GlobalResponseNorm
 from geopretext.pretext.mp_mae import MPMAE
 from geopretext.train.settings import Recipe
 
@@ -134,7 +136,7 @@ class PretrainModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with one learning rate, which changes at every step."""
         settings = self.recipe
-        decayed, others = split_parameters(self.method)
+        decayed, others = split_parameters(self.method, settings.weight_decay_on)
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(
             groups, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
@@ -162,13 +164,27 @@ class _Part(NamedTuple):
     seeds: Tensor
 
 
-def split_parameters(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+def split_parameters(
+    network: nn.Module, decay: Literal["kernels", "matrices"] = "kernels"
+) -> tuple[list[Tensor], list[Tensor]]:
     """Parameters that weight decay is for, and all others.
 
     It is for the weights of convolutions and linear layers; not for biases, norms, response norms, mask tokens and
     loss weights.
+
+    Args:
+        network: any.
+        decay: "matrices" decays response norms and mask tokens as well. The published code decays what has more than
+            one axis and is not called bias (timm's rule); it stores gamma and beta of a response norm as (1, C) or
+            (1, 1, 1, C) and the mask token as (1, D, 1, 1). Shapes differ here, so the rule goes by role.
     """
     layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
     decayed = [module.weight for module in network.modules() if isinstance(module, layers)]
+    if decay == "matrices":
+        for module in network.modules():
+            if isinstance(module, GlobalResponseNorm):
+                decayed += [module.gamma, module.beta]
+            elif isinstance(module, MaskedAutoencoder):
+                decayed.append(module.mask_token)
     chosen = {id(parameter) for parameter in decayed}
     return decayed, [parameter for parameter in network.parameters() if id(parameter) not in chosen]

@@ -27,6 +27,7 @@ __all__ = [
     "load_recipe",
     "recipe_fields",
     "recipe_names",
+    "recipe_patterns",
     "recipe_to_plain",
 ]
 
@@ -36,6 +37,11 @@ _DEFAULT = "default"
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes that ship with geopretext."""
     return tuple(_shipped())
+
+
+def recipe_patterns() -> tuple[str, ...]:
+    """The names in short, a family at a time: ``mp-mae[-s2|-rgb]-(atto|tiny)``."""
+    return tuple(map(_pattern, _families()))
 
 
 def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -68,7 +74,8 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
         close = get_close_matches(name, recipe_names(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(close)}? " if close else ""
         raise RecipeError(
-            f"no recipe or file {name!r}", hint=f"{hint}There are {'; '.join(_patterns())}, and YAML files by path"
+            f"no recipe or file {name!r}",
+            hint=f"{hint}There are {'; '.join(recipe_patterns())}, and YAML files by path",
         )
     for dotted, value in (overrides or {}).items():
         plain = _merge(plain, _nest(dotted, value))
@@ -126,17 +133,16 @@ def _combinations(family: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, st
         yield "-".join(part for part in parts if part != _DEFAULT), chosen
 
 
-def _patterns() -> Iterator[str]:
-    """The names of each family in short: ``mp-mae[-s2|-rgb]-(atto|tiny)``."""
-    for family in _families():
-        pattern = ""
-        for part in family["name"]:
-            options = [option for option in family["variants"].get(part, [part]) if option != _DEFAULT]
-            if _DEFAULT in family["variants"].get(part, []):
-                pattern += "[-" + "|-".join(options) + "]"
-            else:
-                pattern += "-" + (options[0] if len(options) == 1 else f"({'|'.join(options)})")
-        yield pattern.removeprefix("-")
+def _pattern(family: Mapping[str, Any]) -> str:
+    """See ``recipe_patterns``."""
+    pattern = ""
+    for part in family["name"]:
+        options = [option for option in family["variants"].get(part, [part]) if option != _DEFAULT]
+        if _DEFAULT in family["variants"].get(part, []):
+            pattern += "[-" + "|-".join(options) + "]"
+        else:
+            pattern += "-" + (options[0] if len(options) == 1 else f"({'|'.join(options)})")
+    return pattern.removeprefix("-")
 
 
 def _read_file(path: Path) -> dict[str, Any]:

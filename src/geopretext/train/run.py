@@ -75,6 +75,9 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
     pl.seed_everything(recipe.seed, verbose=False)
     method = MPMAE(recipe.encoder, recipe.pretext, reader.modalities)
 
+    if recipe.compile:
+        method.compile(fullgraph=True, dynamic=False)
+
     folder, plain = Path(out), recipe_to_plain(recipe)
     identity = _identify(reader, tiles, statistics)
     record_config(folder, {"geopretext": __version__, "data": identity, "recipe": plain})

@@ -10,7 +10,12 @@ from geopretext.errors import RecipeError
 from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.settings import MPMAESettings
 
-_CHOICES = {"method": ("mp_mae",), "precision": ("fp32", "bf16"), "accelerator": ("auto", "cpu", "gpu", "mps")}
+_CHOICES = {
+    "method": ("mp_mae",),
+    "weight_decay_on": ("kernels", "matrices"),
+    "precision": ("fp32", "bf16"),
+    "accelerator": ("auto", "cpu", "gpu", "mps"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,19 @@ class Recipe:
     warmup_epochs: float = 40.0
     """epochs over which the learning rate rises from 0 to its peak, at least 0; then it falls along a cosine to 0"""
     weight_decay: float = 0.05
-    """AdamW's, at least 0; only on weights of convolutions and linear layers"""
+    """AdamW's, at least 0; weight_decay_on says what it acts on"""
+    weight_decay_on: Literal["kernels", "matrices"] = "kernels"
+    """"kernels": weights of convolutions and linear layers; "matrices": response norms and the mask token, too: the
+    published code stores them with more than one axis"""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's, each from 0 to below 1"""
     clip_norm: float | None = None
     """largest norm of all gradients together, above 0; null: gradients are not clipped"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """"fp32", or "bf16": matrix products in bfloat16, weights and losses in float32"""
+    compile: bool = False
+    """true: the network and its losses go through torch.compile first, which takes a minute or more and a C++ compiler,
+    and pays on a GPU"""
     random_crop: bool = True
     """crop tiles to encoder.image_size at a random place, else at the centre"""
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"

@@ -1,0 +1,351 @@
+"""The kernels as operators of torch, which autograd and ``torch.compile`` know: ``torch.ops.geopretext``.
+
+For each operator there are: what it computes, its shape (what ``torch.compile`` calls on tensors without numbers), and,
+for those that have a gradient, what autograd keeps and does with it. What they mean is in ``nn.kernels``.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geopretext.nn.kernels.compiler import call
+
+LANES = 16
+"""floats of a vector in the C files"""
+GROUPS = 64
+"""largest number of parts that sums over tiles are made in"""
+
+
+def _is_half(x: Tensor) -> bool:
+    return x.dtype == torch.bfloat16
+
+
+def _numbers(*parameters: Tensor) -> list[Tensor]:
+    """Parameters as kernels read them."""
+    return [parameter.detach().float().contiguous() for parameter in parameters]
+
+
+def _where(place: Tensor, length: int, height: int, width: int) -> tuple[Any, ...]:
+    rows = place.shape[1]
+    return place.contiguous(), rows if len(place) > 1 else 0, rows, length, height, width
+
+
+def _blocks(features: int) -> int:
+    return -(-features // LANES)
+
+
+def _sum_groups(sums: Tensor, like: Tensor) -> Tensor:
+    """(groups, ..., blocks * LANES) -> the gradient of a vector of parameters, or (..., D) with like of D features."""
+    return sums.sum(0)[..., : like.shape[0]].to(like.dtype)
+
+
+def _conv_norm(
+    x: Tensor,
+    place: Tensor,
+    length: int,
+    height: int,
+    width: int,
+    weight: Tensor,
+    bias: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    x = x.contiguous()
+    out = torch.empty_like(x, dtype=dtype)
+    address, step, *shape = _where(place, length, height, width)
+    numbers = _numbers(weight, bias, gamma, beta)
+    sizes = step, len(x), *shape, x.shape[-1]
+    call("conv_norm_forward", out, x, address, *sizes, *numbers, epsilon, _is_half(x), _is_half(out))
+    return out
+
+
+def _conv_norm_backward(
+    by_out: Tensor,
+    x: Tensor,
+    place: Tensor,
+    length: int,
+    height: int,
+    width: int,
+    weight: Tensor,
+    bias: Tensor,
+    gamma: Tensor,
+    epsilon: float,
+) -> tuple[Tensor, ...]:
+    x, by_out = x.contiguous(), by_out.contiguous()
+    groups, blocks = min(len(x), GROUPS), _blocks(x.shape[-1])
+    by_x, taps = torch.empty_like(x), torch.zeros(groups, blocks, 49, LANES)
+    vectors = [torch.zeros(groups, blocks * LANES) for _ in range(3)]
+    address, step, *shape = _where(place, length, height, width)
+    sizes = step, len(x), groups, *shape, x.shape[-1]
+    numbers, halves = _numbers(weight, bias, gamma), (_is_half(x), _is_half(by_out))
+    call("conv_norm_backward", by_x, taps, *vectors, by_out, x, address, *sizes, *numbers, epsilon, *halves)
+    by_weight = _sum_groups(taps.permute(0, 2, 1, 3).flatten(2), weight).T.reshape(weight.shape)
+    return by_x, by_weight.contiguous(), *(_sum_groups(sums, bias) for sums in vectors)
+
+
+def _gelu_response(
+    h: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, over_batch: bool
+) -> tuple[Tensor, Tensor]:
+    h = h.contiguous()
+    z, strength = torch.empty_like(h), torch.empty(1 if over_batch else len(h), h.shape[-1])
+    sizes = len(h), h[0, ..., 0].numel(), h.shape[-1]
+    call("response_forward", z, strength, h, *_numbers(bias, gamma, beta), *sizes, epsilon, over_batch, _is_half(h))
+    return z, strength
+
+
+def _gelu_response_backward(
+    by_z: Tensor, h: Tensor, strength: Tensor, bias: Tensor, gamma: Tensor, epsilon: float, over_batch: bool
+) -> tuple[Tensor, ...]:
+    h, by_z = h.contiguous(), by_z.contiguous()
+    groups = min(len(h), GROUPS)
+    by_h, sums = torch.empty_like(h), [torch.zeros(groups, h.shape[-1]) for _ in range(3)]
+    sizes = len(h), groups, h[0, ..., 0].numel(), h.shape[-1]
+    numbers = _numbers(bias, gamma)
+    call("response_backward", by_h, *sums, by_z, h, strength, *numbers, *sizes, epsilon, over_batch, _is_half(h))
+    return by_h, *(_sum_groups(each, bias) for each in sums)
+
+
+def _stem(image: Tensor, place: Tensor, length: int, height: int, width: int, *rest: Any) -> Tensor:
+    *parameters, epsilon, dtype = rest
+    image = image.contiguous()
+    address, step, *shape = _where(place, length, height, width)
+    features, bands, stride = parameters[0].shape[0], image.shape[1], parameters[4].shape[-1]
+    out = torch.empty(len(image), place.shape[1] * length // stride**2, features, dtype=dtype)
+    sizes = step, len(image), *shape, features, bands, stride
+    call("stem_forward", out, image, address, *sizes, *_numbers(*parameters), epsilon, _is_half(out))
+    return out
+
+
+def _stem_backward(
+    by_out: Tensor, image: Tensor, place: Tensor, length: int, height: int, width: int, *rest: Any
+) -> tuple[Tensor, ...]:
+    *parameters, epsilon = rest
+    near, deep = parameters[0], parameters[4]
+    image, by_out = image.contiguous(), by_out.contiguous()
+    features, bands, stride = near.shape[0], image.shape[1], deep.shape[-1]
+    groups, wide = min(len(image), GROUPS), _blocks(features) * LANES
+    sums = [torch.zeros(groups, wide) for _ in range(8)]
+    sums[0], sums[4] = torch.zeros(groups, 9, bands, wide), torch.zeros(groups, stride**2, wide)
+    address, step, *shape = _where(place, length, height, width)
+    sizes = step, len(image), groups, *shape, features, bands, stride
+    numbers = _numbers(*parameters)
+    call("stem_backward", *sums, by_out, image, address, *sizes, *numbers, epsilon, _is_half(by_out))
+    gradients = [_sum_groups(each, near) for each in sums]
+    gradients[0] = gradients[0].permute(2, 1, 0).reshape(near.shape).contiguous()
+    gradients[4] = gradients[4].T.reshape(deep.shape).contiguous()
+    return tuple(gradients)
+
+
+def _norm_fold(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
+    x = x.contiguous()
+    *outer, height, width, features = x.shape
+    out = torch.empty(*outer, height // 2, width // 2, 4 * features, dtype=dtype)
+    rows = x.shape.numel() // (width * features)
+    call("fold_forward", out, x, rows, width, features, *_numbers(gamma, beta), epsilon, _is_half(x), _is_half(out))
+    return out
+
+
+def _norm_fold_backward(by_out: Tensor, x: Tensor, gamma: Tensor, epsilon: float) -> tuple[Tensor, ...]:
+    x, by_out = x.contiguous(), by_out.contiguous()
+    width, features = x.shape[-2:]
+    rows = x.shape.numel() // (width * features)
+    groups = min(rows, GROUPS)
+    by_x, sums = torch.empty_like(x), [torch.zeros(groups, _blocks(features) * LANES) for _ in range(2)]
+    sizes, halves = (rows, width, features, groups), (_is_half(x), _is_half(by_out))
+    call("fold_backward", by_x, *sums, by_out, x, *sizes, *_numbers(gamma), epsilon, *halves)
+    return by_x, *(_sum_groups(each, gamma) for each in sums)
+
+
+def _loss(name: str, prediction: Tensor, values: Tensor, valid: Tensor, chosen: Tensor, *flags: Any) -> Any:
+    """Call a loss kernel: with the gradient of the total as last flag the gradient, else total and count."""
+    *rest, side, by_total = flags
+    prediction, values, valid = prediction.contiguous(), values.contiguous(), valid.contiguous()
+    height, width = values.shape[-2:]
+    gradient = None if by_total is None else torch.empty_like(prediction)
+    sums, counts = torch.empty(2, len(prediction)).unbind()
+    factor = 0.0 if by_total is None else float(by_total)
+    sizes = *chosen.shape, side, prediction.shape[-1] // side**2, height, width
+    addresses = prediction, values, valid, chosen.contiguous()
+    call(name, sums, counts, gradient, factor, *addresses, *sizes, *rest, _is_half(prediction))
+    return (sums.sum(), counts.sum()) if gradient is None else gradient
+
+
+def _squared_error(
+    prediction: Tensor, values: Tensor, valid: Tensor, chosen: Tensor, side: int, standardise: bool
+) -> tuple[Tensor, Tensor]:
+    losses: tuple[Tensor, Tensor] = _loss("squared_error", prediction, values, valid, chosen, standardise, side, None)
+    return losses
+
+
+def _squared_error_backward(
+    by_total: Tensor, prediction: Tensor, values: Tensor, valid: Tensor, chosen: Tensor, side: int, standardise: bool
+) -> Tensor:
+    gradient: Tensor = _loss("squared_error", prediction, values, valid, chosen, standardise, side, by_total)
+    return gradient
+
+
+def _cross_entropy(
+    prediction: Tensor, values: Tensor, valid: Tensor, chosen: Tensor, side: int
+) -> tuple[Tensor, Tensor]:
+    losses: tuple[Tensor, Tensor] = _loss("cross_entropy", prediction, values, valid, chosen, side, None)
+    return losses
+
+
+def _cross_entropy_backward(
+    by_total: Tensor, prediction: Tensor, values: Tensor, valid: Tensor, chosen: Tensor, side: int
+) -> Tensor:
+    gradient: Tensor = _loss("cross_entropy", prediction, values, valid, chosen, side, by_total)
+    return gradient
+
+
+# What the operators give, for torch.compile, which calls these on tensors without numbers.
+
+
+def _like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+
+
+def _conv_norm_shape(x: Tensor, *rest: Any) -> Tensor:
+    return _like(x, rest[-1])
+
+
+def _conv_norm_backward_shape(by_out: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:  # noqa: ARG001 -- torch passes it
+    weight, bias, gamma = rest[4:7]
+    return _like(x), _like(weight), _like(bias), _like(gamma), _like(gamma)
+
+
+def _gelu_response_shape(h: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return _like(h), h.new_empty(1 if rest[-1] else h.shape[0], h.shape[-1], dtype=torch.float32)
+
+
+def _gelu_response_backward_shape(by_z: Tensor, h: Tensor, strength: Tensor, bias: Tensor, *rest: Any) -> Any:  # noqa: ARG001
+    return _like(h), _like(bias), _like(bias), _like(bias)
+
+
+def _stem_shape(image: Tensor, place: Tensor, length: int, *rest: Any) -> Tensor:
+    near, deep = rest[2], rest[6]
+    cells = place.shape[1] * length // deep.shape[-1] ** 2
+    return image.new_empty(image.shape[0], cells, near.shape[0], dtype=rest[-1])
+
+
+def _stem_backward_shape(by_out: Tensor, image: Tensor, *rest: Any) -> tuple[Tensor, ...]:  # noqa: ARG001
+    return tuple(_like(parameter) for parameter in rest[4:12])
+
+
+def _norm_fold_shape(x: Tensor, *rest: Any) -> Tensor:
+    *outer, height, width, features = x.shape
+    return x.new_empty(*outer, height // 2, width // 2, 4 * features, dtype=rest[-1])
+
+
+def _norm_fold_backward_shape(by_out: Tensor, x: Tensor, gamma: Tensor, epsilon: float) -> tuple[Tensor, ...]:  # noqa: ARG001
+    return _like(x), _like(gamma), _like(gamma)
+
+
+def _squared_error_shape(prediction: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    return prediction.new_empty((), dtype=torch.float32), prediction.new_empty((), dtype=torch.float32)
+
+
+def _squared_error_backward_shape(by_total: Tensor, prediction: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001
+    return _like(prediction)
+
+
+_cross_entropy_shape, _cross_entropy_backward_shape = _squared_error_shape, _squared_error_backward_shape
+
+
+# What autograd keeps, and does with it.
+
+
+def _keep_conv_norm(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    x, place, *ctx.shape, weight, bias, gamma, _, ctx.epsilon, _ = inputs
+    ctx.save_for_backward(x, place, weight, bias, gamma)
+
+
+def _conv_norm_gradient(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
+    x, place, *parameters = ctx.saved_tensors
+    backward = torch.ops.geopretext.conv_norm_backward
+    by_x, *others = backward(by_out, x, place, *ctx.shape, *parameters, ctx.epsilon)
+    return by_x, None, None, None, None, *others, None, None
+
+
+def _keep_gelu_response(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    h, bias, gamma, _, ctx.epsilon, ctx.over_batch = inputs
+    ctx.save_for_backward(h, output[1], bias, gamma)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _gelu_response_gradient(ctx: Any, by_z: Tensor, by_strength: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG001
+    backward = torch.ops.geopretext.gelu_response_backward
+    return *backward(by_z, *ctx.saved_tensors, ctx.epsilon, ctx.over_batch), None, None
+
+
+def _keep_stem(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    image, place, *ctx.shape = inputs[:5]
+    ctx.save_for_backward(image, place, *inputs[5:13])
+    ctx.epsilon = inputs[13]
+
+
+def _stem_gradient(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
+    image, place, *parameters = ctx.saved_tensors
+    gradients = torch.ops.geopretext.stem_backward(by_out, image, place, *ctx.shape, *parameters, ctx.epsilon)
+    return None, None, None, None, None, *gradients, None, None
+
+
+def _keep_norm_fold(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    x, gamma, _, ctx.epsilon, _ = inputs
+    ctx.save_for_backward(x, gamma)
+
+
+def _norm_fold_gradient(ctx: Any, by_out: Tensor) -> tuple[Tensor | None, ...]:
+    return *torch.ops.geopretext.norm_fold_backward(by_out, *ctx.saved_tensors, ctx.epsilon), None, None
+
+
+def _keep_squared_error(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:4])
+    ctx.flags = inputs[4:]
+    ctx.mark_non_differentiable(output[1])
+
+
+def _squared_error_gradient(ctx: Any, by_total: Tensor, by_count: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG001
+    gradient = torch.ops.geopretext.squared_error_backward(by_total, *ctx.saved_tensors, *ctx.flags)
+    return gradient, None, None, None, None, None
+
+
+def _cross_entropy_gradient(ctx: Any, by_total: Tensor, by_count: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG001
+    gradient = torch.ops.geopretext.cross_entropy_backward(by_total, *ctx.saved_tensors, *ctx.flags)
+    return gradient, None, None, None, None
+
+
+_keep_cross_entropy = _keep_squared_error
+
+_PLACE = "Tensor place, int length, int height, int width"
+_STEM = f"Tensor image, {_PLACE}, " + ", ".join(f"Tensor p{i}" for i in range(8)) + ", float epsilon"
+_LOSS = "Tensor prediction, Tensor values, Tensor valid, Tensor chosen, int side"
+_SCHEMAS = {
+    "conv_norm": f"(Tensor x, {_PLACE}, Tensor weight, Tensor bias, Tensor gamma, Tensor beta, float epsilon,"
+    " ScalarType dtype) -> Tensor",
+    "conv_norm_backward": f"(Tensor by_out, Tensor x, {_PLACE}, Tensor weight, Tensor bias, Tensor gamma,"
+    " float epsilon) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "gelu_response": "(Tensor h, Tensor bias, Tensor gamma, Tensor beta, float epsilon, bool over_batch)"
+    " -> (Tensor, Tensor)",
+    "gelu_response_backward": "(Tensor by_z, Tensor h, Tensor strength, Tensor bias, Tensor gamma, float epsilon,"
+    " bool over_batch) -> (Tensor, Tensor, Tensor, Tensor)",
+    "stem": f"({_STEM}, ScalarType dtype) -> Tensor",
+    "stem_backward": f"(Tensor by_out, {_STEM}) -> ({', '.join(['Tensor'] * 8)})",
+    "norm_fold": "(Tensor x, Tensor gamma, Tensor beta, float epsilon, ScalarType dtype) -> Tensor",
+    "norm_fold_backward": "(Tensor by_out, Tensor x, Tensor gamma, float epsilon) -> (Tensor, Tensor, Tensor)",
+    "squared_error": f"({_LOSS}, bool standardise) -> (Tensor, Tensor)",
+    "squared_error_backward": f"(Tensor by_total, {_LOSS}, bool standardise) -> Tensor",
+    "cross_entropy": f"({_LOSS}) -> (Tensor, Tensor)",
+    "cross_entropy_backward": f"(Tensor by_total, {_LOSS}) -> Tensor",
+}
+_operators = torch.library.Library("geopretext", "DEF")  # type: ignore[no-untyped-call]
+for _name, _schema in _SCHEMAS.items():
+    _operators.define(_name + _schema)  # type: ignore[no-untyped-call]
+    _operators.impl(_name, globals()[f"_{_name}"], "CPU")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"geopretext::{_name}", globals()[f"_{_name}_shape"])
+    if not _name.endswith("_backward"):
+        _gradient, _keep = globals()[f"_{_name}_gradient"], globals()[f"_keep_{_name}"]
+        torch.library.register_autograd(f"geopretext::{_name}", _gradient, setup_context=_keep)

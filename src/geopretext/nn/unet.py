@@ -1,0 +1,99 @@
+"""The U-Net that MMEarth segments with: its encoder, and four upsampling steps with skip connections.
+
+A step enlarges by nearest neighbour, then convolves 3 x 3, normalises and applies GELU. After each of the first three
+the map of that resolution is appended: stage three, stage two, the stem. The fourth reaches the image's resolution,
+where the first convolution's map is appended (the original stem has none), and one more convolution leads to the
+classes.
+
+Parameters beside the encoder's are named and shaped as published: ``upsample_layers.{0..3}.{conv,norm}``,
+``initial_conv_upsample.{0,1}`` and ``head``.
+
+Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``D`` features, ``K`` classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geopretext.errors import RecipeError
+from geopretext.nn.convnextv2 import EPSILON, ConvNeXtV2
+from geopretext.nn.initialisation import initialise
+
+
+class UNet(nn.Module):
+    """A score for each class of each pixel: (B, C, H, W) -> (B, K, H, W).
+
+    Args:
+        encoder: what sees the image; padded as in pretraining, so that its maps fit those of the decoder.
+        classes: K, at least 1.
+
+    Raises:
+        RecipeError: there is no class, or the encoder is padded in another way.
+    """
+
+    def __init__(self, encoder: ConvNeXtV2, classes: int) -> None:
+        super().__init__()
+        settings = encoder.settings
+        if classes < 1:
+            raise RecipeError(f"a U-Net of {classes} classes", hint="at least 1")
+        if settings.dense_padding != "same":
+            raise RecipeError(f"encoder.dense_padding is {settings.dense_padding!r}", hint="a U-Net wants 'same'")
+        first, second, third, last = settings.widths
+        skip = first if settings.stem == "mmearth" else 0
+        self.classes = classes
+        self.encoder = encoder
+        self.upsample_layers = nn.ModuleList(
+            [
+                _Upsample(last, last // 2, factor=2),
+                _Upsample(2 * third, third // 2, factor=2),
+                _Upsample(2 * second, second // 2, factor=2),
+                _Upsample(2 * first, first, factor=settings.patch_size // 8),
+            ]
+        )
+        self.initial_conv_upsample = nn.Sequential(
+            nn.Conv2d(first + skip, first // 2, kernel_size=3, padding=1),
+            nn.LayerNorm(first // 2, eps=EPSILON),
+            nn.GELU(),
+        )
+        self.head = nn.Conv2d(first // 2, classes, kernel_size=1)
+        for module in (self.upsample_layers, self.initial_conv_upsample, self.head):
+            initialise(module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score every pixel.
+
+        Args:
+            x: (B, C, H, W), as the encoder takes it; H and W are multiples of the patch size.
+
+        Returns:
+            (B, K, H, W), before any softmax.
+        """
+        *finer, stage_1, stage_2, stage_3, y = self.encoder.forward_maps(x)
+        del stage_1  # the published network appends what enters the first stage, and not what leaves it
+        for upsample, skip in zip(self.upsample_layers, (stage_3, stage_2, *reversed(finer), None), strict=False):
+            y = upsample(y)
+            if skip is not None:
+                y = torch.cat([y, skip], 1)
+        conv, norm, activation = self.initial_conv_upsample
+        scores: Tensor = self.head(activation(_norm_features(conv(y), norm)))
+        return scores
+
+
+class _Upsample(nn.Module):
+    """(B, D, H, W) -> (B, D', factor H, factor W)."""
+
+    def __init__(self, before: int, after: int, *, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.conv = nn.Conv2d(before, after, kernel_size=3, padding=1)
+        self.norm = nn.LayerNorm(after, eps=EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=float(self.factor), mode="nearest")
+        return F.gelu(_norm_features(self.conv(x), self.norm))
+
+
+def _norm_features(x: Tensor, norm: nn.Module) -> Tensor:
+    """A norm over the features of (B, D, H, W)."""
+    y: Tensor = norm(x.permute(0, 2, 3, 1))
+    return y.permute(0, 3, 1, 2)
