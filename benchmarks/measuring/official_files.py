@@ -108,7 +108,8 @@ class OfficialTiles(torch.utils.data.Dataset[dict[str, Tensor]]):
         scales = self._scales[modality.name]
         mean, std = scales.get(level, scales["all"])
         shape = (-1, *(1,) * (data.ndim - 1))
-        return ((data - mean.reshape(shape)) / std.reshape(shape)).astype(np.float32)
+        standardised: Array = (data - mean.reshape(shape)) / std.reshape(shape)
+        return standardised.astype(np.float32)
 
 
 def _level(reader: TileReader, tile: int) -> str:

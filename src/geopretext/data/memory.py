@@ -34,7 +34,7 @@ class Recycler:
         piece = self._take(size)
         # Views of an array refer to the array that their memory belongs to, but if that is no array, to each other. So
         # all views of this one refer to it, and it lives as long as they do.
-        array = np.frombuffer(memoryview(piece), np.uint8)
+        array = np.frombuffer(piece.data, np.uint8)
         weakref.finalize(array, self._idle.append, piece).atexit = False
         return array.view(dtype).reshape(shape)
 

@@ -143,8 +143,12 @@ def class_table(modality: Modality) -> tuple[int, npt.NDArray[np.int64]]:
 def valid_range(
     modality: Modality,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], tuple[float, ...]]:
-    """Of a modality that is not categorical: smallest and largest valid number of each band, (C,), both finite; and the
-    numbers in any of these ranges that mean "missing"."""
+    """Which numbers of a modality that is not categorical are valid.
+
+    Returns:
+        The smallest and the largest valid number of each band, (C,), both finite; and the numbers that lie in any of
+        these ranges and mean "missing".
+    """
     largest = float(np.finfo(np.float32).max)
     low = [-largest if b.valid_min is None else max(b.valid_min, -largest) for b in modality.bands]
     high = [largest if b.valid_max is None else min(b.valid_max, largest) for b in modality.bands]
