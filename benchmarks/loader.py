@@ -66,6 +66,8 @@ class Options:
     """that decompress"""
     hdf5_tiles: int = 256
     """that are written to the HDF5, and read in each round"""
+    hdf5_workers: tuple[int, ...] = (0, 2)
+    """processes that read it"""
 
 
 class Workload:
@@ -160,15 +162,16 @@ def measure(path: Path, options: Options) -> dict[str, Any]:
                 workload.order, threads=options.threads, batch_size=workload.batch_size
             ),
             "raw files": chunks.read_files,
-            **{f"HDF5, {n} workers": _reading_hdf5(official_tiles(), workload.batch_size, n) for n in (0, 2)},
+            **{
+                f"HDF5, {n} workers": _reading_hdf5(official_tiles(), workload.batch_size, n)
+                for n in options.hdf5_workers
+            },
         }
         timings = take_turns(variants, rounds=options.rounds)
     amounts = {
         name: len(workload.store) if name == "raw files" else count if name.startswith("HDF5") else workload.tiles
         for name in variants
     }
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        grown = pool.submit(measure_memory, path, options).result()
     return {
         "tile_size": workload.store.tile_size,
         "tiles": workload.tiles,
@@ -177,7 +180,7 @@ def measure(path: Path, options: Options) -> dict[str, Any]:
         "compressed_bytes_a_tile": chunks.compressed_bytes,
         "raw_bytes_a_tile": chunks.raw_bytes,
         "memory_bound": workload.bound(sum(chunks.compressed_bytes.values())),
-        "memory_grown": grown,
+        "memory_grown": _memory(path, options),
     }
 
 
@@ -220,6 +223,11 @@ def measure_memory(path: Path, options: Options) -> int | None:
     workload.load(loader)
     peak = peak_bytes()
     return None if resident is None or peak is None else peak - resident
+
+
+def _memory(path: Path, options: Options) -> int | None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure_memory, path, options).result()
 
 
 def _figures(name: str, timings: dict[str, Timing], amounts: dict[str, int]) -> dict[str, Any]:

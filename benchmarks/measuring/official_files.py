@@ -102,14 +102,15 @@ class OfficialTiles(torch.utils.data.Dataset[dict[str, Tensor]]):
             indices = np.full(data.shape, np.nan)
             for code, index in modality.class_index.items():
                 indices = np.where(data == code, float(index), indices)
-            return np.where(np.isnan(indices), -1, indices).astype(np.int64)[0]
+            found: Array = np.where(np.isnan(indices), -1, indices).astype(np.int64)[0]
+            return found
         for number in missing or (-np.inf,):
             data = np.where(data == number, np.nan, data)
         scales = self._scales[modality.name]
         mean, std = scales.get(level, scales["all"])
         shape = (-1, *(1,) * (data.ndim - 1))
-        standardised: Array = (data - mean.reshape(shape)) / std.reshape(shape)
-        return standardised.astype(np.float32)
+        standardised: Array = ((data - mean.reshape(shape)) / std.reshape(shape)).astype(np.float32)
+        return standardised
 
 
 def _level(reader: TileReader, tile: int) -> str:
