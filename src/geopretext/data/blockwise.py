@@ -38,6 +38,7 @@ class Blockwise:
         self._modality, self._bands, self._normaliser = modality, tuple(_runs(bands)), normaliser
         self._memory = Recycler()
         dtype = np.dtype(modality.dtype)
+        self._in_place = modality.kind.is_continuous and dtype == np.float32
         if modality.kind.is_categorical:
             self._first, table = class_table(modality)
             self._classes, self._known = np.maximum(table, 0), table >= 0
@@ -80,8 +81,9 @@ class Blockwise:
         with np.errstate(all="ignore"):  # what is not valid may overflow
             for start in range(0, len(stored), size):
                 part = slice(start, start + size)
-                block = self._cut(stored[part], rows[part], columns[part], crop)
-                finish(block, [scale[part] for scale in scales], values[part], valid[part])
+                target = values[part]
+                block = self._cut(stored[part], rows[part], columns[part], crop, target if self._in_place else None)
+                finish(block, [scale[part] for scale in scales], target, valid[part])
         return Observed(torch.from_numpy(values), torch.from_numpy(valid))
 
     def _scales(self, levels: npt.NDArray[np.int64]) -> list[Array]:
@@ -90,12 +92,13 @@ class Blockwise:
             return []
         return [rows.numpy()[..., None, None] for rows in self._normaliser.rows(torch.from_numpy(levels))]
 
-    def _cut(self, stored: Array, rows: list[int], columns: list[int], crop: int) -> Array:
-        """Bands and windows: (b, bands stored, H, W) -> (b, C, S, S)."""
-        block = np.empty((len(stored), len(self._modality.bands), crop, crop), stored.dtype)
-        for target, tile, y, x in zip(block, stored, rows, columns, strict=True):
+    def _cut(self, stored: Array, rows: list[int], columns: list[int], crop: int, block: Array | None) -> Array:
+        """Bands and windows: (b, bands stored, H, W) -> (b, C, S, S), written into ``block`` if there is one."""
+        if block is None:
+            block = np.empty((len(stored), len(self._modality.bands), crop, crop), stored.dtype)
+        for cut, tile, y, x in zip(block, stored, rows, columns, strict=True):
             for to, source in self._bands:
-                target[to] = tile[source, y : y + crop, x : x + crop]
+                cut[to] = tile[source, y : y + crop, x : x + crop]
         return block
 
     def _find_classes(self, block: Array, _: list[Array], values: Array, valid: Array) -> None:
@@ -105,7 +108,8 @@ class Blockwise:
         self._known.take(codes, mode="clip", out=valid)
 
     def _standardise(self, block: Array, scales: list[Array], values: Array, valid: Array) -> None:
-        np.copyto(values, block)
+        if block is not values:
+            np.copyto(values, block)
         compared = block if self._as_stored else values
         np.greater_equal(compared, self._low, out=valid)
         valid &= compared <= self._high
