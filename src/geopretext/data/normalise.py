@@ -269,6 +269,9 @@ class Normaliser:
     def rows(self, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation for tiles of some levels, that have been checked: (B,) -> (B, C) each."""
         rows = levels.to(self._mean.device, torch.int64)  # -1 takes the last row, which is the pooled one
+        if self._mean.device.type == "cpu":  # torch would start threads for it, which wait for cores that are busy
+            mean, std = (table.numpy()[rows.numpy()] for table in (self._mean, self._std))
+            return torch.from_numpy(mean), torch.from_numpy(std)
         return self._mean[rows], self._std[rows]
 
 
