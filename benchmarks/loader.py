@@ -50,6 +50,7 @@ from measuring.shards import Chunks, maps_of
 CROPS = {64: 56, 128: 112}
 TARGETS = {"hdf5": 20.0, "decompression": 0.6}
 _PREFETCH = 2
+_HDF5_BATCH = 32  # few enough for several to each worker
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,7 @@ def measure(path: Path, options: Options) -> dict[str, Any]:
                 workload.order, threads=options.threads, batch_size=workload.batch_size
             ),
             "raw files": chunks.read_files,
-            **{
-                f"HDF5, {n} workers": _reading_hdf5(official_tiles(), workload.batch_size, n)
-                for n in options.hdf5_workers
-            },
+            **{f"HDF5, {n} workers": _reading_hdf5(official_tiles(), n) for n in options.hdf5_workers},
         }
         timings = take_turns(variants, rounds=options.rounds)
     amounts = {
@@ -197,10 +195,10 @@ def check_agreement(workload: Workload, official: OfficialTiles, tiles: int = 4)
             raise SystemExit(f"{name}: the HDF5 holds other numbers than the store")
 
 
-def _reading_hdf5(tiles: OfficialTiles, batch_size: int, workers: int) -> Callable[[], None]:
+def _reading_hdf5(tiles: OfficialTiles, workers: int) -> Callable[[], None]:
     batches = torch.utils.data.DataLoader(
         tiles,
-        batch_size=min(batch_size, len(tiles)),
+        batch_size=_HDF5_BATCH,
         shuffle=True,
         num_workers=workers,
         persistent_workers=workers > 0,
