@@ -86,10 +86,11 @@ class MissingLibraryError(GeopretextError, ImportError):
         library: the import name of the library.
         extra: the extra of geopretext that brings it.
         purpose: what it is needed for, as the end of "... is needed to".
+        hint: what the reader can do next, if installing the extra does not help.
     """
 
-    def __init__(self, library: str, *, extra: str, purpose: str) -> None:
+    def __init__(self, library: str, *, extra: str, purpose: str, hint: str = "") -> None:
         super().__init__(
             f"{library} is not installed; it is needed to {purpose}",
-            hint=f'pip install "geopretext[{extra}]"',
+            hint=hint or f'pip install "geopretext[{extra}]"',
         )

@@ -39,7 +39,8 @@ def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["demo", "modalities", "convert", "inspect", "stats", "split", "pretrain", "evaluate", "import-official"]
+    "verb",
+    ["demo", "modalities", "convert", "inspect", "stats", "split", "pretrain", "evaluate", "import-official", "export"],
 )
 def test_help_of_a_verb_does_not_wait_for_torch(verb: str) -> None:
     code = f"import sys; from geopretext.apps.cli import main; main(['{verb}', '-h']); sys.exit('torch' in sys.modules)"

@@ -19,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
@@ -44,6 +43,7 @@ from geopretext.nn.bundle_files import (
 )
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.model_card import model_card
+from geopretext.nn.pooling import pool_mean, pool_stages
 from geopretext.nn.settings import POOLINGS, AutoencoderSettings, EncoderSettings
 
 Scales: TypeAlias = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
@@ -62,6 +62,7 @@ class Encoder(nn.Module, ModelHubMixin):
         recipe: what it was trained with, plain data.
         metrics: what it scored, plain data.
         targets: names of what it was trained to predict.
+        licence: of the weights, as the Hugging Face hub spells it (``cc-by-4.0``).
 
     Raises:
         BundleError: the bands of ``modality`` or of ``statistics`` are not those of ``network``.
@@ -76,6 +77,7 @@ class Encoder(nn.Module, ModelHubMixin):
         recipe: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
         targets: Iterable[str] = (),
+        licence: str = "unknown",
     ) -> None:
         super().__init__()
         if modality.band_names != network.settings.bands:
@@ -95,6 +97,7 @@ class Encoder(nn.Module, ModelHubMixin):
         self.recipe = dict(recipe or {})
         self.metrics = dict(metrics or {})
         self.targets = tuple(targets)
+        self.licence = licence
 
     @property
     def settings(self) -> EncoderSettings:
@@ -148,11 +151,7 @@ class Encoder(nn.Module, ModelHubMixin):
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}", hint=f"one of {', '.join(POOLINGS)}")
         stages = [stage.float() for stage in self.network.forward_stages(x)]
-        if pooling == "mean":
-            return stages[-1].mean((2, 3))
-        # without Bessel's correction: the last stage of a small image may be a single cell
-        parts = [torch.var_mean(stage, (2, 3), correction=0) for stage in stages]
-        return torch.cat([part for variance, mean in parts for part in (mean, variance.sqrt())], 1)
+        return pool_mean(stages) if pooling == "mean" else pool_stages(stages)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # takes no arguments for __init__: a bundle is complete
@@ -199,9 +198,29 @@ class Encoder(nn.Module, ModelHubMixin):
             recipe=config.get("recipe", {}),
             metrics=config.get("metrics", {}),
             targets=(config.get("pretext") or {}).get("targets", {}),
+            licence=config.get("licence", "unknown"),
         )
         load_weights(encoder.network, folder / WEIGHTS, f"a {settings.size} encoder of {len(modality.bands)} bands")
         return encoder.eval()
+
+    def card(self, *, library: str = "geopretext", example: str = "") -> str:
+        """The text of a model card.
+
+        Args:
+            library: what loads the weights.
+            example: how, as Markdown; empty for how geopretext does.
+        """
+        return model_card(
+            self.settings,
+            self.modality,
+            statistics=self.statistics,
+            targets=self.targets,
+            recipe=self.recipe,
+            metrics=self.metrics,
+            licence=self.licence,
+            library=library,
+            example=example,
+        )
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """What the mixin's ``save_pretrained`` calls."""
@@ -217,23 +236,16 @@ class Encoder(nn.Module, ModelHubMixin):
             "geopretext_version": version("geopretext"),
             "encoder": asdict(self.settings),
             "input": self.modality.to_dict(),
-            "statistics": _scales_to_plain(self.statistics),
+            "statistics": scales_to_plain(self.statistics),
             "pretext": pretext,
             "head": head,
             "recipe": self.recipe,
             "metrics": self.metrics,
+            "licence": self.licence,
         }
-        card = model_card(
-            self.settings,
-            self.modality,
-            targets=self.targets,
-            standardised=bool(self.statistics),
-            recipe=self.recipe,
-            metrics=self.metrics,
-        )
         return {
             WEIGHTS: tensors_to_bytes(self.network.state_dict()),
-            CARD: card.encode(),
+            CARD: self.card().encode(),
             CONFIG: json_to_bytes(config),
         }
 
@@ -368,8 +380,8 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _scales_to_plain(scales: Scales) -> dict[str, dict[str, list[float | None]]]:
-    """JSON has no NaN: null stands for it."""
+def scales_to_plain(scales: Scales) -> dict[str, dict[str, list[float | None]]]:
+    """As JSON, which has no NaN: null stands for it."""
     return {
         level: {
             key: [value if math.isfinite(value) else None for value in values]

@@ -8,7 +8,8 @@ from geopretext.nn.settings import EncoderSettings
 
 _HEADER = """\
 ---
-library_name: geopretext
+library_name: {library}
+license: {licence}
 tags:
 - earth-observation
 - remote-sensing
@@ -18,30 +19,51 @@ tags:
 _EXAMPLE = """\
 ```python
 from geopretext.nn.bundle import Encoder
+from geopretext.nn.standardise import standardiser
 
-encoder = Encoder.from_pretrained("this folder")
-features = encoder(images)  # normalised (tiles, bands, height, width) -> (tiles, features, rows, columns)
+encoder = Encoder.from_pretrained("owner/name")  # or this folder
+standardise = standardiser(encoder)  # standardiser(encoder, "L2A") for one processing level
+images = standardise(images)  # (tiles, bands, height, width) in the units below
+grid = encoder(images)  # (tiles, features, rows, columns)
+vectors = encoder.features(images)  # (tiles, features)
 ```"""
+
+_EXAMPLE_WITHOUT_STATISTICS = """\
+```python
+from geopretext.nn.bundle import Encoder
+
+encoder = Encoder.from_pretrained("owner/name")  # or this folder
+grid = encoder(images)  # standardised (tiles, bands, height, width) -> (tiles, features, rows, columns)
+vectors = encoder.features(images)  # (tiles, features)
+```"""
+
+_UNKNOWN = "The statistics that it was trained with are not known here (`encoder.statistics` is empty). "
 
 
 def model_card(
     settings: EncoderSettings,
     modality: Modality,
     *,
+    statistics: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]],
     targets: tuple[str, ...],
-    standardised: bool,
     recipe: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    licence: str,
+    library: str = "geopretext",
+    example: str = "",
 ) -> str:
     """What the encoder is, how to use it, how it was trained and what it scored, in Markdown.
 
     Args:
         settings: architecture.
         modality: the input, with the encoder's bands.
+        statistics: mean and standard deviation of each band by processing level.
         targets: names of what it was trained to predict; empty if unknown.
-        standardised: whether the bundle holds statistics of the input.
         recipe: what it was trained with; its ``name`` and scalar fields are shown.
         metrics: what it scored; numbers are shown.
+        licence: of the weights, as the hub spells it.
+        library: what loads the weights, as the hub spells it.
+        example: how they are loaded, in Markdown; empty for how geopretext does.
     """
     name = str(recipe.get("name") or f"ConvNeXt V2 {settings.size}")
     bands = "\n".join(f"| {number} | {b.name} | {b.unit} | {b.title} |" for number, b in enumerate(modality.bands))
@@ -52,24 +74,37 @@ def model_card(
         f"{len(modality.bands)} bands into one vector of {settings.widths[-1]} numbers for each "
         f"{settings.patch_size} x {settings.patch_size} pixels. {trained}"
     )
-    statistics = (
-        "`encoder.statistics` holds the mean and standard deviation of each band for each processing level; subtract "
-        "and divide before calling"
-        if standardised
-        else "Standardise images band by band before calling (`encoder.statistics` is empty: those that it was trained "
-        "with are not known here)"
-    )
     normalise = (
-        f"{statistics}, and put 0 where nothing was observed. Height and width are multiples of "
-        f"{settings.patch_size} pixels; it was trained on {settings.image_size} x {settings.image_size}."
+        "It sees numbers from which the mean of each band is subtracted, which are then divided by the band's standard "
+        f"deviation, with 0 where nothing was observed{_missing(modality)}. {'' if statistics else _UNKNOWN}Height and "
+        f"width are multiples of {settings.patch_size} pixels; it was trained on {settings.image_size} x "
+        f"{settings.image_size}."
     )
+    example = example or (_EXAMPLE if statistics else _EXAMPLE_WITHOUT_STATISTICS)
+    header = _HEADER.format(library=library, licence=licence)
     table = f"| channel | band | unit | meaning |\n|---|---|---|---|\n{bands}"
-    sections = [_HEADER, f"# {name}", about.rstrip(), "## Use", _EXAMPLE, normalise, "## Input", table]
+    sections = [header, f"# {name}", about.rstrip(), "## Use", example, normalise, "## Input", table]
+    sections += ["## Statistics", _statistics(modality, statistics)] if statistics else []
     facts = _table(recipe, ("recipe", "value"))
     scores = _table({k: v for k, v in metrics.items() if isinstance(v, int | float)}, ("metric", "value"))
     sections += ["## Training", facts] if facts else []
     sections += ["## Scores", scores] if scores else []
     return "\n\n".join(sections) + "\n"
+
+
+def _missing(modality: Modality) -> str:
+    codes = ", ".join(f"{number:g}" for number in modality.missing)
+    return f" (stored as {codes})" if codes else ""
+
+
+def _statistics(modality: Modality, statistics: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]) -> str:
+    """Mean and standard deviation of each band, two columns a processing level."""
+    columns = [f"{part} ({level})" for level in statistics for part in ("mean", "standard deviation")]
+    lines = [f"| band | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for number, band in enumerate(modality.bands):
+        cells = [f"{part[number]:.6g}" for scale in statistics.values() for part in scale]
+        lines.append(f"| {band.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _table(entries: Mapping[str, Any], heading: tuple[str, str]) -> str:

@@ -190,12 +190,16 @@ INLINE void widen(vec *wide, const float *numbers, int64_t channels)
 
 /* ---- functions ----------------------------------------------------------------------------------------------------- */
 
-INLINE vec power_of_e(vec x) /* for x <= 0 */
+INLINE vec power_of_e(vec x) /* for x <= 0; what is no number stays none */
 {
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    x = choose(x < -87.0f, splat(-87.0f), x);
-    const vec shifted = x * 1.44269504f + shift, whole = shifted - shift;
-    const vec rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+#ifdef __AVX512F__
+    const vec low = (vec)_mm512_max_ps((__m512)splat(-87.0f), (__m512)x);
+#else
+    const vec low = choose(x < -87.0f, splat(-87.0f), x);
+#endif
+    const vec shifted = low * 1.44269504f + shift, whole = shifted - shift;
+    const vec rest = (low - whole * 0.693359375f) + whole * 2.12194440e-4f;
     vec sum = splat(1.9875691500e-4f);
     sum = sum * rest + 1.3981999507e-3f;
     sum = sum * rest + 8.3334519073e-3f;
@@ -203,7 +207,11 @@ INLINE vec power_of_e(vec x) /* for x <= 0 */
     sum = sum * rest + 1.6666665459e-1f;
     sum = sum * rest + 5.0000001201e-1f;
     sum = sum * rest * rest + rest + 1.0f;
-    return choose(x == x, (vec)((ivec)sum + (((ivec)shifted - 0x4b400000) << 23)), x); /* what is no number stays none */
+#ifdef __AVX512F__
+    return (vec)_mm512_scalef_ps((__m512)sum, (__m512)whole);
+#else
+    return choose(x == x, (vec)((ivec)sum + (((ivec)shifted - 0x4b400000) << 23)), x);
+#endif
 }
 
 INLINE vec inverse(vec x)
@@ -227,9 +235,9 @@ INLINE vec normal(vec x, vec *density_times_x)
     sum = sum * t + 1.421413741f;
     sum = sum * t - 0.284496736f;
     sum = sum * t + 0.254829592f;
-    const vec tail = 0.5f * sum * t * bell;
+    const vec half = 0.5f - 0.5f * sum * t * bell; /* the probability between 0 and |x| */
     *density_times_x = x * bell * 0.39894228f;
-    return choose(x < 0, tail, 1.0f - tail);
+    return 0.5f + (vec)((ivec)half ^ ((ivec)x & (ivec)splat(-0.0f)));
 }
 
 #endif

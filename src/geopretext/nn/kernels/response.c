@@ -86,18 +86,31 @@ INLINE int response_forward(void *z, float *strength, const void *h, const float
     return failed;
 }
 
-/* by_factor = sum over sites of by_z * gelu, and sums of by_z. */
-INLINE void factor_gradient(float *by_factor, float *by_beta, const void *by_z, const void *h, const float *bias,
-                            int64_t sites, int64_t channels, int half)
+/* GELU of one vector, and its derivative. */
+INLINE vec gelu(vec x, vec *slope)
+{
+    vec density;
+    const vec share = normal(x, &density);
+    *slope = share + density;
+    return x * share;
+}
+
+/* by_factor = sum over sites of by_z * gelu, and sums of by_z; keeps gelu and its derivative if `kept` is not NULL. */
+INLINE void factor_gradient(float *by_factor, float *by_beta, vec *kept, const void *by_z, const void *h,
+                            const float *bias, int64_t sites, int64_t channels, int half)
 {
     memset(by_factor, 0, (size_t)channels * sizeof(float));
     for (int64_t site = 0; site < sites; site++)
         for (int64_t c = 0; c < channels; c += LANES) {
-            vec ignored;
-            const vec x = load(h, site * channels + c, half) + load(bias, c, 0);
+            vec slope;
+            const vec active = gelu(load(h, site * channels + c, half) + load(bias, c, 0), &slope);
             const vec given = load(by_z, site * channels + c, half);
-            add(by_factor, c, given * x * normal(x, &ignored));
+            add(by_factor, c, given * active);
             add(by_beta, c, given);
+            if (kept != NULL) {
+                *kept++ = active;
+                *kept++ = slope;
+            }
         }
 }
 
@@ -114,17 +127,21 @@ INLINE void strength_gradient(float *per_active, const float *by_share, const fl
         per_active[c] = strength[c] > 0 ? (by_share[c] - mean_inner) * inverse_mean / strength[c] : 0;
 }
 
-INLINE void response_gradient(void *by_h, float *by_bias, const void *by_z, const void *h, const float *bias,
-                              const float *factor, const float *per_active, int64_t sites, int64_t channels, int half)
+INLINE void response_gradient(void *by_h, float *by_bias, const vec *kept, const void *by_z, const void *h,
+                              const float *bias, const float *factor, const float *per_active, int64_t sites,
+                              int64_t channels, int half)
 {
     for (int64_t site = 0; site < sites; site++)
         for (int64_t c = 0; c < channels; c += LANES) {
-            vec slope;
-            const vec x = load(h, site * channels + c, half) + load(bias, c, 0);
-            const vec share = normal(x, &slope);
+            vec active, slope;
+            if (kept != NULL) {
+                active = *kept++;
+                slope = *kept++;
+            } else {
+                active = gelu(load(h, site * channels + c, half) + load(bias, c, 0), &slope);
+            }
             const vec given = load(by_z, site * channels + c, half);
-            const vec by_active = given * load(factor, c, 0) + x * share * load(per_active, c, 0);
-            const vec result = by_active * (share + slope);
+            const vec result = (given * load(factor, c, 0) + active * load(per_active, c, 0)) * slope;
             store(by_h, site * channels + c, result, half);
             add(by_bias, c, result);
         }
@@ -137,6 +154,7 @@ INLINE int response_backward(void *by_h, float *by_bias, float *by_gamma, float 
 {
     int failed = 0;
     const size_t width = half ? 2 : 4;
+    const int keep = half && !over_batch; /* beside a tile of float32 it would not fit the cache */
     float *factors = aligned((over_batch ? tiles : 1) * channels * (int64_t)sizeof(float));
     float *whole = aligned(4 * channels * (int64_t)sizeof(float));
     if (factors == NULL || whole == NULL) {
@@ -150,7 +168,7 @@ INLINE int response_backward(void *by_h, float *by_bias, float *by_gamma, float 
         for (int64_t group = 0; group < groups; group++)
             for (int64_t tile = group; tile < tiles; tile += groups) {
                 const size_t at = (size_t)(tile * sites * channels) * width;
-                factor_gradient(factors + tile * channels, by_beta + group * channels, (const char *)by_z + at,
+                factor_gradient(factors + tile * channels, by_beta + group * channels, NULL, (const char *)by_z + at,
                                 (const char *)h + at, bias, sites, channels, half);
             }
         const float inverse_mean = shares(all_share, strength, channels, epsilon);
@@ -167,7 +185,8 @@ INLINE int response_backward(void *by_h, float *by_bias, float *by_gamma, float 
 #pragma omp parallel reduction(| : failed)
     {
         float *own = aligned(4 * channels * (int64_t)sizeof(float));
-        if (own == NULL) {
+        vec *kept = !keep ? NULL : aligned(2 * sites * channels * (int64_t)sizeof(float));
+        if (own == NULL || (kept == NULL && keep)) {
             failed = 1;
         } else {
             float *by_factor = own, *share = own + channels, *per = share + channels, *factor = per + channels;
@@ -178,7 +197,8 @@ INLINE int response_backward(void *by_h, float *by_bias, float *by_gamma, float 
                     const char *given = (const char *)by_z + at, *from = (const char *)h + at;
                     if (!over_batch) {
                         const float *mine = strength + tile * channels;
-                        factor_gradient(by_factor, by_beta + group * channels, given, from, bias, sites, channels, half);
+                        factor_gradient(by_factor, by_beta + group * channels, kept, given, from, bias, sites, channels,
+                                        half);
                         const float inverse_mean = shares(share, mine, channels, epsilon);
                         for (int64_t c = 0; c < channels; c++) {
                             by_gamma[group * channels + c] += by_factor[c] * share[c];
@@ -187,12 +207,12 @@ INLINE int response_backward(void *by_h, float *by_bias, float *by_gamma, float 
                         }
                         strength_gradient(per, by_factor, share, mine, channels, inverse_mean);
                     }
-                    response_gradient((char *)by_h + at, by_bias + group * channels, given, from, bias,
+                    response_gradient((char *)by_h + at, by_bias + group * channels, kept, given, from, bias,
                                       over_batch ? all_factor : factor, over_batch ? all_per : per, sites, channels,
                                       half);
                 }
         }
-        free(own);
+        free(own), free(kept);
     }
     free(factors), free(whole);
     return failed;
