@@ -65,8 +65,8 @@ class Options:
     """tiles a batch of 64 px, and a quarter of that of 128 px"""
     threads: int = os.cpu_count() or 1
     """that decompress"""
-    hdf5_tiles: int = 256
-    """that are written to the HDF5, and read in each round"""
+    hdf5_tiles: int = 128
+    """of 64 px that are written to the HDF5 and read in each round, and half as many of 128 px"""
     hdf5_workers: tuple[int, ...] = (0, 2)
     """processes that read it"""
 
@@ -147,7 +147,7 @@ def measure(path: Path, options: Options) -> dict[str, Any]:
     chunks, loader, threads = workload.chunks(), workload.loader(), workload.threads()
     with tempfile.TemporaryDirectory() as folder:
         official = Path(folder, "official.h5")
-        count = min(options.hdf5_tiles, len(workload.store))
+        count = min(options.hdf5_tiles * 64 // workload.store.tile_size, len(workload.store))
         write_official(official, workload.store, workload.modalities, count)
 
         def official_tiles() -> OfficialTiles:

@@ -207,10 +207,9 @@ def test_cost_of_two_processes_follows_from_their_rates(
 
     monkeypatch.setattr(data_parallel, "start", start)
     monkeypatch.setattr(data_parallel, "write_synthetic_store", lambda *_, **__: tmp_path)
-    result = data_parallel.measure(data_parallel.Options(rounds=2), tmp_path)
-    assert (result["kept_in_all"], result["kept_by_machine"]) == (0.8, 0.85)
-    assert result["kept_together"] == pytest.approx(16 / 17)
-    assert "met      kept of two" in data_parallel.report(result)
+    result = data_parallel.measure(data_parallel.Options(rounds=2, apart=True), tmp_path)
+    assert result["kept"] == {"together": 0.8, "apart": 0.85}
+    assert "NOT met  two that train together: 0.8 of twice" in data_parallel.report(result)
 
 
 def test_a_run_that_fails_stops_the_benchmark_with_its_log(load: Any, tmp_path: Path) -> None:
@@ -224,6 +223,6 @@ def test_a_run_that_fails_stops_the_benchmark_with_its_log(load: Any, tmp_path: 
 @pytest.mark.slow
 def test_two_processes_are_measured_by_real_runs(load: Any, tmp_path: Path) -> None:
     data_parallel = load("data_parallel")
-    options = data_parallel.Options(rounds=1, steps=6, tiles_a_process=4, size="micro")
+    options = data_parallel.Options(rounds=1, steps=6, tiles_a_process=4, size="micro", apart=True)
     result = data_parallel.measure(options, tmp_path)
     assert all(rate > 0 for rates in result["tiles_a_second"].values() for rate in rates)
