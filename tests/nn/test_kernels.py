@@ -206,11 +206,25 @@ def test_cross_entropy_is_that_of_torch(classes, dtype):
     torch.testing.assert_close(prediction.grad.float(), reference.grad, rtol=TOLERANCE[dtype], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", ["micro", "atto"])
+_LARGE = [pytest.param(size, "mmearth", 8, (2, 1), marks=pytest.mark.slow) for size in ("base", "large", "huge")]
+
+
 @pytest.mark.parametrize(
-    ("stem", "patch", "grid"), [("mmearth", 8, (3, 2)), ("mmearth", 16, (1, 4)), ("convnextv2", 32, (2, 2))]
+    ("size", "stem", "patch", "grid"),
+    [
+        ("micro", "mmearth", 8, (3, 2)),
+        ("micro", "mmearth", 16, (1, 4)),
+        ("micro", "mmearth", 32, (2, 1)),
+        ("micro", "convnextv2", 8, (4, 1)),
+        ("micro", "convnextv2", 16, (2, 3)),
+        ("atto", "mmearth", 8, (3, 2)),
+        ("atto", "mmearth", 16, (1, 4)),
+        ("atto", "convnextv2", 32, (2, 2)),
+        *((size, "mmearth", 8, (2, 1)) for size in ("femto", "pico", "nano", "tiny")),
+        *_LARGE,
+    ],
 )
-def test_three_paths_agree_in_single_precision(stem, patch, grid, size):
+def test_three_paths_agree_in_single_precision(size, stem, patch, grid):
     torch.manual_seed(0)
     settings_ = EncoderSettings(size=size, patch_size=patch, image_size=patch * 4, stem=stem, bands=("B2", "B3", "B4"))
     encoder = ConvNeXtV2(settings_)
@@ -218,7 +232,7 @@ def test_three_paths_agree_in_single_precision(stem, patch, grid, size):
         nn.init.normal_(parameter, std=0.2)
     patches = grid[0] * grid[1]
     images = torch.randn(2, 3, grid[0] * patch, grid[1] * patch)
-    for count in (1, patches - 1, patches):
+    for count in sorted({1, patches // 2, patches - 1, patches}):
         visible = torch.zeros(2, patches, dtype=torch.bool)
         for tile in visible:
             tile[torch.randperm(patches)[:count]] = True

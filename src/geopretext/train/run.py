@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import os
+import shutil
 import signal
 import warnings
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from geopretext.nn.bundle import save_bundle
 from geopretext.pretext.mp_mae import MPMAE
 from geopretext.train.callbacks import Checkpoints, Metrics, ProgressLine, last_row
 from geopretext.train.folder import BUNDLE, CHECKPOINTS, LAST, PlainCheckpoints, record_config
+from geopretext.train.memory import keep_freed_memory
 from geopretext.train.module import PretrainModule
 from geopretext.train.recipe import recipe_to_plain
 from geopretext.train.settings import Recipe
@@ -76,6 +79,7 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
     method = MPMAE(recipe.encoder, recipe.pretext, reader.modalities)
 
     if recipe.compile:
+        _check_compiler(recipe)
         method.compile(fullgraph=True, dynamic=False)
 
     folder, plain = Path(out), recipe_to_plain(recipe)
@@ -176,6 +180,17 @@ def _check_data(recipe: Recipe, reader: TileReader, statistics: Statistics) -> N
         )
 
 
+def _check_compiler(recipe: Recipe) -> None:
+    """torch.compile would fail in the first step, with a traceback."""
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++")
+    if not any(map(shutil.which, filter(None, compilers))):
+        raise RecipeError(
+            "compile is true, and there is no C++ compiler here",
+            where=f"recipe {recipe.name!r}",
+            hint="install g++, or set CXX, or leave compile out",
+        )
+
+
 def _identify(reader: TileReader, tiles: npt.NDArray[np.int64], statistics: Statistics) -> dict[str, Any]:
     """What tells these data from others, wherever they lie."""
     digest = hashlib.sha256("\n".join(reader.coordinates.tile_id[tiles].tolist()).encode())
@@ -192,6 +207,8 @@ def _fit(module: PretrainModule, folder: Path, *, progress: bool) -> pl.Trainer:
     """Train from the last checkpoint, or from the beginning, to the end."""
     with _lightning_quiet():
         trainer = _make_trainer(module.recipe, folder, module.total_steps, progress=progress)
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         last = folder / CHECKPOINTS / LAST
         trainer.fit(module, ckpt_path=str(last) if last.exists() else None)
     return trainer
