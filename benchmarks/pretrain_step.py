@@ -281,7 +281,7 @@ def _bind(step: Step, fields: Fields, seeds: Tensor) -> Callable[[], object]:
 def _memory(options: Options, geometry: str) -> dict[str, float | None]:
     if options.device == "cuda":
         return {variant: measure_memory(options, geometry, variant) for variant in VARIANTS}
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         pending = {variant: pool.submit(measure_memory, options, geometry, variant) for variant in VARIANTS}
         return {variant: each.result() for variant, each in pending.items()}
 

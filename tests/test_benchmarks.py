@@ -2,13 +2,19 @@
 
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from geopretext.data.store import Store
+from geopretext.data.synthetic import write_synthetic_store
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -118,3 +124,105 @@ def test_memory_of_a_step_grows_with_what_it_keeps(load: Any) -> None:
     pretrain_step = load("pretrain_step")
     options = pretrain_step.Options(size="micro", batch_size=8)
     assert pretrain_step.measure_memory(options, "56/8", "published") > 2**20
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few synthetic tiles in several shards."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    return write_synthetic_store(folder / "tiles.zarr", count=20, shard_size=8, workers=1)
+
+
+def test_chunks_of_a_store_decompress_to_its_numbers(load: Any, store: Path) -> None:
+    shards, reader = load("measuring.shards"), Store.open(store)
+    names = ("sentinel2", "sentinel1", "aster", "esa_worldcover")
+    formats = shards.maps_of([reader.modalities[name] for name in names], tile_size=64, shard_size=8)
+    chunks = shards.Chunks(store, formats, len(reader))
+    order = np.array([3, 19, 0, 8, 7])
+    stored = reader.read(names, order)
+    assert chunks.raw_bytes == sum(array.nbytes for array in stored.values()) // len(order)
+    decompressed: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for name, decode in chunks._decode.items():
+        chunks._decode[name] = lambda data, into, name=name, decode=decode: (
+            decode(data, into),
+            decompressed[name].append(into.copy()),
+        )
+    chunks.decompress(order, threads=1)
+    for name in names:
+        np.testing.assert_array_equal(np.stack(decompressed[name]), stored[name])
+    decompressed = {name: [] for name in names}
+    chunks.decompress(order, threads=2, batch_size=2)
+    assert {name: len(tiles) for name, tiles in decompressed.items()} == dict.fromkeys(names, 5)
+    assert chunks.read_files() > 20 * sum(chunks.compressed_bytes.values())
+
+
+def test_the_loader_benchmark_reports_figures_and_targets(
+    load: Any, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = load("loader")
+    monkeypatch.setattr(loader, "_memory", loader.measure_memory)
+    options = loader.Options(tiles=16, rounds=1, batch_size=4, hdf5_tiles=4, hdf5_workers=(0,))
+    result = {"machine": "this one", "options": {}, "stores": [loader.measure(store, options)]}
+    (found,) = json.loads(json.dumps(result))["stores"]
+    assert found["tiles"] == 16
+    assert found["variants"]["decompression"]["of_decompression"] == 1
+    assert found["variants"]["loader"]["of_decompression"] > 0
+    text = loader.report(result)
+    assert "loader's threads of bare decompression" in text
+    assert text.count("met") == 4
+
+
+def test_a_benchmark_of_other_tiles_is_refused(load: Any, store: Path, tmp_path: Path) -> None:
+    loader, official_files = load("loader"), load("measuring.official_files")
+    workload = loader.Workload(Store.open(store), loader.Options(tiles=16, batch_size=4))
+    official_files.write_official(tmp_path / "official.h5", workload.store, workload.modalities, 4)
+    with h5py.File(tmp_path / "official.h5", "r+") as file:
+        file["aster"][2] += 1
+    tiles = official_files.OfficialTiles(tmp_path / "official.h5", workload.modalities, workload.store, 4)
+    with pytest.raises(SystemExit, match="aster: the HDF5 holds other numbers than the store"):
+        loader.check_agreement(workload, tiles)
+
+
+def test_the_table_of_codecs_covers_codecs_and_shard_sizes(load: Any, store: Path) -> None:
+    codecs = load("measuring.codecs")
+    rows = list(codecs.measure_codecs(Store.open(store), ["dynamic_world", "aster"], tiles=8, rounds=1))
+    own = [row for row in rows if row.modality == "aster" and row.codec == "blosc zstd 2 shuffle"]
+    assert sorted(row.shard_size for row in own) == sorted(codecs.SHARD_SIZES)
+    assert all(0 < row.bytes_a_tile < 16384 and row.written > 0 and row.read > 0 for row in rows)
+    assert {row.codec for row in rows if row.modality == "dynamic_world"} >= {"zstd 1", "zstd 3"}
+
+
+def test_cost_of_two_processes_follows_from_their_rates(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_parallel = load("data_parallel")
+    rates = {"alone": 10, "left": 9, "right": 8, "together": 16}
+
+    def start(_: object, __: Path, out: Path, processes: int) -> "subprocess.Popen[bytes]":
+        assert processes == (2 if out.name == "together" else 1)
+        out.mkdir(parents=True)
+        rows = "".join(f"{rate}\n" for rate in [1, 1, 1, 1, *[rates[out.name]] * 3])
+        (out / "metrics.csv").write_text(f"tiles_per_second\n{rows}")
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(data_parallel, "start", start)
+    monkeypatch.setattr(data_parallel, "write_synthetic_store", lambda *_, **__: tmp_path)
+    result = data_parallel.measure(data_parallel.Options(rounds=2, apart=True), tmp_path)
+    assert result["kept"] == {"together": 0.8, "apart": 0.85}
+    assert "NOT met  two that train together: 0.8 of twice" in data_parallel.report(result)
+
+
+def test_a_run_that_fails_stops_the_benchmark_with_its_log(load: Any, tmp_path: Path) -> None:
+    data_parallel = load("data_parallel")
+    out = tmp_path / "round" / "alone"
+    process = data_parallel.start(data_parallel.Options(recipe="no-such-recipe"), tmp_path, out, 1)
+    with pytest.raises(SystemExit, match=r"(?s)failed with code 1.*no-such-recipe"):
+        data_parallel.rate(out, process)
+
+
+@pytest.mark.slow
+def test_two_processes_are_measured_by_real_runs(load: Any, tmp_path: Path) -> None:
+    data_parallel = load("data_parallel")
+    options = data_parallel.Options(rounds=1, steps=6, tiles_a_process=4, size="micro", apart=True)
+    result = data_parallel.measure(options, tmp_path)
+    assert all(rate > 0 for rates in result["tiles_a_second"].values() for rate in rates)

@@ -34,7 +34,7 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 def reader_threads() -> int:
-    return sum(thread.name == "geopretext-reader" for thread in threading.enumerate())
+    return sum(thread.name.startswith("geopretext-reader") for thread in threading.enumerate())
 
 
 def test_a_batch_agrees_with_the_modality_and_the_statistics() -> None:
@@ -208,11 +208,11 @@ def test_vectors_are_read_once() -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "collected"])
-def test_the_thread_ends_with_its_iterator(how: str) -> None:
+def test_threads_end_with_their_iterator(how: str) -> None:
     assert reader_threads() == 0
     iterator = iter(loader(MemoryTiles(count=40), batch_size=2))
     next(iterator)
-    assert reader_threads() == 1
+    assert reader_threads() > 0
     if how == "closed":
         iterator.close()  # type: ignore[attr-defined]
     else:

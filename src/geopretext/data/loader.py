@@ -1,16 +1,17 @@
-"""Batches of tiles for training and inference: read ahead in one thread, decoded and standardised on the device.
+"""Batches of tiles for training and inference: read ahead in threads, decoded and standardised on the device.
 
-The thread reads stored numbers in their own dtype, which is little to move. Cropping, decoding and standardising happen
+The threads read stored numbers in their own dtype, which is little to move. Cropping, decoding and standardising happen
 on the device. All randomness is a hash of (seed, epoch, tile): see ``data.sampling``.
 
 Shapes: B tiles of one process, C bands, H W pixels of the crop.
 """
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from queue import Full, Queue
+from itertools import islice
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from geopretext.data.blockwise import Blockwise
 from geopretext.data.normalise import AnyStatistics, Decoder, Normaliser, check_codes
 from geopretext.data.sampling import crop_windows, epoch_order, hash_seeds
 from geopretext.data.tiles import TileReader
@@ -69,7 +71,9 @@ class TileSource:
         self._indices = None if self.modality == stored else torch.tensor(indices, device=device)
         self._decode = Decoder(self.modality, device)
         self._normalise = None if statistics is None else Normaliser.of(self.modality, statistics, device)
-        self._device = device
+        self._device = torch.device(device)
+        on_cpu = self._device.type == "cpu" and stored.kind.is_map
+        self._blockwise = Blockwise(self.modality, indices, self._normalise) if on_cpu else None
 
     def check_levels(self, tiles: npt.NDArray[np.int64]) -> None:
         """Refuse tiles of a level that the statistics do not cover (``InputError``)."""
@@ -87,6 +91,9 @@ class TileSource:
             windows: (B, 2): upper row and left column of the crop of each map; None keeps whole maps.
             crop: pixels on a side of the crop.
         """
+        if self._blockwise is not None:
+            corners = None if windows is None else windows.numpy()
+            return self._blockwise(stored.numpy(), self.levels[tiles], corners, crop)
         observed = self._decode.unfilled(self._cut(stored, windows, crop))
         if self._normalise is None:
             observed.values.masked_fill_(~observed.valid, 0)
@@ -117,7 +124,8 @@ class TileLoader:
     whatever ``parts`` and ``world_size`` are. An epoch that is iterated to its end is followed by the next one, in
     another order.
 
-    At most ``prefetch`` batches wait in memory, and one more is being read. The thread ends with its iterator.
+    At most ``prefetch + 1`` batches of stored numbers wait or are being read, beside the one that is being finished.
+    The threads that read end with their iterator.
 
     Args:
         reader: where tiles come from.
@@ -288,7 +296,7 @@ class TileLoader:
 
 
 class _Raw(NamedTuple):
-    """A batch as the thread hands it over: stored numbers, on the host."""
+    """A batch as a thread hands it over: stored numbers, on the host."""
 
     tensors: dict[str, Tensor]
     tiles: npt.NDArray[np.int64]
@@ -296,45 +304,31 @@ class _Raw(NamedTuple):
     windows: Tensor | None
 
 
+_READERS = 4
+"""threads that read ahead; decompression has threads of its own, one a core"""
+
 Job = TypeVar("Job")
 Item = TypeVar("Item")
 
 
 @contextmanager
 def _read_ahead(read: Callable[[Job], Item], jobs: Iterable[Job], depth: int) -> Iterator[Iterator[Item]]:
-    """Do ``read`` on each of ``jobs`` in a thread, ``depth`` ahead of whoever iterates; leaving ends the thread.
+    """Do ``read`` on each of ``jobs`` in threads, ``depth`` ahead of whoever iterates; leaving ends the threads.
 
-    An exception in the thread is raised where the result would have come.
+    While one batch is decompressed, another can be checked, and copied to where a GPU fetches it. Results come in the
+    order of ``jobs``; an exception in a thread is raised where the result would have come.
     """
-    results: Queue[Item | Exception | None] = Queue(depth)
-    leave = threading.Event()
-
-    def hand_over(result: Item | Exception | None) -> None:
-        while not leave.is_set():
-            with suppress(Full):
-                results.put(result, timeout=0.1)
-                break
-
-    def work() -> None:
-        try:
-            for job in jobs:
-                if leave.is_set():
-                    return
-                hand_over(read(job))
-            hand_over(None)
-        except Exception as error:  # whatever it is, it belongs to the thread that waits for the result
-            hand_over(error)
+    pool = ThreadPoolExecutor(min(_READERS, depth + 1), thread_name_prefix="geopretext-reader")
+    coming = (pool.submit(read, job) for job in jobs)
 
     def iterate() -> Iterator[Item]:
-        while (result := results.get()) is not None:
-            if isinstance(result, Exception):
-                raise result
+        waiting = deque(islice(coming, depth + 1))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(islice(coming, 1))
             yield result
 
-    thread = threading.Thread(target=work, name="geopretext-reader", daemon=True)
-    thread.start()
     try:
         yield iterate()
     finally:
-        leave.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)

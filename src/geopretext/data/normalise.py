@@ -38,15 +38,11 @@ class Decoder:
     def __init__(self, modality: Modality, device: torch.device | str = "cpu") -> None:
         self.modality = modality
         if modality.kind.is_categorical:
-            self._first, self._table = _class_table(modality, device)
+            self._first, table = class_table(modality)
+            self._table = torch.from_numpy(table).to(device)
             return
-        largest = float(torch.finfo(torch.float32).max)
-        low = [-largest if b.valid_min is None else max(b.valid_min, -largest) for b in modality.bands]
-        high = [largest if b.valid_max is None else min(b.valid_max, largest) for b in modality.bands]
-        self._low = torch.tensor(low, dtype=torch.float32, device=device)
-        self._high = torch.tensor(high, dtype=torch.float32, device=device)
-        # Numbers outside every band's range are refused by the range already.
-        self._missing = [number for number in modality.missing if min(low) <= number <= max(high)]
+        low, high, self._missing = valid_range(modality)
+        self._low, self._high = torch.from_numpy(low).to(device), torch.from_numpy(high).to(device)
 
     def __call__(self, raw: Tensor) -> Observed[Tensor]:
         """Values and validity, as ``Modality.decode`` gives them.
@@ -111,8 +107,7 @@ def check_codes(raw: npt.NDArray[Any], modality: Modality, name: Callable[[int],
     """
     if not modality.kind.is_categorical:
         return
-    allowed = [*modality.class_index, *(int(number) for number in modality.missing)]
-    stray = ~np.isin(raw, np.array(allowed, np.int64))
+    stray = _stray_codes(raw, [*modality.class_index, *(int(number) for number in modality.missing)])
     if not stray.any():
         return
     first = int(np.nonzero(stray.reshape(len(raw), -1).any(axis=1))[0][0])
@@ -124,14 +119,41 @@ def check_codes(raw: npt.NDArray[Any], modality: Modality, name: Callable[[int],
     )
 
 
-def _class_table(modality: Modality, device: torch.device | str) -> tuple[int, Tensor]:
-    """First code of a table, and the class index of each code from there on; its two ends catch stray codes."""
+def _stray_codes(raw: npt.NDArray[Any], allowed: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which codes are none of those allowed."""
+    if raw.dtype != np.uint8:
+        return ~np.isin(raw, np.array(allowed, np.int64))
+    table = ~np.isin(np.arange(256), np.array(allowed, np.int64))
+    return table.take(raw, mode="clip")  # several times faster than to index it
+
+
+def class_table(modality: Modality) -> tuple[int, npt.NDArray[np.int64]]:
+    """First code of a table, and the class index of each code from there on, negative if missing or stray.
+
+    Both ends of the table are stray, for codes that lie before or after it.
+    """
     known = {**dict.fromkeys((int(number) for number in modality.missing), _MISSING), **modality.class_index}
     first, last = min(known) - 1, max(known) + 1
-    table = torch.full((last - first + 1,), _STRAY, dtype=torch.int64)
+    table = np.full(last - first + 1, _STRAY, np.int64)
     for code, index in known.items():
         table[code - first] = index
-    return first, table.to(device)
+    return first, table
+
+
+def valid_range(
+    modality: Modality,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], tuple[float, ...]]:
+    """Which numbers of a modality that is not categorical are valid.
+
+    Returns:
+        The smallest and the largest valid number of each band, (C,), both finite; and the numbers that lie in any of
+        these ranges and mean "missing".
+    """
+    largest = float(np.finfo(np.float32).max)
+    low = [-largest if b.valid_min is None else max(b.valid_min, -largest) for b in modality.bands]
+    high = [largest if b.valid_max is None else min(b.valid_max, largest) for b in modality.bands]
+    missing = tuple(number for number in modality.missing if min(low) <= number <= max(high))
+    return np.array(low, np.float32), np.array(high, np.float32), missing
 
 
 class Normaliser:
@@ -225,7 +247,7 @@ class Normaliser:
     def standardise_(self, observed: Observed[Tensor], levels: Tensor) -> Observed[Tensor]:
         """The same in place, for levels that have been checked; classes and labels are only filled where not valid."""
         if self.modality.kind.is_continuous:
-            mean, std = self._rows_of(observed.values, levels)
+            mean, std = (_over_pixels(rows, observed.values) for rows in self.rows(levels))
             observed.values.sub_(mean).div_(std)
         observed.values.masked_fill_(~observed.valid, 0)
         return observed
@@ -234,7 +256,7 @@ class Normaliser:
         """Standardised values back in the modality's unit; (B, C, H, W) or (B, C)."""
         if not self.modality.kind.is_continuous:
             return values
-        mean, std = self._rows_of(values, self._checked(levels, len(values)))
+        mean, std = (_over_pixels(rows, values) for rows in self.rows(self._checked(levels, len(values))))
         return values * std + mean
 
     def _checked(self, levels: Tensor | None, count: int) -> Tensor:
@@ -244,10 +266,18 @@ class Normaliser:
             self.check_levels(levels.cpu().numpy())
         return levels
 
-    def _rows_of(self, values: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (len(values), -1) + (1,) * (values.ndim - 2)
+    def rows(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation for tiles of some levels, that have been checked: (B,) -> (B, C) each."""
         rows = levels.to(self._mean.device, torch.int64)  # -1 takes the last row, which is the pooled one
-        return self._mean[rows].view(shape), self._std[rows].view(shape)
+        if self._mean.device.type == "cpu":  # torch would start threads for it, which wait for cores that are busy
+            mean, std = (table.numpy()[rows.numpy()] for table in (self._mean, self._std))
+            return torch.from_numpy(mean), torch.from_numpy(std)
+        return self._mean[rows], self._std[rows]
+
+
+def _over_pixels(rows: Tensor, values: Tensor) -> Tensor:
+    """(B, C) in a shape that broadcasts to ``values``."""
+    return rows.view(*rows.shape, *(1,) * (values.ndim - 2))
 
 
 def scales_of(modality: Modality, statistics: Statistics) -> dict[str, Scale]:

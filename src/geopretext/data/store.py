@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorstore as ts
 
 from geopretext.data.files import TENSORSTORE_ERRORS, Files, reading_context
+from geopretext.data.memory import Recycler
 from geopretext.data.statistics import Statistics
 from geopretext.data.store_lock import StoreLock
 from geopretext.data.store_root import StoreRoot, read_root
@@ -51,6 +53,7 @@ class Store:
         self._lock = threading.Lock()
         self._arrays: dict[str, Any] = {}
         self._vectors: dict[str, Array] = {}
+        self._memory = Recycler()
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
@@ -158,14 +161,18 @@ class Store:
         formats = self._root.modality_formats
         if not len(tiles):
             return {name: formats[name].empty()[:0] for name in names}
-        maps = {name: self._array(formats[name])[tiles].read() for name in names if self.modalities[name].kind.is_map}
         result: dict[str, Array] = {}
+        reading = {}
         for name in names:
-            if name not in maps:
+            if not self.modalities[name].kind.is_map:
                 result[name] = self._vector(name)[tiles]
                 continue
+            fmt = formats[name]
+            result[name] = self._memory.empty((len(tiles), *fmt.inner_shape), fmt.dtype)
+            reading[name] = ts.array(result[name]).write(self._array(fmt)[tiles])
+        for name, read in reading.items():
             try:
-                result[name] = np.ascontiguousarray(maps[name].result())
+                read.result()
             except TENSORSTORE_ERRORS as error:
                 raise self._diagnose(formats[name], np.unique(tiles // self.shard_size), error) from error
         return result
