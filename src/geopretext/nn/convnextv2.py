@@ -127,15 +127,18 @@ class ConvNeXtV2(nn.Module):
             BandError: the number of bands differs from ``settings.bands``.
             GridError: the size is not a multiple of the patch size, or ``visible`` has another shape.
         """
-        return self.forward_stages(x, visible, count)[-1]
+        pixels, *levels = self._sites(x, visible, count)
+        *_, y = self._stages(self._stem(x, pixels, dense=visible is None), levels)
+        return levels[-1].leave(y)
 
     def forward_stages(
         self, x: Tensor, visible: Tensor | None = None, count: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As ``forward``, but the output of each of the four stages: 8, 4, 2 and 1 cells on a side of a patch."""
         pixels, *levels = self._sites(x, visible, count)
-        y = self._stem(x, pixels, dense=visible is None)
-        return self._stages(y, levels)
+        stages = self._stages(self._stem(x, pixels, dense=visible is None), levels)
+        one, two, three, four = (sites.leave(y) for sites, y in zip(levels, stages, strict=True))
+        return one, two, three, four
 
     def forward_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """Every map of an image from fine to coarse, for a decoder with skip connections.
@@ -151,12 +154,13 @@ class ConvNeXtV2(nn.Module):
         """
         pixels, *levels = self._sites(x, None, None)
         if self.settings.stem == "mmearth":
-            first, y = plain_stem(pixels, x, self.initial_conv, self.stem, self._margin)
-            return pixels.leave(first), pixels.leave(y), *self._stages(y, levels)
-        y = self._stem(x, pixels, dense=True)
-        return pixels.leave(y), *self._stages(y, levels)
+            stem: tuple[Tensor, ...] = plain_stem(pixels, x, self.initial_conv, self.stem, self._margin)
+        else:
+            stem = (self._stem(x, pixels, dense=True),)
+        return tuple(pixels.leave(y) for y in (*stem, *self._stages(stem[-1], levels)))
 
-    def _stages(self, y: Tensor, levels: list[Sites]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _stages(self, y: Tensor, levels: list[Sites]) -> list[Tensor]:
+        """What each of the four stages gives, in the layout of its level."""
         outputs = []
         for number, (stage, sites) in enumerate(zip(self.stages, levels, strict=True)):
             if number:
@@ -164,8 +168,8 @@ class ConvNeXtV2(nn.Module):
                 y = halve(y, cast("nn.LayerNorm", norm), cast("nn.Conv2d", conv))
             for block in cast("nn.Sequential", stage):
                 y = block(y, sites)
-            outputs.append(sites.leave(y))
-        return outputs[0], outputs[1], outputs[2], outputs[3]
+            outputs.append(y)
+        return outputs
 
     def _stem(self, image: Tensor, pixels: Sites, *, dense: bool) -> Tensor:
         """(B, C, H, W) -> features of the first stage."""

@@ -40,6 +40,11 @@ def _sum_groups(sums: Tensor, like: Tensor) -> Tensor:
     return sums.sum(0)[..., : like.shape[0]].to(like.dtype)
 
 
+def _as_parameter(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """In the shape and the strides of a parameter: several processes exchange gradients as they lie in memory."""
+    return gradient.reshape(parameter.shape).clone(memory_format=torch.contiguous_format)
+
+
 def _conv_norm(
     x: Tensor,
     place: Tensor,
@@ -82,8 +87,8 @@ def _conv_norm_backward(
     sizes = step, len(x), groups, *shape, x.shape[-1]
     numbers, halves = _numbers(weight, bias, gamma), (_is_half(x), _is_half(by_out))
     call("conv_norm_backward", by_x, taps, *vectors, by_out, x, address, *sizes, *numbers, epsilon, *halves)
-    by_weight = _sum_groups(taps.permute(0, 2, 1, 3).flatten(2), weight).T.reshape(weight.shape)
-    return by_x, by_weight.contiguous(), *(_sum_groups(sums, bias) for sums in vectors)
+    by_weight = _as_parameter(_sum_groups(taps.permute(0, 2, 1, 3).flatten(2), weight).T, weight)
+    return by_x, by_weight, *(_sum_groups(sums, bias) for sums in vectors)
 
 
 def _gelu_response(
@@ -142,8 +147,8 @@ def _stem_backward(
     numbers = _numbers(*parameters)
     call("stem_backward", *sums, by_out, image, address, *sizes, *numbers, epsilon, _is_half(by_out))
     gradients = [_sum_groups(each, near) for each in sums]
-    gradients[0] = gradients[0].permute(2, 1, 0).reshape(near.shape).contiguous()
-    gradients[4] = gradients[4].T.reshape(deep.shape).contiguous()
+    gradients[0] = _as_parameter(gradients[0].permute(2, 1, 0), near)
+    gradients[4] = _as_parameter(gradients[4].T, deep)
     return tuple(gradients)
 
 
