@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
-_SLOWER = "training on this CPU takes two to three times as long"
+_SLOWER = "training on this CPU takes two to four times as long"
 
 
 @cache
@@ -33,13 +33,13 @@ def library() -> ctypes.CDLL | None:
     sources = {path.name: path.read_bytes() for path in folder.iterdir() if path.name.endswith((".c", ".h"))}
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", ""), *_COMPILERS))), None)
     if compiler is None:
-        log.info("no C compiler here (%s): %s", ", ".join(_COMPILERS), _SLOWER)
+        log.warning("no C compiler here (%s): %s", ", ".join(_COMPILERS), _SLOWER)
         return None
     try:
         return ctypes.CDLL(str(_compiled(sources, compiler)))
     except (OSError, subprocess.CalledProcessError) as error:
         detail = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else error
-        log.info("%s cannot compile kernels (%s): %s", compiler, detail, _SLOWER)
+        log.warning("%s cannot compile kernels (%s): %s", compiler, detail, _SLOWER)
         return None
 
 
