@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from geopretext.errors import ClassError, GridError, InputError
 from geopretext.nn import kernels
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.kernels import compiler, kernels_enabled
@@ -219,6 +220,52 @@ def test_cross_entropy_is_that_of_torch(classes, dtype):
     assert count == rows[1].sum()
     torch.testing.assert_close(total, expected.detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(prediction.grad.float(), reference.grad, rtol=TOLERANCE[dtype], atol=1e-5)
+
+
+def test_targets_of_other_dtypes_count_the_same():
+    torch.manual_seed(0)
+    prediction, chosen = torch.randn(2, 1, 64), torch.tensor([[0], [1]])
+    values, valid = torch.randn(2, 1, 8, 16), torch.ones(2, 1, 8, 16, dtype=torch.bool)
+    expected = kernels.squared_error(prediction, values, valid, chosen, 8, standardise=False)[0]
+    for other in (values.double(), values.transpose(2, 3).contiguous().transpose(2, 3)):
+        assert (
+            kernels.squared_error(prediction, other, valid.to(torch.uint8), chosen, 8, standardise=False)[0] == expected
+        )
+    classes = torch.randint(3, (2, 8, 16))
+    logits = torch.randn(2, 1, 64 * 3)
+    known = torch.ones(2, 8, 16, dtype=torch.bool)
+    expected = kernels.cross_entropy(logits, classes, known, chosen, 8)[0]
+    assert kernels.cross_entropy(logits, classes.to(torch.uint8), known, chosen, 8)[0] == expected
+
+
+@pytest.mark.parametrize("bad", [-1, 3])
+def test_a_target_that_is_no_class_is_refused_unless_it_is_missing(bad):
+    logits, classes, chosen = torch.zeros(1, 1, 64 * 3), torch.zeros(1, 8, 8, dtype=torch.int64), torch.tensor([[0]])
+    classes[0, 2, 5] = bad
+    known = classes == 0
+    assert kernels.cross_entropy(logits, classes, known, chosen, 8)[1] == 63
+    with pytest.raises(ClassError, match="not from 0 to 2") as caught:
+        kernels.cross_entropy(logits, classes, torch.ones_like(known), chosen, 8)
+    assert "not valid" in caught.value.hint
+
+
+def test_what_does_not_fit_together_is_refused_before_memory_is_read():
+    prediction, values, chosen = torch.zeros(2, 1, 64 * 5), torch.zeros(2, 5, 8, 16), torch.tensor([[0], [1]])
+    known = torch.ones_like(values, dtype=torch.bool)
+    for arguments in (
+        (prediction, values[:1], known, chosen),
+        (prediction, values[:, :4], known[:, :4], chosen),
+        (prediction, values, known[:, :, :4], chosen),
+        (prediction, values, known, chosen + 1),
+        (prediction, values, known, chosen[:1]),
+    ):
+        with pytest.raises(GridError, match="do not fit"):
+            kernels.squared_error(*arguments, 8, standardise=False)
+    with pytest.raises(GridError, match="7 x 4 sites cannot be halved"):
+        kernels.norm_fold(torch.zeros(1, 7, 4, 16), nn.LayerNorm(16))
+    vector = torch.zeros(20)
+    with pytest.raises(InputError, match="20 features are no multiple of 16"):
+        kernels.gelu_response(torch.zeros(1, 2, 20), vector, vector, vector, 1e-6, over_batch=False)
 
 
 _LARGE = [pytest.param(size, "mmearth", 8, (2, 1), marks=pytest.mark.slow) for size in ("base", "large", "huge")]

@@ -80,13 +80,18 @@ def _writable(folder: Path) -> Path:
     return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="geopretext-"))
 
 
-def call(name: str, *arguments: Any) -> None:
-    """Call a kernel: tensors by address, whole numbers as int64, truths as int."""
+def call(name: str, *arguments: Any) -> int:
+    """Call a kernel: tensors by address, whole numbers as int64, truths as int; gives what the kernel returns.
+
+    Raises:
+        MemoryError: there was none for its work space.
+    """
     loaded = library()
     assert loaded is not None
-    plain = [_plain(argument) for argument in arguments]
-    if getattr(loaded, f"geopretext_{name}")(*plain):
+    code: int = getattr(loaded, f"geopretext_{name}")(*[_plain(argument) for argument in arguments])
+    if code & 1:
         raise MemoryError(f"no memory for {name}")
+    return code
 
 
 def _plain(argument: Any) -> Any:

@@ -4,7 +4,7 @@
  *
  * A kernel works tile by tile, so that what lies between two passes over a tile stays in the cache of one core. Sums over
  * tiles are made in groups, each by one thread and in order of tiles, so that they do not depend on the number of
- * threads. Kernels return 0, or 1 if there was no memory; operators.py calls them.
+ * threads. Kernels return 0, 1 if there was no memory, or what they say; operators.py calls them.
  */
 
 #ifndef GEOPRETEXT_KERNELS_H

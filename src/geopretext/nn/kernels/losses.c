@@ -89,7 +89,7 @@ INLINE int squared_error(float *sums, float *counts, void *by_prediction, float 
     return failed;
 }
 
-/* Cross-entropy of the classes of each pixel, which lie side by side in the prediction. */
+/* Cross-entropy of the classes of each pixel, which lie side by side in the prediction. Returns 2 if a target is no class. */
 INLINE int cross_entropy(float *sums, float *counts, void *by_prediction, float factor, const void *prediction,
                          const int64_t *values, const uint8_t *valid, const int64_t *chosen, Patches p, int half)
 {
@@ -110,7 +110,10 @@ INLINE int cross_entropy(float *sums, float *counts, void *by_prediction, float 
                     for (int64_t pixel = 0; pixel < pixels; pixel++) {
                         const int64_t cell = corner + pixel / p.side * p.width + pixel % p.side;
                         const int64_t from = (patch * pixels + pixel) * classes;
-                        const int known = valid[cell] != 0;
+                        const int is_class = values[cell] >= 0 && values[cell] < classes;
+                        const int known = valid[cell] != 0 && is_class;
+                        if (valid[cell] != 0 && !is_class)
+                            failed |= 2;
                         if (!known) {
                             if (by_prediction != NULL)
                                 for (int64_t k = 0; k < blocks; k++)

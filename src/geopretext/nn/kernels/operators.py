@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geopretext.errors import ClassError, GridError, InputError
 from geopretext.nn.kernels.compiler import call
 
 LANES = 16
@@ -95,6 +96,8 @@ def _gelu_response(
     h: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, over_batch: bool
 ) -> tuple[Tensor, Tensor]:
     h = h.contiguous()
+    if h.shape[-1] % LANES:
+        raise InputError(f"{h.shape[-1]} features are no multiple of {LANES}", hint="use plain torch for such a width")
     z, strength = torch.empty_like(h), torch.empty(1 if over_batch else len(h), h.shape[-1])
     sizes = len(h), h[0, ..., 0].numel(), h.shape[-1]
     call("response_forward", z, strength, h, *_numbers(bias, gamma, beta), *sizes, epsilon, over_batch, _is_half(h))
@@ -155,6 +158,8 @@ def _stem_backward(
 def _norm_fold(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
     x = x.contiguous()
     *outer, height, width, features = x.shape
+    if height % 2 or width % 2:
+        raise GridError(f"{height} x {width} sites cannot be halved", hint="an even number on each side")
     out = torch.empty(*outer, height // 2, width // 2, 4 * features, dtype=dtype)
     rows = x.shape.numel() // (width * features)
     call("fold_forward", out, x, rows, width, features, *_numbers(gamma, beta), epsilon, _is_half(x), _is_half(out))
@@ -175,15 +180,33 @@ def _norm_fold_backward(by_out: Tensor, x: Tensor, gamma: Tensor, epsilon: float
 def _loss(name: str, prediction: Tensor, values: Tensor, valid: Tensor, chosen: Tensor, *flags: Any) -> Any:
     """Call a loss kernel: with the gradient of the total as last flag the gradient, else total and count."""
     *rest, side, by_total = flags
-    prediction, values, valid = prediction.contiguous(), values.contiguous(), valid.contiguous()
-    height, width = values.shape[-2:]
-    gradient = None if by_total is None else torch.empty_like(prediction)
-    sums, counts = torch.empty(2, len(prediction)).unbind()
+    channels = prediction.shape[-1] // side**2
+    _check_targets(prediction, values, valid, chosen, side, channels if name == "squared_error" else None)
+    dtype = torch.float32 if name == "squared_error" else torch.int64
+    targets = prediction.contiguous(), values.to(dtype).contiguous(), valid.bool().contiguous(), chosen.contiguous()
+    gradient = None if by_total is None else torch.empty_like(targets[0])
+    sums, counts = torch.empty(len(prediction)), torch.empty(len(prediction))
     factor = 0.0 if by_total is None else float(by_total)
-    sizes = *chosen.shape, side, prediction.shape[-1] // side**2, height, width
-    addresses = prediction, values, valid, chosen.contiguous()
-    call(name, sums, counts, gradient, factor, *addresses, *sizes, *rest, _is_half(prediction))
+    sizes = *chosen.shape, side, channels, *values.shape[-2:]
+    if call(name, sums, counts, gradient, factor, *targets, *sizes, *rest, _is_half(prediction)):
+        raise ClassError(f"a target has a class that is not from 0 to {channels - 1}", hint="mark it as not valid")
     return (sums.sum(), counts.sum()) if gradient is None else gradient
+
+
+def _check_targets(
+    prediction: Tensor, values: Tensor, valid: Tensor, chosen: Tensor, side: int, channels: int | None
+) -> None:
+    """Kernels read memory where they are told to: refuse what does not fit together."""
+    height, width = values.shape[-2:]
+    wanted = (len(prediction), *(() if channels is None else (channels,)), height, width)
+    patches = (height // side) * (width // side)
+    fit = tuple(values.shape) == wanted == tuple(valid.shape) and chosen.shape == prediction.shape[:2]
+    if not fit or height % side or width % side or not ((chosen >= 0) & (chosen < patches)).all():
+        raise GridError(
+            f"targets {tuple(values.shape)}, valid {tuple(valid.shape)} and patches {tuple(chosen.shape)} do not fit"
+            f" predictions {tuple(prediction.shape)} of patches of {side} x {side} pixels",
+            hint="one map a tile, one prediction a chosen patch",
+        )
 
 
 def _squared_error(
