@@ -119,8 +119,7 @@ INLINE void factor_gradient(float *by_factor, float *by_beta, float *given, cons
     }
 }
 
-/* From the gradient of the factors: that of gamma, added, and of the activations through the strengths, per unit of
- * activation. `count` tiles share one strength, with by_factor summed over them in by_share. */
+/* Gradient of the activations through the strengths, per unit of activation, from that of the shares. */
 INLINE void strength_gradient(float *per_active, const float *by_share, const float *share, const float *strength,
                               int64_t channels, float inverse_mean)
 {
