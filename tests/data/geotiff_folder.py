@@ -1,4 +1,4 @@
-"""Writes folders of GeoTIFFs with made-up but plausible numbers, and mappings for them."""
+"""Writes folders of GeoTIFFs with made-up but plausible numbers, and mappings for them; reads them whole."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,10 @@ import numpy as np
 import rasterio
 import yaml
 from rasterio.transform import Affine
+
+from geopretext.data.geotiff import GeoTiffTiles, survey_geotiffs
+from geopretext.data.geotiff_mapping import load_mapping
+from geopretext.data.tiles import Coordinates, TileBatch
 
 L2A = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
 L1C = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")
@@ -130,3 +134,19 @@ def mapping_of(**changes: Any) -> dict[str, Any]:
 def write_mapping(path: Path, plain: Any) -> Path:
     path.write_text(yaml.safe_dump(plain, sort_keys=False))
     return path
+
+
+def survey(root: Path, **changes: Any) -> GeoTiffTiles:
+    return survey_geotiffs(root, load_mapping(write_mapping(root / "mapping.yaml", mapping_of(**changes))))
+
+
+def whole(tiles: GeoTiffTiles, skip: int = 0) -> TileBatch:
+    batches = list(tiles.batches(skip))
+    names = batches[0].arrays.keys()
+    arrays = {name: np.concatenate([batch.arrays[name] for batch in batches]) for name in names}
+    return TileBatch(Coordinates.concatenate([batch.coordinates for batch in batches]), arrays)
+
+
+def stored(path: Path) -> np.ndarray:
+    with rasterio.open(path) as dataset:
+        return dataset.read()
