@@ -48,7 +48,7 @@ class Options:
     """in each step"""
     precision: str = "fp32"
     """or bf16"""
-    size: str = "atto"
+    size: str | None = None
     """of the encoder"""
     apart: bool = False
     """measure two separate runs, too"""
@@ -56,7 +56,7 @@ class Options:
 
 def start(options: Options, store: Path, out: Path, processes: int) -> "subprocess.Popen[bytes]":
     """Start a run of some processes with one thread each."""
-    fields = {
+    fields: dict[str, object] = {
         "batch_size": options.tiles_a_process * processes,
         "devices": processes,
         "max_steps": options.steps,
@@ -65,8 +65,9 @@ def start(options: Options, store: Path, out: Path, processes: int) -> "subproce
         "checkpoint_every_steps": 10 * options.steps,
         "precision": options.precision,
         "accelerator": "cpu",
-        "encoder.size": options.size,
     }
+    if options.size is not None:
+        fields["encoder.size"] = options.size
     overrides = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "geopretext.apps.cli", "pretrain", options.recipe, "--quiet"]
     out.parent.mkdir(exist_ok=True)

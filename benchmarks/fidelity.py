@@ -43,6 +43,7 @@ from geopretext.evaluate.tasks import store_task
 from geopretext.modality import PRETEXT, Kind, Observed, Role
 from geopretext.nn.bundle import Encoder, load_autoencoder
 from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.kernels import kernels_enabled
 from geopretext.nn.masking import patchify, sample_visible
 from geopretext.nn.response_norm import GlobalResponseNorm
 from geopretext.predict.features import tile_features
@@ -161,7 +162,8 @@ def first_weights(store: Store, batch: Batch) -> None:
     """Losses and gradients before the first step, also of a tile without any observed pixel."""
     print(f"{'':12}{'all losses':>12}{'sentinel1':>11}{'gradient':>11}{'unobserved tile':>18}{'and first bias 0':>19}")
     one = {name: Observed(field.values[:1], field.valid[:1]) for name, field in batch.fields.items()}
-    one["sentinel2"] = Observed(torch.zeros_like(one["sentinel2"].values), one["sentinel2"].valid)
+    values, valid = one["sentinel2"]
+    one["sentinel2"] = Observed(torch.zeros_like(values), torch.zeros_like(valid))
     for kind in ("small", "published"):
         recipe = load_recipe(PUBLISHED, {"encoder.initialisation": kind})
         torch.manual_seed(0)
@@ -205,7 +207,7 @@ def response_norms(folder: Path, steps: int) -> None:
                 lambda _, inputs: strengths.append(inputs[0].flatten(1, -2).norm(dim=1).mean())
             )
     batch = next(iter(loader_of(Store.open(path), recipe, np.arange(64), batch_size=64)))
-    with torch.no_grad():
+    with torch.no_grad(), kernels_enabled(False):  # hooks see layers only, and kernels pass them by
         network(batch.fields["sentinel2"].values, sample_visible(batch.seeds, 16, 0.6))
     mean = float(strengths[0])
     print(f"decoder: mean strength {mean:.3g}; epsilon 1e-4 for 1e-6 changes what its norm adds by {1e-4 / mean:.1g}")

@@ -3,7 +3,7 @@
 For atto with all twelve modalities, at 56/8 and 112/16 (pixels / patch), a batch on the device already:
 
 - published: as the published code computes on a CPU (``measuring.published_step``), float32;
-- masked dense: ours, but with the encoder's dense grid, float32;
+- masked dense: ours, but with the encoder's dense grid and in plain torch, without compiled kernels, float32;
 - ours fp32, ours bf16: as ``geopretext pretrain`` does it, with autocast for bf16; the optimiser's step is included.
 
 Before anything is timed, losses and the norm of all gradients must agree. The floor is the time of the matrix products

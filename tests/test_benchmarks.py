@@ -123,7 +123,8 @@ def test_memory_of_a_step_grows_with_what_it_keeps(load: Any) -> None:
         pytest.skip("this system does not tell the peak of a process")
     pretrain_step = load("pretrain_step")
     options = pretrain_step.Options(size="micro", batch_size=8)
-    assert pretrain_step.measure_memory(options, "56/8", "published") > 2**20
+    memory = pretrain_step._memory(options, "56/8")  # each in a process of its own
+    assert memory["published"] > memory["masked dense"] > memory["ours fp32"] > 2**18
 
 
 @pytest.fixture(scope="module")

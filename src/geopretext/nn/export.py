@@ -1,7 +1,7 @@
 """An encoder for other programs: a folder for the Hugging Face hub, or for timm. ONNX is in ``onnx_export``.
 
-Each export is loaded again and compared with the encoder before it is put in its place; one that gives other features
-is not left behind.
+Each export is loaded again, where what loads it is installed, and compared with the encoder before it is put in its
+place; one that gives other features is not left behind.
 """
 
 from collections.abc import Iterator

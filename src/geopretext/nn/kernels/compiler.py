@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
-_SLOWER = "training on this CPU takes two to four times as long"
+_SLOWER = "training on this CPU takes two to three times as long"
 
 
 @cache
