@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from geopretext.data.normalise import Normaliser, decode
-from geopretext.errors import InputError
+from geopretext.errors import BandError, InputError
 from geopretext.modality import PUBLISHED, Band, Kind, Modality
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.standardise import Standardise, scale_of, standardiser
@@ -66,3 +66,10 @@ def test_levels_that_are_not_there_are_named(make_encoder):
     bare = Encoder(make_encoder().network, PUBLISHED["sentinel2"].select(("B2", "B8A", "B11")))
     with pytest.raises(InputError, match=r"(?s)no statistics of its input\nhint: "):
         scale_of(bare, None)
+
+
+def test_another_number_of_bands_is_refused_instead_of_spread(make_encoder):
+    for shape in ((2, 1, 8, 8), (8, 8)):
+        with pytest.raises(BandError, match="cannot standardise an array of shape") as caught:
+            standardiser(make_encoder(), "L2A")(torch.ones(shape))
+        assert "with the bands" in caught.value.hint

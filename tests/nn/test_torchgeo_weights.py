@@ -76,3 +76,14 @@ def test_without_torchgeo_the_install_line_is_named(load_optional, forget):
     message = r'torchgeo is not installed.*\nhint: pip install "geopretext\[torchgeo\]"'
     with pytest.raises(MissingLibraryError, match=message):
         importlib.import_module("geopretext.nn.torchgeo_weights")
+
+
+def test_of_a_sample_the_image_is_standardised_wherever_it_stands(bundle_weights, bundle, make_encoder):
+    transforms = bundle_weights(bundle, level="L2A").transforms
+    sample = {"bounds": torch.rand(2, 6), "mask": torch.ones(3, 8, 8), "image": torch.full((3, 8, 8), 1500.0)}
+    given = transforms(sample)
+    assert torch.equal(given["bounds"], sample["bounds"])
+    assert torch.equal(given["mask"], sample["mask"])
+    assert torch.equal(given["image"], standardiser(make_encoder(), "L2A")(sample["image"]))
+    with pytest.raises(InputError, match="no 'image', only mask"):
+        transforms({"mask": sample["mask"]})

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from geopretext.errors import InputError
+from geopretext.errors import BandError, InputError
 from geopretext.modality import Modality
 from geopretext.nn.bundle import Encoder
 
@@ -38,9 +38,19 @@ class Standardise(nn.Module):
         for name, values in (("mean", mean), ("std", std), ("low", low), ("high", high)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1))
         self.missing = modality.missing
+        self.bands = modality.band_names
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C, H, W) in the bands' units -> the same shape."""
+        """(..., C, H, W) in the bands' units -> the same shape.
+
+        Raises:
+            BandError: there is another number of bands, which would be spread over all of them.
+        """
+        if x.ndim < 3 or x.shape[-3] != len(self.bands):
+            raise BandError(
+                f"cannot standardise an array of shape {tuple(x.shape)}",
+                hint=f"it wants (..., {len(self.bands)}, height, width) with the bands {', '.join(self.bands)}",
+            )
         valid = (x >= self.low) & (x <= self.high)
         for number in self.missing:
             valid = valid & (x != number)

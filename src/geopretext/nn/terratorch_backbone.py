@@ -84,10 +84,16 @@ class BundleBackbone(nn.Module):
         self.patch_size = encoder.settings.patch_size
         """to a multiple of which TerraTorch pads images"""
         self.channels = None if bands is None else _channels(encoder.modality, bands)
+        self.given = None if bands is None else len(bands)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, C, H, W) -> a grid (B, D, h, w) for each of ``out_indices``."""
         if self.channels is not None:
+            if x.shape[1] != self.given:
+                raise BandError(
+                    f"images have {x.shape[1]} channels, and 'bands' names {self.given}",
+                    hint="name every channel of the images, in order",
+                )
             x = x[:, self.channels]
         stages = self.network.forward_stages(self.standardise(x))
         return [stages[index] for index in self.out_indices]

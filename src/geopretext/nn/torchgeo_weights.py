@@ -16,13 +16,14 @@ regression take such weights; that of segmentation loads them into a model whose
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 import geopretext.nn.timm_models  # noqa: F401 -- so that timm knows the models that weights name
-from geopretext.errors import BundleError
+from geopretext.errors import BundleError, InputError
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.export import check_settings
 from geopretext.nn.optional import missing
@@ -48,10 +49,19 @@ class StandardiseImage(Transform):  # type: ignore[misc]
         super().__init__()
         self.standardise = standardise
 
-    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:  # noqa: ARG002 -- torchvision calls it so
-        """(..., C, H, W) in the bands' units -> the same shape; of a sample, the first tensor only."""
-        standardised: Tensor = self.standardise(inpt.float())
-        return standardised
+    def forward(self, sample: Any) -> Any:
+        """Of a sample the ``image``, (..., C, H, W) in the bands' units; or an image itself. The shape stays.
+
+        Raises:
+            InputError: a sample has no image.
+        """
+        if not isinstance(sample, Mapping):
+            return self.standardise(sample.float())
+        if "image" not in sample:
+            raise InputError(
+                f"a sample has no 'image', only {', '.join(sample)}", hint="as torchgeo's datasets have it"
+            )
+        return {**sample, "image": self.standardise(sample["image"].float())}
 
 
 class BundleWeights(WeightsEnum):  # type: ignore[misc]
