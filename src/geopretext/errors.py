@@ -11,12 +11,16 @@
     │   └── RecipeError                     a configuration field is unknown or out of range
     ├── StoreError          (OSError)       a tile store or dataset on disk cannot be used
     │   └── CorruptError                    bytes on disk do not match their checksum or format
+    ├── SourceError         (OSError)       an archive could not give what was asked of it
     ├── BundleError         (ValueError)    a bundle or checkpoint does not fit the architecture
     ├── NonFiniteError      (ArithmeticError)  training met a loss that is not finite
     └── MissingLibraryError (ImportError)   an optional library is not installed
 
-This room imports nothing, so that every other room can raise from it.
+This room imports nothing of ours, so that every other room can raise from it.
 """
+
+from enum import StrEnum
+from typing import Any
 
 
 class GeopretextError(Exception):
@@ -69,6 +73,64 @@ class StoreError(GeopretextError, OSError):
 
 class CorruptError(StoreError):
     """Bytes on disk do not match their checksum or their format."""
+
+
+class Reason(StrEnum):
+    """Why an archive could not give something: what a build records and counts."""
+
+    SERVER = "server"
+    """it answered with an error, refused or broke the connection"""
+    THROTTLED = "throttled"
+    """it asked to be asked less often (HTTP 429)"""
+    TIMEOUT = "timeout"
+    """it did not answer in time"""
+    CORRUPT = "corrupt"
+    """bytes are truncated or cannot be decoded"""
+    FORBIDDEN = "forbidden"
+    """it wants credentials, or others"""
+    NO_FILE = "no file"
+    """the file is not there"""
+    NO_ASSET = "no asset"
+    """an item lacks the asset of a band"""
+    NO_GEOREFERENCE = "no georeference"
+    """a file does not say where it lies, or contradicts its item"""
+    UNIT = "unit"
+    """numbers cannot be in the unit that they are said to be in"""
+    NO_IMAGE = "no image"
+    """there is none that covers the tile in the time asked for"""
+    CLOUDY = "cloudy"
+    """there are images, but none is clear enough over the tile"""
+    NO_DATA = "no data"
+    """there is an image, but nothing was observed at the tile"""
+    POLAR = "polar"
+    """the place lies outside the UTM zones, 80 S to 84 N"""
+
+    @property
+    def is_transient(self) -> bool:
+        """True if the same request may succeed later."""
+        return self in (Reason.SERVER, Reason.THROTTLED, Reason.TIMEOUT, Reason.CORRUPT)
+
+
+class SourceError(GeopretextError, OSError):
+    """An archive could not give what was asked of it.
+
+    Args:
+        what: one sentence that says what is wrong.
+        reason: the kind of failure, for counting and for deciding whether to try again.
+        where: URL, item or place.
+        hint: what the reader can do next.
+    """
+
+    def __init__(self, what: str, *, reason: Reason, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_source_error, (self.what, self.reason, self.where, self.hint))
+
+
+def _source_error(what: str, reason: Reason, where: str, hint: str) -> SourceError:
+    return SourceError(what, reason=reason, where=where, hint=hint)
 
 
 class BundleError(GeopretextError, ValueError):

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from typing_extensions import override
 
 from geopretext.errors import BundleError, RecipeError
-from geopretext.train.fields import read_settings
+from geopretext.data.fields import read_settings
 from geopretext.train.recipe import differing_fields, recipe_to_plain
 from geopretext.train.settings import MAY_CHANGE, Recipe
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from geopretext.errors import RecipeError
-from geopretext.train.fields import SettingsField, describe_settings, nested_settings, read_settings
+from geopretext.data.fields import SettingsField, describe_settings, nested_settings, read_settings
 from geopretext.train.settings import Recipe
 
 __all__ = [
