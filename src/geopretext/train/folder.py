@@ -11,8 +11,8 @@ import yaml
 from lightning.pytorch.plugins.io import CheckpointIO
 from typing_extensions import override
 
-from geopretext.errors import BundleError, RecipeError
 from geopretext.data.fields import read_settings
+from geopretext.errors import BundleError, RecipeError
 from geopretext.train.recipe import differing_fields, recipe_to_plain
 from geopretext.train.settings import MAY_CHANGE, Recipe
 

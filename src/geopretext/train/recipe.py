@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from geopretext.errors import RecipeError
 from geopretext.data.fields import SettingsField, describe_settings, nested_settings, read_settings
+from geopretext.errors import RecipeError
 from geopretext.train.settings import Recipe
 
 __all__ = [

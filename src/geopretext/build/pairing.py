@@ -1,0 +1,158 @@
+"""Which observations belong to a tile: candidates in the order in which the rules of a recipe prefer them.
+
+Nothing is drawn from a generator whose state depends on what was drawn before: the order is a function of the seed,
+the place and the items that exist, so that a tile is the same whoever makes it, alone or among others, and stays the
+same when the archive grows by images that come later in its order.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+
+from geopretext.build.grid import Grid, utm_zone
+from geopretext.build.recipe import Pairing
+from geopretext.build.source import Candidate, Query, Source
+from geopretext.errors import Reason, SourceError
+
+_DAY = 86_400.0
+_BOX_MARGIN = 1e-3
+"""degrees, about 100 m: the square around a place may lie in a neighbouring zone, turned by some degrees"""
+
+
+class Choice(NamedTuple):
+    """A candidate, and the source that can read it."""
+
+    source: Source
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place, and the size of the tile that is to be there."""
+
+    place: str
+    lat: float
+    lon: float
+    size: int
+    """pixels"""
+    step: float
+    """metres a pixel"""
+
+    def grid(self, crs: int | None) -> Grid:
+        """The tile's grid in the projection of an image; in the place's own UTM zone if that has none."""
+        return Grid.around(
+            lat=self.lat,
+            lon=self.lon,
+            crs=crs or utm_zone(lat=self.lat, lon=self.lon),
+            size=self.size,
+            step=self.step,
+        )
+
+    def query(self, *, start: np.datetime64 | None = None, stop: np.datetime64 | None = None, item: str = "") -> Query:
+        """What to ask a source about this place."""
+        reach = np.degrees(self.size * self.step / np.sqrt(2) / 6.35e6) + _BOX_MARGIN
+        across = min(180.0, reach / max(np.cos(np.radians(self.lat)), 1e-3))
+        west, east = ((self.lon + side * across + 180.0) % 360.0 - 180.0 for side in (-1, 1))
+        box = (west, max(-90.0, self.lat - reach), east, min(90.0, self.lat + reach))
+        return Query(place=self.place, lat=self.lat, lon=self.lon, box=box, start=start, stop=stop, item=item)
+
+
+def references(spot: Spot, pool: Iterable[Choice], rule: Pairing, seed: int) -> list[Choice]:
+    """Images that may be the reference of a tile, in the order in which they are tried.
+
+    Raises:
+        SourceError: none lies in time and covers the tile (``NO_IMAGE``), or all are clouded (``CLOUDY``).
+    """
+    start, stop = np.datetime64(rule.start, "s"), np.datetime64(rule.stop, "s")
+    in_time = [choice for choice in pool if choice.candidate.time is None or start <= choice.candidate.time < stop]
+    covering = [choice for choice in in_time if covers(choice.candidate, spot.grid(choice.candidate.crs))]
+    if not covering:
+        seen = f"{len(in_time)} touch it" if in_time else "none is there"
+        raise SourceError(
+            f"no image from {rule.start} to {rule.stop} covers the tile ({seen})",
+            reason=Reason.NO_IMAGE,
+            where=spot.place,
+        )
+    clear = [choice for choice in covering if (choice.candidate.cloud or 0.0) <= rule.max_cloud]
+    if not clear:
+        least = min(choice.candidate.cloud or 0.0 for choice in covering)
+        raise SourceError(
+            f"the clearest of {len(covering)} images is clouded by {least:.0f} %, more than {rule.max_cloud:g}",
+            reason=Reason.CLOUDY,
+            where=spot.place,
+        )
+    return sorted(clear, key=lambda choice: (_draw(seed, spot.place, choice.candidate.item), choice.candidate.item))
+
+
+def companions(rule: Pairing, grid: Grid, time: np.datetime64 | None, pool: Iterable[Choice]) -> list[list[Choice]]:
+    """What to read of another modality at a tile: for each observation that is needed, candidates by preference.
+
+    Observations complete each other. For ``nearest`` there is one of each group, of which later candidates serve if
+    the first has nothing at the tile; otherwise each candidate that touches the tile is one, unless one covers it all.
+    """
+    if rule.rule == "nearest":
+        assert time is not None
+        limit = rule.days * _DAY
+        near = [choice for choice in pool if _distance(choice.candidate, time) <= limit]
+        whole = [choice for choice in near if covers(choice.candidate, grid)]
+        ranked = sorted(whole, key=lambda choice: (_distance(choice.candidate, time), choice.candidate.item))
+        groups = sorted({choice.candidate.group for choice in ranked})
+        return [[choice for choice in ranked if choice.candidate.group == group] for group in groups]
+    outline = grid.outline()
+    touching = [
+        choice
+        for choice in sorted(pool, key=lambda choice: choice.candidate.item)
+        if choice.candidate.footprint is None or shapely.intersects(choice.candidate.footprint, outline)
+    ]
+    whole = [choice for choice in touching if covers(choice.candidate, grid)]
+    return [[choice] for choice in (whole[:1] or touching)]
+
+
+def window_of(rule: Pairing, time: np.datetime64 | None) -> tuple[np.datetime64 | None, np.datetime64 | None]:
+    """Start (inclusive) and stop (exclusive) of the time in which a rule's candidates lie."""
+    if rule.rule == "reference":
+        return np.datetime64(rule.start, "s"), np.datetime64(rule.stop, "s")
+    if rule.rule in ("static", "same") or time is None:
+        return None, None
+    if rule.rule == "nearest":
+        reach = np.timedelta64(round(rule.days * _DAY), "s")
+        return time - reach, time + reach + np.timedelta64(1, "s")
+    unit = "Y" if rule.rule == "year" else "M"
+    first = time.astype(f"datetime64[{unit}]")
+    return first.astype("datetime64[s]"), (first + 1).astype("datetime64[s]")
+
+
+def covers(candidate: Candidate, grid: Grid) -> bool:
+    """Whether a candidate's footprint holds the whole tile."""
+    return candidate.footprint is None or bool(shapely.contains(candidate.footprint, grid.outline()))
+
+
+def record(choice: Choice, time: np.datetime64 | None, notes: Any = None) -> dict[str, Any]:
+    """What a store keeps about a choice: item, date, distance in days from the reference, what the source notes."""
+    candidate = choice.candidate
+    kept: dict[str, Any] = {"item": candidate.item}
+    if candidate.time is not None:
+        kept["date"] = f"{candidate.time.astype('datetime64[s]')}Z"
+        if time is not None:
+            kept["days"] = round(float((candidate.time - time) / np.timedelta64(1, "s")) / _DAY, 3)
+    if candidate.group:
+        kept["group"] = candidate.group
+    return {**kept, **candidate.notes, **(notes or {})}
+
+
+def clear_share(codes: Any, valid: Any, classes: Sequence[int]) -> float:
+    """Share of a tile's pixels whose class is among ``classes``."""
+    return float(np.mean(valid & np.isin(codes, classes)))
+
+
+def _distance(candidate: Candidate, time: np.datetime64) -> float:
+    """Seconds between two dates; an observation without a date is always near."""
+    return 0.0 if candidate.time is None else abs(float((candidate.time - time) / np.timedelta64(1, "s")))
+
+
+def _draw(seed: int, place: str, item: str) -> bytes:
+    return blake2b(f"{seed}\n{place}\n{item}".encode(), digest_size=8).digest()
