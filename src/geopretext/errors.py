@@ -12,6 +12,7 @@
     ├── StoreError          (OSError)       a tile store or dataset on disk cannot be used
     │   └── CorruptError                    bytes on disk do not match their checksum or format
     ├── SourceError         (OSError)       an archive could not give what was asked of it
+    ├── ClusterError        (OSError)       the processes that a build runs on cannot be reached
     ├── BundleError         (ValueError)    a bundle or checkpoint does not fit the architecture
     ├── NonFiniteError      (ArithmeticError)  training met a loss that is not finite
     └── MissingLibraryError (ImportError)   an optional library is not installed
@@ -104,11 +105,13 @@ class Reason(StrEnum):
     """there is an image, but nothing was observed at the tile"""
     POLAR = "polar"
     """the place lies outside the UTM zones, 80 S to 84 N"""
+    WORKER = "worker"
+    """the process that made the tile died of it, each time it was tried"""
 
     @property
     def is_transient(self) -> bool:
         """True if the same request may succeed later."""
-        return self in (Reason.SERVER, Reason.THROTTLED, Reason.TIMEOUT, Reason.CORRUPT)
+        return self in (Reason.SERVER, Reason.THROTTLED, Reason.TIMEOUT, Reason.CORRUPT, Reason.WORKER)
 
 
 class SourceError(GeopretextError, OSError):
@@ -131,6 +134,10 @@ class SourceError(GeopretextError, OSError):
 
 def _source_error(what: str, reason: Reason, where: str, hint: str) -> SourceError:
     return SourceError(what, reason=reason, where=where, hint=hint)
+
+
+class ClusterError(GeopretextError, OSError):
+    """The processes that a build runs on cannot be reached, or do not see its files."""
 
 
 class BundleError(GeopretextError, ValueError):

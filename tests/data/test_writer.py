@@ -4,29 +4,30 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from geopretext.data.files import Files
+from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
-from geopretext.data.store_lock import LOCK, StoreLock
+from geopretext.data.store_lock import LOCK
 from geopretext.data.tiles import TileBatch
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import ClassError, CorruptError, GridError, InputError, StoreError
 from geopretext.modality import Band, Kind, Modality
 
+from .interruption import Killed, digests, killed_after, make_lock_stale
 from .store_tiles import MODALITIES, SIZE, make_tiles
 
 COUNT = 13
@@ -42,12 +43,6 @@ def write(path: Path, *, resume: bool = False, count: int = COUNT) -> None:
     with writer:
         for start in range(writer.committed, count, 4):
             writer.append(make_tiles(start, min(start + 4, count)))
-
-
-def digests(path: Path) -> dict[str, str]:
-    """Checksum of every file of a store, by name."""
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return {str(file.relative_to(path)): sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def check_readable(path: Path, committed: int) -> None:
@@ -66,38 +61,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]
     path = tmp_path_factory.mktemp("writer") / "tiles.zarr"
     write(path)
     return digests(path)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it, and nothing is cleaned up after it."""
-
-
-@contextmanager
-def killed_after(keys: int, monkeypatch: pytest.MonkeyPatch, *, seed: int) -> Iterator[list[int]]:
-    """Let the process "die" once so many keys are written; keys written together arrive in any order."""
-    left = [keys]
-    plain_write = Files.write
-
-    def write_some(self: Files, items: Mapping[str, bytes]) -> None:
-        names = list(items)
-        random.Random(seed).shuffle(names)
-        for name in names:
-            if left[0] == 0:
-                raise Killed
-            left[0] -= 1
-            plain_write(self, {name: items[name]})
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Files, "write", write_some)
-        patch.setattr(StoreLock, "release", lambda self: None)
-        yield left
-
-
-def make_lock_stale(path: Path) -> None:
-    """As if the process that holds the lock had died."""
-    lock = path / LOCK
-    if lock.exists():
-        lock.write_text(json.dumps({**json.loads(lock.read_text()), "token": "of a process that is gone"}))
 
 
 def test_batches_of_any_size_fill_whole_shards(tmp_path: Path) -> None:
@@ -297,6 +260,72 @@ def test_leaving_by_an_exception_commits_nothing_more(tmp_path: Path, uninterrup
     check_readable(path, 5)
     write(path, resume=True)
     assert digests(path) == uninterrupted
+
+
+@pytest.mark.parametrize("keep", [0, 5, 10])
+def test_a_truncated_store_is_as_one_that_never_had_more(tmp_path: Path, keep: int) -> None:
+    write(tmp_path / "s")
+    write(tmp_path / "short", count=keep)
+    store = Store.open(tmp_path / "s")
+    store.set_statistics(compute_statistics(store))
+    with StoreWriter.resume(tmp_path / "s") as writer:
+        writer.truncate(keep)
+        assert writer.committed == keep
+        check_readable(tmp_path / "s", keep)
+        assert Store.open(tmp_path / "s").statistics is None
+    assert digests(tmp_path / "s") == digests(tmp_path / "short")
+
+
+def test_other_tiles_may_follow_a_truncation(tmp_path: Path, uninterrupted: Mapping[str, str]) -> None:
+    with StoreWriter.create(tmp_path / "s", MODALITIES, tile_size=SIZE, shard_size=SHARD) as writer:
+        writer.append(make_tiles(0, 5))
+        writer.append(make_tiles(20, 28))
+    batch = make_tiles(5, COUNT)
+    vectorless = {name: array for name, array in batch.arrays.items() if name != "lat"}
+    with StoreWriter.resume(tmp_path / "s") as writer:
+        writer.append(make_tiles(30, 32))
+        writer.truncate(5)
+        writer.append(TileBatch(batch.coordinates, vectorless))
+        writer.close()
+        assert np.isnan(Store.open(tmp_path / "s").read(["lat"], np.arange(5, COUNT))["lat"]).all()
+    with StoreWriter.resume(tmp_path / "s") as writer:
+        writer.truncate(5)
+        writer.append(batch)
+    assert digests(tmp_path / "s") == uninterrupted
+
+
+def test_only_whole_shards_can_be_kept(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    before = digests(tmp_path / "s")
+    with StoreWriter.resume(tmp_path / "s") as writer:
+        for keep in (3, 15, -5):
+            with pytest.raises(InputError, match=f"cannot keep {keep} of 13 tiles"):
+                writer.truncate(keep)
+    assert digests(tmp_path / "s") == before
+
+
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_anywhere_in_a_truncation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    write(tmp_path / "short", count=SHARD)
+    write(tmp_path / "whole")
+    lengths = []
+    for keys in range(0, 200, step):
+        path = Path(shutil.copytree(tmp_path / "whole", tmp_path / f"{keys}.zarr"))
+        with killed_after(keys, monkeypatch, seed=keys, deletes=True) as left:
+            with suppress(Killed), StoreWriter.resume(path) as writer:
+                writer.truncate(SHARD)
+            if left[0]:
+                break
+        make_lock_stale(path)
+        lengths.append(len(Store.open(path)))
+        check_readable(path, lengths[-1])
+        with StoreWriter.resume(path) as writer:
+            check_readable(path, lengths[-1])
+            writer.truncate(SHARD)
+        assert digests(path) == digests(tmp_path / "short"), f"killed after {keys} keys"
+    assert lengths[0] == COUNT
+    assert sorted(lengths, reverse=True) == lengths
+    assert len(lengths) > 30 / step
 
 
 def test_a_second_writer_is_refused_and_told_who_holds_the_store(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from geopretext.data.findings import ConversionReport
 from geopretext.data.geotiff_mapping import GeoTiffMapping, load_mapping
-from geopretext.data.splits import random_split, spatial_split
+from geopretext.data.splits import split_places
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
-from geopretext.data.tiles import SPLITS, Coordinates, TileBatch, TileReader
+from geopretext.data.tiles import SPLITS, TileBatch, TileReader
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import ClassError, CorruptError, InputError, StoreError
 from geopretext.modality import PUBLISHED, Modality
@@ -27,8 +27,6 @@ SYNTHETIC = "synthetic"
 
 Progress = Callable[[int, int], None]
 """Called with the tiles done and the tiles in all."""
-
-_SHARES_OF_PLACES = (0.6, 0.2, 0.2)
 
 
 def convert(
@@ -99,7 +97,7 @@ def convert_geotiffs(
         progress=progress,
     )
     store = Store.open(out)
-    split, notes = _split_by_place(store.coordinates, tiles.place_numbers(), seed)
+    split, notes = split_places(store.coordinates, tiles.place_numbers(), seed=seed)
     return _finish(store, "GeoTIFF folder", split, resumed_at, notes, places=len(tiles.places), findings=tiles.findings)
 
 
@@ -134,7 +132,7 @@ def convert_mmearth(
     store = Store.open(out)
     if np.any(np.asarray(reader.coordinates.split) >= 0):
         return _finish(store, "MMEarth directory", None, resumed_at, [])
-    split, notes = _split_by_place(store.coordinates, np.arange(len(store)), seed)
+    split, notes = split_places(store.coordinates, np.arange(len(store)), seed=seed)
     return _finish(store, "MMEarth directory", split, resumed_at, notes)
 
 
@@ -201,23 +199,6 @@ def _same_recipe(out: str | Path, recipe: Mapping[str, Any]) -> bool:
             hint="choose another --out, or delete it",
         )
     return True
-
-
-def _split_by_place(
-    coordinates: Coordinates, place: npt.NDArray[np.int64], seed: int
-) -> tuple[npt.NDArray[np.int8] | None, list[str]]:
-    """A split in which all tiles of a place are together, and what to tell about it; None if there can be none."""
-    first = np.unique(place, return_index=True)[1]
-    lat, lon = coordinates.lat[first], coordinates.lon[first]
-    if np.isfinite(lat).all():
-        try:
-            return spatial_split(lat, lon, seed=seed)[place], []
-        except InputError:
-            pass  # fewer blocks than splits: places are drawn instead
-    try:
-        return random_split(len(first), _SHARES_OF_PLACES, seed=seed)[place], ["split by place at random, 60 : 20 : 20"]
-    except InputError:
-        return None, [f"no split: {len(first)} place(s) are too few; all tiles are in none"]
 
 
 def _finish(

@@ -6,6 +6,7 @@ store opens a file, so that a store in a bucket and one on a disk are the same c
 
 import functools
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,19 @@ class Files:
                 future.result()
             except TENSORSTORE_ERRORS as error:
                 raise StoreError(f"cannot be deleted: {error}", where=self.where(key)) from error
+
+    def delete_all(self) -> None:
+        """Delete everything, on a local disk the folder as well."""
+        if self.spec["driver"] == "file":
+            folder = Path(self.spec["path"])
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise StoreError(f"cannot be deleted: {error}", where=self.path) from error
+        else:
+            self.delete(self.list())
 
     def list(self) -> list[str]:
         """All keys, sorted."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.data.tiles import SPLITS
+from geopretext.data.tiles import SPLITS, Coordinates
 from geopretext.errors import InputError
 
 EARTH_RADIUS_KM = 6371.0088
@@ -19,6 +19,7 @@ EARTH_RADIUS_KM = 6371.0088
 SHARES = (0.8, 0.1, 0.1)
 """of train, val and test by default"""
 
+_SHARES_OF_PLACES = (0.6, 0.2, 0.2)  # of places drawn at random: there are few of them
 _SMALLEST_CELL = 2e-6  # of a unit sphere: three cell numbers still fit one 64-bit key
 _PAIRS_AT_ONCE = 1_000_000
 
@@ -96,6 +97,32 @@ def ecoregion_split(ecoregion: npt.NDArray[np.int16], shares: Sequence[float] = 
     return _refuse_empty(
         split, shares, hint=f"tiles of {known} ecoregions are there; use another seed or another split"
     )
+
+
+def split_places(
+    coordinates: Coordinates, place: npt.NDArray[np.int64], *, seed: int
+) -> tuple[Split | None, list[str]]:
+    """The split that a new store gets: by spatial blocks if that can be, else at random, 60 : 20 : 20.
+
+    Args:
+        coordinates: of the tiles.
+        place: number of the place of each tile, from 0; all tiles of a place are in the same split.
+        seed: of the draw.
+
+    Returns:
+        The split, or None if there are too few places for one; and what there is to tell about it.
+    """
+    first = np.unique(place, return_index=True)[1]
+    lat, lon = coordinates.lat[first], coordinates.lon[first]
+    if np.isfinite(lat).all():
+        try:
+            return spatial_split(lat, lon, seed=seed)[place], []
+        except InputError:
+            pass  # fewer blocks than splits: places are drawn instead
+    try:
+        return random_split(len(first), _SHARES_OF_PLACES, seed=seed)[place], ["split by place at random, 60 : 20 : 20"]
+    except InputError:
+        return None, [f"no split: {len(first)} place(s) are too few; all tiles are in none"]
 
 
 def leakage(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from geopretext.data.tiles import SPLITS, Array, Coordinates
 from geopretext.data.zarr_format import (
     LEDGERS,
     PARQUET,
+    PLACES,
     STATISTICS,
     ArrayFormat,
     checksum,
@@ -36,6 +37,9 @@ from geopretext.data.zarr_format import (
 )
 from geopretext.errors import CorruptError, InputError, StoreError
 from geopretext.modality import Modality, find_modality
+
+if TYPE_CHECKING:  # pyarrow takes a while to import
+    from geopretext.data.place_log import PlaceLog
 
 _COPY_AGAIN = "copy the file again from its source, or rebuild the store; `Store.verify` lists all bad files"
 
@@ -140,6 +144,20 @@ class Store:
                 hint=f"delete it, then `geopretext stats {self.path}`",
             ) from error
 
+    @property
+    def place_log(self) -> "PlaceLog | None":
+        """What has become of every place that the store was built from; None if it was made otherwise.
+
+        Raises:
+            CorruptError: the file is damaged.
+        """
+        data = self._files.read(PLACES)
+        if data is None:
+            return None
+        from geopretext.data.place_log import PlaceLog
+
+        return PlaceLog.from_bytes(data, where=self._files.where(PLACES))
+
     def read(self, names: Iterable[str], tiles: npt.NDArray[np.int64]) -> dict[str, Array]:
         """Stored numbers of some modalities at some tiles, in the order asked for; all files are read at once.
 
@@ -230,10 +248,11 @@ class Store:
             problems += [f"{key}: {problem}" for key, problem in zip(sorted(ledger), found, strict=True) if problem]
         for fmt in (self._root.coordinates["split"], *self._root.band_formats):
             problems += self._undecodable(fmt)
-        try:
-            _ = self.statistics
-        except CorruptError as error:
-            problems.append(f"{STATISTICS}: {error.what}")
+        for key, read in ((STATISTICS, lambda: self.statistics), (PLACES, lambda: self.place_log)):
+            try:
+                read()
+            except CorruptError as error:
+                problems.append(f"{key}: {error.what}")
         return problems
 
     def _bad_ledgers(self) -> Iterator[tuple[str, str]]:
@@ -320,6 +339,10 @@ class Store:
     def set_statistics(self, statistics: Statistics) -> None:
         """Store statistics in place of what was there."""
         self._files.write({STATISTICS: to_json(statistics.to_dict())})
+
+    def set_place_log(self, log: "PlaceLog") -> None:
+        """Store what has become of the places that the store is built from, in place of what was there."""
+        self._files.write({PLACES: log.to_bytes()})
 
     def write_parquet(self) -> None:
         """Write ``tiles.parquet``: GeoParquet of the coordinates with footprints, for DuckDB, geopandas and QGIS."""

@@ -8,6 +8,7 @@ store is bit for bit that of a writer never killed.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from geopretext.data.tiles import SPLITS, Array, Coordinates, TileBatch
 from geopretext.data.zarr_format import (
     LEDGERS,
     PARQUET,
+    PLACES,
     ROOT,
     STATISTICS,
     ArrayFormat,
@@ -55,9 +57,7 @@ class StoreWriter:
         self._open = True
         self._total = root.tiles
         self._ids: set[str] = set()
-        self._buffers: dict[ArrayFormat, Array] = {
-            fmt: fmt.empty() for fmt in (*root.modality_formats.values(), *root.coordinates.values())
-        }
+        self._buffers = _empty_buffers(root)
 
     @classmethod
     def create(
@@ -143,8 +143,7 @@ class StoreWriter:
             InputError: arrays, levels, positions or class codes do not fit, or a tile id is in the store already.
             StoreError: the disk is full or cannot be written; resume after mending it.
         """
-        if not self._open:
-            raise StoreError("this writer is closed or has failed", where=self._files.path, hint="StoreWriter.resume")
+        self._refuse_if_closed()
         self._check(batch)
         columns = self._columns(batch)
         self._ids.update(batch.coordinates.tile_id.tolist())
@@ -161,6 +160,38 @@ class StoreWriter:
             start = stop
             if self._total % self._root.shard_size == 0:
                 self._commit()
+
+    def truncate(self, tiles: int) -> None:
+        """Take away the last tiles, so that others can stand in their place; what was not committed is dropped.
+
+        The store is readable at every moment: with all its tiles, then with those that are left. A process that has it
+        open may find files missing until it opens it again. Statistics and ``tiles.parquet`` go first.
+
+        Args:
+            tiles: how many to keep: whole shards, at most as many tiles as are committed.
+
+        Raises:
+            InputError: there are not so many, or the number is not one of whole shards.
+            StoreError: the storage refuses; ``StoreWriter.resume`` mends what is left.
+        """
+        self._refuse_if_closed()
+        if tiles % self._root.shard_size or not 0 <= tiles <= self._root.tiles:
+            raise InputError(
+                f"cannot keep {tiles} of {self._root.tiles} tiles",
+                where=self._files.path,
+                hint=f"give a multiple of the shard size, {self._root.shard_size}",
+            )
+        try:
+            self._files.delete([STATISTICS, PARQUET])
+            self._root = replace(self._root, tiles=tiles, shards=self._root.shards[: tiles // self._root.shard_size])
+            # The root goes first: ledgers that it does not name make a writer that resumes repair all the rest.
+            self._files.write({ROOT: self._root.to_bytes()})
+            self._total = tiles
+            self._load_tail()
+            self._repair()
+        except BaseException:
+            self._abandon()
+            raise
 
     def close(self) -> None:
         """Commit the short last shard, write ``tiles.parquet`` and let others write; may be called twice."""
@@ -182,6 +213,10 @@ class StoreWriter:
         else:
             self._abandon()
 
+    def _refuse_if_closed(self) -> None:
+        if not self._open:
+            raise StoreError("this writer is closed or has failed", where=self._files.path, hint="StoreWriter.resume")
+
     def _abandon(self) -> None:
         self._open = False
         self._lock.release()
@@ -198,15 +233,8 @@ class StoreWriter:
             key, superseded = ledger_key(shard, self._total - first), set(self._root.ledgers)
             self._files.write({key: ledger})
             self._files.write(files)
-            self._root = StoreRoot(
-                modalities=self._root.modalities,
-                tile_size=self._root.tile_size,
-                shard_size=self._root.shard_size,
-                ground_sampling_distance=self._root.ground_sampling_distance,
-                recipe=self._root.recipe,
-                tiles=self._total,
-                shards=(*self._root.shards[:shard], checksum(ledger)),
-            )
+            shards = (*self._root.shards[:shard], checksum(ledger))
+            self._root = replace(self._root, tiles=self._total, shards=shards)
             self._publish()
             self._files.delete(superseded - set(self._root.ledgers))
         except BaseException:
@@ -230,6 +258,7 @@ class StoreWriter:
         self._ids = set(store.coordinates.tile_id.tolist())
         columns: dict[str, Array] = dict(_coordinate_columns(store.coordinates, self._root.modalities))
         columns["present"] = store.present
+        self._buffers = _empty_buffers(self._root)
         for name, fmt in self._root.modality_formats.items():
             tail = self._tail(fmt)
             self._buffers[fmt][: len(tail)] = store.read([name], tail)[name]
@@ -254,7 +283,7 @@ class StoreWriter:
 
     def _own_keys(self) -> set[str]:
         """All keys that a store of so many committed tiles has."""
-        keys = {ROOT, STATISTICS, PARQUET, *self._root.ledgers}
+        keys = {ROOT, STATISTICS, PARQUET, PLACES, *self._root.ledgers}
         keys |= {f"{name}/{ROOT}" for name in self._root.array_metadata()}
         keys |= {fmt.key(0) for fmt in self._root.band_formats}
         for fmt in self._buffers:
@@ -299,6 +328,11 @@ class StoreWriter:
         columns |= _coordinate_columns(batch.coordinates, self._root.modalities)
         columns["present"] = _present(batch, self._root.modalities)
         return columns
+
+
+def _empty_buffers(root: StoreRoot) -> dict[ArrayFormat, Array]:
+    """The last file of each array, still without tiles."""
+    return {fmt: fmt.empty() for fmt in (*root.modality_formats.values(), *root.coordinates.values())}
 
 
 def _by_name(modalities: Iterable[Modality]) -> dict[str, Modality]:

@@ -11,6 +11,7 @@
       sentinel2_band/c/0         band names, the xarray index of the dimension of the same name
       shards/KKKKK-NNNNN.json    size and checksum of each file that the commit of shard K wrote, with N tiles in it
       statistics.json, tiles.parquet
+      places.parquet             of a store that was built: what has become of every place
 
 Dimensions are ``tile``, ``y``, ``x`` and for each modality a band dimension of its own (``sentinel2_band``), since the
 arrays of one xarray dataset cannot disagree about the size of a dimension. A modality whose name is a coordinate's
@@ -46,6 +47,7 @@ FORMAT_VERSION = 1
 ROOT = "zarr.json"
 STATISTICS = "statistics.json"
 PARQUET = "tiles.parquet"
+PLACES = "places.parquet"
 LEDGERS = "shards"
 MAX_MODALITIES = 32
 

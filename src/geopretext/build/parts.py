@@ -1,0 +1,165 @@
+"""Parts: what the tasks of a build leave in its staging folder, until their tiles are in the store.
+
+::
+
+    tiles.zarr.build/
+      tiles/CHECKSUM              the tiles of one task, named by what is in them
+      records/RUN-GROUP.json      what became of each place of one task, and which file holds its tiles
+
+A record is written after its tiles, so a part is whole or not there; a task that ran twice has left it twice. The
+folder lies beside the store, on the same kind of storage, and workers write to it directly.
+"""
+
+import json
+from collections.abc import Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numcodecs.zstd import Zstd
+
+from geopretext.build.tiles import Made, Outcome
+from geopretext.data.files import Files
+from geopretext.data.tiles import Array, Coordinates, TileBatch
+from geopretext.data.zarr_format import checksum, to_json
+from geopretext.errors import CorruptError, Reason
+
+_RECORDS, _TILES = "records", "tiles"
+_ZSTD_LEVEL = 1
+_ARRAY, _LEVEL, _COORDINATE = "array/", "level/", "coordinate/"
+_STRINGS = ("tile_id", "source_items")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of the places of one task."""
+
+    run: int
+    """number of the run of the build that made it: later ones know better"""
+    outcomes: tuple[Outcome, ...]
+    tiles: str = ""
+    """key of the file with the tiles that were made; empty if there are none"""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """what it took, as ``Made.counts``"""
+
+    @property
+    def key(self) -> str:
+        """Where it lies."""
+        group = "\n".join(outcome.place_id for outcome in self.outcomes)
+        return f"{_RECORDS}/{self.run:06d}-{blake2b(group.encode(), digest_size=12).hexdigest()}.json"
+
+    def to_bytes(self) -> bytes:
+        """Plain JSON."""
+        rows = [[o.place_id, str(o.reason) if o.reason else None, o.detail] for o in self.outcomes]
+        return to_json({"run": self.run, "outcomes": rows, "tiles": self.tiles, "counts": dict(self.counts)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Record | None":
+        """Read what ``to_bytes`` wrote; None if it is something else."""
+        try:
+            plain = json.loads(data)
+            outcomes = tuple(
+                Outcome(str(place), Reason(reason) if reason else None, str(detail))
+                for place, reason, detail in plain["outcomes"]
+            )
+            return cls(int(plain["run"]), outcomes, str(plain["tiles"]), dict(plain["counts"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Staging:
+    """The staging folder of a build.
+
+    Args:
+        path: a folder or URL, as ``staging_path`` names it.
+
+    Raises:
+        StoreError: from any method, if the storage refuses.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.files = Files(path)
+
+    def put(self, run: int, made: Made) -> Record:
+        """Keep what was made; on return it is durable."""
+        tiles = ""
+        if made.batch is not None:
+            data = _to_bytes(made.batch)
+            tiles = f"{_TILES}/{checksum(data)}"
+            self.files.write({tiles: data})
+        record = Record(run, made.outcomes, tiles, made.counts)
+        self.files.write({record.key: record.to_bytes()})
+        return record
+
+    def records(self) -> tuple[list[Record], set[str]]:
+        """All records, of early runs first, and the keys of the tiles that are there; damaged records are left out."""
+        keys = self.files.list()
+        names = [key for key in keys if key.startswith(f"{_RECORDS}/")]
+        with ThreadPoolExecutor(16) as pool:
+            read = list(pool.map(lambda key: Record.from_bytes(self.files.read(key) or b""), names))
+        records = sorted((record for record in read if record), key=lambda record: record.run)
+        return records, {key for key in keys if key.startswith(f"{_TILES}/")}
+
+    def read_tiles(self, key: str) -> TileBatch:
+        """The tiles of a record.
+
+        Raises:
+            CorruptError: the file is damaged or gone.
+        """
+        data = self.files.read(key)
+        if data is None or f"{_TILES}/{checksum(data)}" != key:
+            raise CorruptError("is missing" if data is None else "is damaged", where=self.files.where(key))
+        return _from_bytes(data)
+
+    def drop_tiles(self, key: str) -> None:
+        """Forget tiles that are in the store; their record stays."""
+        self.files.delete([key])
+
+    def keep_tiles(self, keys: Set[str]) -> None:
+        """Forget all tiles but these."""
+        self.files.delete(key for key in self.files.list() if key.startswith(f"{_TILES}/") and key not in keys)
+        self.files.sweep_temporary()
+
+    def remove(self) -> None:
+        """Delete everything."""
+        self.files.delete_all()
+
+
+def staging_path(store: str | Path) -> str:
+    """Where the parts of a store lie: beside it."""
+    text = str(store)
+    return f"{text.rstrip('/')}.build" if "://" in text else f"{Path(text).absolute()}.build"
+
+
+def _to_bytes(batch: TileBatch) -> bytes:
+    """Arrays as safetensors, in which strings and their like are JSON; compressed as a whole."""
+    where = batch.coordinates
+    arrays: dict[str, Array] = {f"{_ARRAY}{name}": array for name, array in batch.arrays.items()}
+    arrays |= {f"{_LEVEL}{name}": codes for name, codes in where.levels.items()}
+    for f in fields(Coordinates):
+        if f.name not in (*_STRINGS, "levels"):
+            arrays[f"{_COORDINATE}{f.name}"] = getattr(where, f.name)
+    arrays[f"{_COORDINATE}time"] = where.time.astype("datetime64[s]").view(np.int64)
+    strings = {name: getattr(where, name).tolist() for name in _STRINGS}
+    arrays["strings"] = np.frombuffer(json.dumps(strings).encode(), np.uint8)
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return bytes(Zstd(level=_ZSTD_LEVEL).encode(safetensors.numpy.save(plain)))
+
+
+def _from_bytes(data: bytes) -> TileBatch:
+    """The batch that ``_to_bytes`` was given."""
+    arrays = safetensors.numpy.load(bytes(Zstd().decode(data)))
+    strings = json.loads(arrays["strings"].tobytes())
+    columns: dict[str, Any] = _below(_COORDINATE, arrays)
+    columns |= {name: np.array(values, np.str_) for name, values in strings.items()}
+    columns["time"] = columns["time"].view("datetime64[s]")
+    return TileBatch(Coordinates(**columns, levels=_below(_LEVEL, arrays)), _below(_ARRAY, arrays))
+
+
+def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
