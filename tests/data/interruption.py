@@ -29,31 +29,39 @@ def killed_after(
 ) -> Iterator[list[int]]:
     """Let the process "die" once so many keys are written (or deleted); such as go together go in any order."""
     left = [keys]
-    plain_write, plain_delete = Files.write, Files.delete
+    plain_write, plain_delete, plain_release = Files.write, Files.delete, StoreLock.release
+    is_dead = False
+
+    def live() -> None:
+        nonlocal is_dead
+        is_dead = is_dead or left[0] == 0
+        if is_dead:
+            raise Killed
+        left[0] -= 1
+
+    def release(self: StoreLock) -> None:
+        if not is_dead:
+            plain_release(self)
 
     def write_some(self: Files, items: Mapping[str, bytes]) -> None:
         names = list(items)
         random.Random(seed).shuffle(names)
         for name in names:
-            if left[0] == 0:
-                raise Killed
-            left[0] -= 1
+            live()
             plain_write(self, {name: items[name]})
 
     def delete_some(self: Files, keys: Iterable[str]) -> None:
         names = sorted(keys)
         random.Random(seed).shuffle(names)
         for name in names:
-            if left[0] == 0:
-                raise Killed
-            left[0] -= 1
+            live()
             plain_delete(self, [name])
 
     with monkeypatch.context() as patch:
         patch.setattr(Files, "write", write_some)
         if deletes:
             patch.setattr(Files, "delete", delete_some)
-        patch.setattr(StoreLock, "release", lambda self: None)
+        patch.setattr(StoreLock, "release", release)
         yield left
 
 

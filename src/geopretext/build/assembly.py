@@ -138,7 +138,7 @@ class Assembly:
             batch = TileBatch(where, store.read(store.modalities, numbers))
             states.move(slice(start, stop), self._staging.put(self._run, Made(batch, outcomes)))
         self._writer.truncate(keep)
-        self._place = int(states.tiles[keep])
+        self._place = int(states.tiles[keep - 1]) + 1 if keep else 0
         self._tile = keep
         states.tiles = states.tiles[:keep]
         self.has_changed = True
