@@ -1,6 +1,7 @@
 """The synthetic Earth: places on a procedural planet, and tiles of all modalities and labels rendered at them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ _BATCH = 24 * 64 * 64
 """pixels rendered at once: few enough to stay in the cache"""
 _STRIP = 96
 """pixels: side of the windows that a large grid is rendered in, a multiple of ``BLOCK``"""
+_BESIDE = max(1, _BATCH // _STRIP**2)
+"""such windows that are rendered at once"""
 _LEVELS = PUBLISHED["sentinel2"].levels
+_Draw = Callable[[Windows], dict[str, Array]]
 
 
 class SyntheticEarth:
@@ -101,9 +105,18 @@ class SyntheticEarth:
         }
 
     def render(
-        self, *, crs: int, x0: float, y0: float, height: int, width: int, date: np.datetime64, level: str = "L2A"
+        self,
+        *,
+        crs: int,
+        x0: float,
+        y0: float,
+        height: int,
+        width: int,
+        date: np.datetime64,
+        level: str = "L2A",
+        names: Collection[str] | None = None,
     ) -> dict[str, Array]:
-        """All map modalities and label maps of a grid of any size, (C, height, width) each, as they are stored.
+        """Map modalities and label maps of a grid of any size, (C, height, width) each, as they are stored.
 
         Memory grows with the grid; render a large scene in strips, which fit together without a seam.
 
@@ -115,57 +128,80 @@ class SyntheticEarth:
             width: pixels of 10 m.
             date: of the image.
             level: ``L1C`` or ``L2A``.
+            names: of the maps that are wanted; None: all.
 
         Raises:
             GridError: the grid is not on the 10 m grid of a UTM zone, or empty.
             InputError: no such level.
         """
-        _check_grid(crs, np.array([PIXEL, 0, x0, 0, -PIXEL, y0]), where="the grid to render")
-        if height < 1 or width < 1:
-            raise GridError(f"{height} x {width} pixels", where="the grid to render")
         if level not in _LEVELS:
             raise InputError(f"no level {level!r} of Sentinel-2", hint=f"there are {', '.join(_LEVELS)}")
-        column, row = round(x0 / PIXEL), round(-y0 / PIXEL)
-        tops = range(row // BLOCK * BLOCK, row + height, _STRIP)
-        strips = [self._strip(crs, column, top, width, date, level) for top in tops]
-        skip = row - tops[0]
-        return {
-            name: np.concatenate([strip[name] for strip in strips], axis=1)[:, skip : skip + height]
-            for name in strips[0]
-        }
+        extent = _Extent(crs=crs, x0=x0, y0=y0, height=height, width=width)
+        wanted = [name for name, m in self.modalities.items() if m.kind.is_map and (names is None or name in names)]
 
-    def _strip(self, crs: int, column: int, top: int, width: int, date: np.datetime64, level: str) -> dict[str, Array]:
-        """Maps (C, ``_STRIP``, width)."""
-        lefts = np.arange(column // BLOCK * BLOCK, column + width, _STRIP)
-        portion = max(1, _BATCH // _STRIP**2)
-        parts = [
-            self._row(crs, lefts[i : i + portion], top, date, _LEVELS.index(level))
-            for i in range(0, len(lefts), portion)
-        ]
-        skip = column - int(lefts[0])
-        return {
-            name: np.concatenate([piece for part in parts for piece in part[name]], axis=-1)[..., skip : skip + width]
-            for name in parts[0]
-            if self.modalities[name].kind.is_map
-        }
+        def draw(windows: Windows) -> dict[str, Array]:
+            maps = _maps(windows)
+            return {name: maps[name] for name in wanted}
 
-    def _row(
-        self, crs: int, lefts: npt.NDArray[np.int64], top: int, date: np.datetime64, level: int
-    ) -> dict[str, Array]:
-        """Maps of windows beside each other, (n, C, ``_STRIP``, ``_STRIP``)."""
+        return self._mosaic(extent, date, _LEVELS.index(level), draw)
+
+    def elevation(self, *, crs: int, x0: float, y0: float, height: int, width: int) -> npt.NDArray[np.float32]:
+        """Metres above the sea of a grid, (height, width), as they are before they are rounded to whole metres.
+
+        Args and errors are those of ``render``.
+        """
+        extent = _Extent(crs=crs, x0=x0, y0=y0, height=height, width=width)
+        ground = self._mosaic(extent, np.datetime64("2020-07-01"), 1, lambda w: {"height": site_of(w).height[:, None]})
+        return np.asarray(ground["height"][0])
+
+    def _mosaic(self, extent: "_Extent", date: np.datetime64, level: int, draw: _Draw) -> dict[str, Array]:
+        """What ``draw`` gives for windows, (n, C, H, W), put together to maps (C, height, width)."""
+        column, row = round(extent.x0 / PIXEL), round(-extent.y0 / PIXEL)
+        lefts = np.arange(column // BLOCK * BLOCK, column + extent.width, _STRIP)
+        tops = range(row // BLOCK * BLOCK, row + extent.height, _STRIP)
+        right = column - int(lefts[0])
+        maps: dict[str, Array] = {}
+        for top in tops:
+            portions = [lefts[i : i + _BESIDE] for i in range(0, len(lefts), _BESIDE)]
+            parts = [draw(self._windows(extent.crs, portion, top, date, level)) for portion in portions]
+            above = top - row
+            start, stop = max(0, above), min(extent.height, above + _STRIP)
+            for name in parts[0]:
+                strip = np.concatenate([piece for part in parts for piece in part[name]], axis=-1)
+                if name not in maps:
+                    maps[name] = np.empty((len(strip), extent.height, extent.width), strip.dtype)
+                maps[name][:, start:stop] = strip[:, start - above : stop - above, right : right + extent.width]
+        return maps
+
+    def _windows(self, crs: int, lefts: npt.NDArray[np.int64], top: int, date: np.datetime64, level: int) -> Windows:
+        """Windows beside each other, ``_STRIP`` pixels wide and high."""
         count = len(lefts)
-        return _maps(
-            Windows(
-                seed=self.seed,
-                epsg=np.full(count, crs, np.int64),
-                column=lefts,
-                row=np.full(count, top),
-                height=_STRIP,
-                width=_STRIP,
-                date=np.full(count, date, "datetime64[D]"),
-                level=np.full(count, level, np.int8),
-            )
+        return Windows(
+            seed=self.seed,
+            epsg=np.full(count, crs, np.int64),
+            column=lefts,
+            row=np.full(count, top),
+            height=_STRIP,
+            width=_STRIP,
+            date=np.full(count, date, "datetime64[D]"),
+            level=np.full(count, level, np.int8),
         )
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """A grid to render."""
+
+    crs: int
+    x0: float
+    y0: float
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        _check_grid(self.crs, np.array([PIXEL, 0, self.x0, 0, -PIXEL, self.y0]), where="the grid to render")
+        if self.height < 1 or self.width < 1:
+            raise GridError(f"{self.height} x {self.width} pixels", where="the grid to render")
 
 
 def _maps(windows: Windows) -> dict[str, Array]:

@@ -161,6 +161,33 @@ class Windows:
         return wide.repeat(size, axis=-2)[..., : self.height, : self.width]
 
 
+def noise_at(
+    fields: Mapping[str, Noise],
+    seed: int,
+    *,
+    epsg: int,
+    dates: npt.NDArray[np.datetime64],
+    columns: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+) -> dict[str, Float]:
+    """Fractal noise of some days at single points, by purpose, (dates, points): what ``Windows.smooth`` gives there.
+
+    Args:
+        fields: purpose -> which noise.
+        seed: which planet.
+        epsg: of the zone.
+        dates: (d,) days.
+        columns: (p,) multiples of 24, which are nodes of all lattices.
+        rows: (p,) likewise.
+    """
+    key = key_of(seed, epsg, dates.astype("datetime64[D]").astype(np.int64))[:, None]
+    total = {name: np.zeros((len(dates), len(columns)), np.float32) for name in fields}
+    for octave in _octaves(fields):
+        x, y = (np.broadcast_to(at / octave.size, (len(dates), len(at))) for at in (columns, rows))
+        total[octave.field] += np.float32(octave.weight) * gradient_noise(stir(key, octave.purpose), x, y)
+    return total
+
+
 def upsample(values: npt.NDArray[Any], spacing: int, height: int, width: int) -> Float:
     """Bilinear from nodes (n, Y, X), ``spacing`` apart, to (n, height, width); the first node is the first pixel."""
     values = np.asarray(values, np.float32)

@@ -11,7 +11,7 @@ from geopretext.data.synthetic.cover import SNOW, WATER, Cover
 from geopretext.data.synthetic.grid import Noise, Windows
 from geopretext.data.synthetic.noise import uniform
 from geopretext.data.synthetic.site import Site
-from geopretext.data.synthetic.sky import Sky
+from geopretext.data.synthetic.sky import CLOUDED, Sky
 
 #            water trees shrub grass crops built bare snow wetland mangrove moss
 _WORLDCOVER = np.array([80, 10, 20, 30, 40, 50, 60, 70, 90, 95, 100], np.uint8)
@@ -62,7 +62,7 @@ def scene_classes(windows: Windows, site: Site, cover: Cover, sky: Sky) -> npt.N
         0: sky.unseen,
         9: sky.cloud > 0.75,
         8: sky.cloud > 0.4,
-        10: sky.cloud > 0.15,
+        10: sky.cloud > CLOUDED,
         3: sky.shadow > 0.5,
         11: cover.snow * (1 - cover.tree) > 0.5,
         6: cover.water > 0.5,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from geopretext.data.synthetic.cover import Cover
 from geopretext.data.synthetic.grid import BLOCK, Windows
-from geopretext.data.synthetic.noise import Float, step, uniform
+from geopretext.data.synthetic.noise import Float, key_of, step, stir, uniform
 from geopretext.data.synthetic.terrain import Terrain
 
 POLAR_ROWS = 7_300_000 // 10 // BLOCK * BLOCK
@@ -34,7 +34,7 @@ def sentinel1(windows: Windows, terrain: Terrain, cover: Cover) -> Float:
     square_on = cover.people.built.square_on
     level = _backscatter(cover)
     polar = _polar(windows)
-    missing = _missing(windows)
+    missing = ~passes(windows.seed, windows.epsg, windows.date)
     for orbit, look in enumerate((1, -1)):
         # A slope that faces the radar is foreshortened and bright; walls are where streets run across the beam.
         facing = np.clip((np.float32(look) * east - np.float32(0.17) * north) * _FACING, -7, 7)
@@ -56,11 +56,12 @@ def _polar(windows: Windows) -> npt.NDArray[np.bool_]:
     return np.asarray(beyond & (windows.epsg % 2 == 0)[:, None, None])
 
 
-def _missing(windows: Windows) -> npt.NDArray[np.bool_]:
-    """(2, n) whether there is no ascending, no descending pass near the date."""
-    chance = uniform(windows.key("orbits", dated=True)[:, 0, 0])
+def passes(seed: int, epsg: npt.NDArray[np.int64], date: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:
+    """(2, n) whether an ascending, a descending pass observed the zones around the dates."""
+    key = stir(key_of(seed, epsg, date.astype("datetime64[D]").astype(np.int64)), "orbits")
+    chance = uniform(key)
     neither = chance > 1 - _NO_ORBIT
-    return np.stack([chance < _ONE_ORBIT / 2, (chance >= _ONE_ORBIT / 2) & (chance < _ONE_ORBIT)]) | neither
+    return ~(np.stack([chance < _ONE_ORBIT / 2, (chance >= _ONE_ORBIT / 2) & (chance < _ONE_ORBIT)]) | neither)
 
 
 def _backscatter(cover: Cover) -> tuple[Float, Float]:
