@@ -126,11 +126,14 @@ def _read_probe(staging: str) -> tuple[str, str]:
 
 
 @contextmanager
-def local_crew(workers: int, *, memory_limit: str = "auto") -> Iterator[DaskCrew]:
+def local_crew(
+    workers: int | None = None, *, at_most: int | None = None, memory_limit: str = "auto"
+) -> Iterator[DaskCrew]:
     """Processes of this machine, until the block is left; they end with this process, however it ends.
 
     Args:
-        workers: how many; each runs one task at a time.
+        workers: how many; each runs one task at a time. By default one a core.
+        at_most: no more than these, as there are not more tasks.
         memory_limit: of each, as Dask takes it (``2GiB``); by default an equal share of the machine's.
 
     Raises:
@@ -138,14 +141,16 @@ def local_crew(workers: int, *, memory_limit: str = "auto") -> Iterator[DaskCrew
     """
     _require_dask()
     import dask
+    from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 
+    count = workers or CPU_COUNT
     dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
     settings = {"distributed.scheduler.allowed-failures": _DEATHS, "distributed.scheduler.worker-saturation": 1.0}
     with _quiet(), dask.config.set(settings):
         with _without_sigint():
             cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=workers,
+                n_workers=min(count, at_most or count),
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address=dashboard,

@@ -1,0 +1,204 @@
+"""``geopretext build``: places and a recipe -> tile store, on the processes of this machine or of a Dask cluster."""
+
+import argparse
+import json
+import shlex
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geopretext.apps.arguments import VerbParser, whole
+from geopretext.apps.progress import say
+from geopretext.errors import MissingLibraryError
+
+if TYPE_CHECKING:  # the geospatial libraries load when a build runs
+    from geopretext.build.crew import Crew
+    from geopretext.build.pipeline import Build, BuildOutlook, BuildReport
+
+_EXAMPLE = """\
+geopretext build places.parquet --recipe synthetic --out tiles.zarr
+geopretext build places.parquet --recipe mmearth-stac --out tiles.zarr --limit 100      # the first 100, for a look
+geopretext build places.parquet --recipe mmearth-stac --out tiles.zarr --retry-failed
+geopretext build places.parquet --recipe my.yaml --out s3://bucket/tiles.zarr --scheduler tcp://10.0.0.1:8786
+geopretext build places.parquet --recipe my.yaml --out tiles.zarr --modalities.sentinel2.pair.max_cloud 30"""
+
+_ABOUT = """\
+Make a tile of every place by a recipe, and put them into a store with split and statistics.
+
+The same command goes on with a build that was stopped, in whatever way. A place that cannot be made does not stop the
+others: the store's places.parquet says of each place whether it is done, or why not. docs/pipeline.md tells the rest.
+
+Any key of the recipe can be replaced, by --KEY.KEY VALUE, where the value is YAML."""
+
+_RECIPE_KEYS = ("name", "tile_size", "ground_sampling_distance", "seed", "archives", "modalities", "define", "notes")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Build, print what came of it; 1 if there is no tile at all, or with ``--strict`` if any place failed."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    overrides = _overrides(parser, rest)
+    with _terminated_as_interrupted():
+        build = _build(options, overrides)
+        if options.dry_run:
+            _print_outlook(build.outlook(), build, as_json=options.json)
+            return 0
+        from geopretext.apps.build_progress import build_progress
+
+        with _crew(options, build) as crew, build_progress() as progress:
+            report = build.run(crew, progress=progress)
+    _print_report(report, arguments, as_json=options.json)
+    return 1 if not report.done or (options.strict and report.failed) else 0
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser(
+        "build",
+        about=_ABOUT,
+        example=_EXAMPLE,
+        usage="geopretext build PLACES --recipe RECIPE --out STORE [options] [--KEY.KEY VALUE ...]",
+    )
+    add = parser.add_argument
+    add("places", metavar="PLACES", help="places.parquet of `geopretext places`")
+    add("--recipe", required=True, help="a recipe that ships with geopretext, or a YAML file")
+    add("--out", required=True, metavar="STORE", help="tile store to write or to go on with: a folder, s3:// or gs://")
+    add("--limit", type=whole(1), metavar="N", help="only the first N places; it can be raised later")
+    add("--retry-failed", action="store_true", help="make places again that have failed before")
+    add("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=whole(0),
+        metavar="N",
+        help="processes on this machine; 0: none but this one; default: one a core",
+    )
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs, as tcp://10.0.0.1:8786")
+    add("--memory", default="auto", metavar="SIZE", help="of each process, as 4GiB; default: an equal share of all")
+    add("--group-size", type=whole(1), metavar="N", help="places of one task; tiles do not depend on it")
+    add("--strict", action="store_true", help="exit with 1 if any place failed")
+    add("--json", action="store_true", help="print the summary as JSON")
+    return parser
+
+
+def _overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
+    """``--KEY.KEY VALUE`` and ``--KEY.KEY=VALUE`` by dotted key."""
+    import yaml
+
+    overrides: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        key, equals, text = rest.pop(0).partition("=")
+        if not key.startswith("--") or key[2:].split(".")[0] not in _RECIPE_KEYS:
+            parser.error(f"unrecognized arguments: {key}")
+        if not equals:
+            if not rest:
+                parser.error(f"argument {key}: expected a value")
+            text = rest.pop(0)
+        try:
+            overrides[key[2:]] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            parser.error(f"argument {key}: {text!r} is not YAML")
+    return overrides
+
+
+def _build(options: argparse.Namespace, overrides: Mapping[str, Any]) -> "Build":
+    try:
+        from geopretext.build.pipeline import GROUP_SIZE, Build
+        from geopretext.build.places import read_places
+        from geopretext.build.recipe import load_build_recipe
+        from geopretext.build.tiles import TileMaker
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(str(error.name), extra="geo", purpose="build tiles") from error
+    recipe = load_build_recipe(options.recipe, overrides)
+    return Build(
+        recipe=recipe,
+        maker=TileMaker(recipe),
+        places=read_places(options.places),
+        out=options.out if "://" in options.out else Path(options.out),
+        limit=options.limit,
+        group_size=options.group_size or GROUP_SIZE,
+        retry_failed=options.retry_failed,
+    )
+
+
+@contextmanager
+def _crew(options: argparse.Namespace, build: "Build") -> Iterator["Crew"]:
+    """Whoever is to make the tiles, and a word about them."""
+    if options.workers == 0:
+        from geopretext.build.crew import SingleProcess
+
+        yield SingleProcess()
+        return
+    from geopretext.build.dask_crew import cluster_crew, local_crew
+
+    if options.scheduler:
+        with cluster_crew(options.scheduler) as crew:
+            crew.probe(build.staging.path)
+            say(f"{crew.workers} workers of {options.scheduler}{_dashboard(crew.dashboard)}")
+            yield crew
+        return
+    tasks = build.outlook().tasks
+    with local_crew(options.workers, at_most=max(1, tasks), memory_limit=options.memory) as crew:
+        say(f"{crew.workers} workers on this machine{_dashboard(crew.dashboard)}")
+        yield crew
+
+
+def _dashboard(address: str) -> str:
+    return f", dashboard at {address}" if address else ""
+
+
+def _print_outlook(outlook: "BuildOutlook", build: "Build", *, as_json: bool) -> None:
+    sources = {name: ", ".join(entry.archives) or "derived" for name, entry in build.recipe.modalities.items()}
+    if as_json:
+        print(json.dumps({**outlook.to_dict(), "sources": sources}, indent=2))
+        return
+    from geopretext.apps.build_progress import failures
+
+    state = "goes on with" if outlook.exists else "would make"
+    print(f"{state} {outlook.path}: {outlook.places:,} places")
+    print(f"  {outlook.done:,} done, {failures(outlook.failed) or '0 failed'}")
+    print(f"  {outlook.to_make:,} to make, in {outlook.tasks:,} tasks of up to {build.group_size}")
+    width = max(map(len, sources))
+    print("\n".join(f"  {name:{width}}  {source}" for name, source in sources.items()))
+
+
+def _print_report(report: "BuildReport", arguments: Sequence[str], *, as_json: bool) -> None:
+    from geopretext.apps.build_progress import failures
+
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        print(f"{report.path}: {report.done:,} of {report.places:,} places are tiles")
+        if report.failed:
+            print(failures(report.failed))
+        if report.splits:
+            print(", ".join(f"{count:,} {name}" for name, count in report.splits.items()))
+        rate = f", {report.made / report.seconds:,.1f} a second" if report.made else ""
+        amounts = "".join(f", {count:,} {what}" for what, count in report.counts.items())
+        print(f"{report.made:,} places in {report.seconds:,.0f} s{rate}{amounts}")
+    for note in report.notes:
+        say(note)
+    if not report.done:
+        say("error: no place could be made into a tile")
+        say(f"hint: {report.path}/places.parquet says why of each")
+    elif report.failed:
+        again = [word for word in arguments if word not in ("--retry-failed", "--json")]
+        say(f"to try the failed ones again: {shlex.join(['geopretext', 'build', *again, '--retry-failed'])}")
+    else:
+        say(f"next: geopretext inspect {report.path}")
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, by which batch systems end a job, do what Ctrl-C does: leave cleanly, and let others go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
