@@ -9,15 +9,18 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from geopretext.build.fetch import STORES, Fetcher, FetchError, Part, StoreFetcher, WebFetcher, scheme_of
 from geopretext.errors import RecipeError, SourceError
+
+Answer = TypeVar("Answer")
 
 _LONGEST_BACKOFF = 30.0
 """seconds"""
@@ -145,25 +148,42 @@ class Transfer:
         Raises:
             SourceError: they cannot be had, after all attempts that the settings allow.
         """
-        gate = self._gate(href)
         fetcher = self._store if scheme_of(href) in STORES else self._web
-        for attempt in range(self.settings.retries + 1):
+
+        def attempt() -> tuple[Part, int]:
+            part = fetcher.fetch(href, start, stop)
+            return part, len(part.data)
+
+        return self.patiently(href, attempt)
+
+    def patiently(self, href: str, attempt: Callable[[], tuple[Answer, int]]) -> Answer:
+        """What one of several attempts gives, none of which is made before its turn.
+
+        Args:
+            href: URL, whose host is not to be asked too often.
+            attempt: gives an answer and the number of bytes that came; raises ``FetchError`` if it failed.
+
+        Raises:
+            SourceError: all attempts that the settings allow failed, or one for a reason that will not pass.
+        """
+        gate = self._gate(href)
+        for number in range(self.settings.retries + 1):
             try:
                 with gate.turn():
-                    _count(requests=1, repeats=attempt > 0)
-                    part = fetcher.fetch(href, start, stop)
+                    _count(requests=1, repeats=number > 0)
+                    answer, received = attempt()
             except FetchError as error:
-                if not error.reason.is_transient or attempt == self.settings.retries:
-                    tried = f" ({attempt + 1} attempts)" if attempt else ""
+                if not error.reason.is_transient or number == self.settings.retries:
+                    tried = f" ({number + 1} attempts)" if number else ""
                     raise SourceError(
                         error.what + tried, reason=error.reason, where=error.where, hint=error.hint
                     ) from error
                 if error.wait:
                     gate.rest(error.wait)
-                time.sleep(max(error.wait, self.pause(attempt)))
+                time.sleep(max(error.wait, self.pause(number)))
             else:
-                _count(received=len(part.data))
-                return part
+                _count(received=received)
+                return answer
         raise AssertionError("the loop returns or raises")
 
     def fetch_all(self, href: str, ranges: Sequence[tuple[int, int]]) -> list[Part]:
