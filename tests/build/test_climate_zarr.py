@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,9 +20,13 @@ PLACE = (51.47, -0.3)
 CELL = (51.5, -0.25)
 
 
+class _Listener(http.server.ThreadingHTTPServer):
+    request_queue_size = 64
+
+
 class _Server(http.server.SimpleHTTPRequestHandler):
     wbufsize = -1  # one packet an answer
-    faults: list[int] = []
+    faults: ClassVar[list[int]] = []
     """statuses that the next requests are answered with"""
 
     def do_GET(self) -> None:
@@ -51,8 +55,8 @@ def _write(fields: xr.Dataset, path: Path, chunks: tuple[int, int, int]) -> None
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[str]:
-    _Server.faults = []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Server, directory=str(folder))) as server:
+    _Server.faults.clear()
+    with _Listener(("127.0.0.1", 0), partial(_Server, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
@@ -71,7 +75,7 @@ def test_a_folder(folder: Path, name: str, kind: str) -> None:
 
 
 def test_an_http_server_that_falters(server: str) -> None:
-    _Server.faults = [503, 500]
+    _Server.faults.extend([503, 500])
     (seen,) = read(f"{server}/monthly.zarr", "2019-02", PLACE, precipitation="monthly_rate")
     _check(seen)
     assert not _Server.faults
@@ -84,7 +88,7 @@ def test_an_http_server_that_has_nothing(server: str) -> None:
 
 
 def test_an_http_server_that_is_forbidden(server: str) -> None:
-    _Server.faults = [403] * 20
+    _Server.faults.extend([403] * 20)
     (seen,) = read(f"{server}/monthly.zarr", "2019-02", PLACE, precipitation="monthly_rate", name="forbidden")
     assert isinstance(seen, SourceError)
     assert seen.reason is Reason.FORBIDDEN
