@@ -89,6 +89,8 @@ def _implausible(numbers: Floats, band: Band, unit: str, dtype: str) -> str:
         return "backscatter in dB is negative over most of the Earth; they look like linear power"
     if unit == "linear power" and np.mean(numbers < 0) > 0.01:
         return "power is never negative; they look like dB"
+    if unit == "linear power" and np.median(numbers) > 10:
+        return "power is below 1 over most of the Earth; they look like uncalibrated amplitudes, as Sentinel-1 GRD has"
     if unit == REFLECTANCE or unit == "reflectance":
         # a slightly negative reflectance is dark water or shadow, over-corrected: no reason to doubt the unit
         return "" if np.mean(to_unit(numbers, unit, REFLECTANCE) <= 28000) > 0.5 else "most are above 2.8"

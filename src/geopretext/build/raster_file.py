@@ -1,0 +1,252 @@
+"""One opened raster, local or remote: where it lies, and windows of its bands, with every failure named.
+
+A local path goes to GDAL as it is. A remote file is read by GDAL through ``remote_file``, so that the network is ours:
+its faults are seen and met by ``transfer``, nothing about a file that failed is remembered, and the blocks of all
+windows are fetched ahead, together.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from geopretext.build.alignment import Georeference, Rectangle, epsg_of, is_geographic
+from geopretext.build.fetch import REMOTE, public, scheme_of
+from geopretext.build.remote_file import RemoteFile, RemoteOpener
+from geopretext.build.source import Asset
+from geopretext.build.transfer import Transfer
+from geopretext.errors import MissingLibraryError, Reason, SourceError
+
+try:
+    import rasterio
+    from rasterio.enums import MaskFlags
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.windows import Window as PixelWindow
+except ImportError as error:
+    raise MissingLibraryError("rasterio", extra="geo", purpose="read rasters") from error
+
+_DECODING_TRIES = 3
+"""times that bytes which cannot be decoded are fetched, before the file counts as corrupt"""
+_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # a folder of a million tiles is not listed for each of them
+    "GDAL_NUM_THREADS": "1",  # files are read beside each other already
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+}
+_numbers = itertools.count()
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A rectangle of one band: numbers as they stand in the file, and which of them were observed."""
+
+    numbers: npt.NDArray[Any]
+    observed: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is wanted of a file: a rectangle of its pixels."""
+
+    asset: Asset
+    part: Rectangle
+    overview: int = -1
+    """number of the overview whose pixels these are; -1: the file's own"""
+
+
+class _UndecodableError(SourceError):
+    """Bytes came, but they are no raster: perhaps they were spoilt on the way."""
+
+
+class RasterFile:
+    """An opened raster. Not safe for threads, but for one at a time.
+
+    Args:
+        href: path or URL.
+        transfer: for remote files.
+
+    Raises:
+        SourceError: the file is not there (``NO_FILE``), cannot be fetched, is no raster (``CORRUPT``), or does not
+            say where it lies (``NO_GEOREFERENCE``).
+    """
+
+    def __init__(self, href: str, transfer: Transfer) -> None:
+        self.name = public(href)
+        self._href = href
+        self._transfer = transfer
+        self._remote: RemoteFile | None = None
+        self._datasets: dict[int, Any] = {}
+        # rasterio keeps what it opened through Python in a variable of the context, which differs between threads;
+        # a dataset that is closed in another context than its own crashes the process
+        self._context = Context()
+        try:
+            self.georeference = self._patiently(self._locate)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is read."""
+        for dataset in self._datasets.values():
+            self._context.run(dataset.close)
+        self._datasets, self._remote = {}, None
+
+    def read(self, pieces: Sequence[Piece]) -> Iterator[Excerpt | SourceError]:
+        """Each piece, in order, or why it cannot be read."""
+        try:
+            self._patiently(lambda: self._prefetch(pieces))
+        except SourceError as error:
+            yield from [error] * len(pieces)
+            return
+        for piece in pieces:
+            try:
+                yield self._patiently(lambda piece=piece: self._read(piece))  # type: ignore[misc] # bound at once
+            except SourceError as error:
+                yield error
+        if self._remote is not None:
+            self._remote.forget()
+
+    def overviews(self, band: int) -> list[int]:
+        """By how much each overview is coarser, finest first."""
+        return [int(factor) for factor in self._patiently(lambda: self._dataset(-1).overviews(band))]
+
+    def at_overview(self, number: int) -> Georeference:
+        """Where the pixels of an overview lie."""
+        dataset = self._patiently(lambda: self._dataset(number))
+        return Georeference(self.georeference.crs, dataset.transform, dataset.width, dataset.height)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do something with the file; what cannot be decoded is fetched again from the start."""
+        for attempt in range(_DECODING_TRIES):
+            try:
+                with rasterio.Env(**_OPTIONS):
+                    return self._context.run(work)
+            except _UndecodableError as error:
+                self.close()
+                if not self._is_remote or attempt == _DECODING_TRIES - 1:
+                    raise SourceError(error.what, reason=Reason.CORRUPT, where=self.name, hint=error.hint) from error
+            time.sleep(self._transfer.pause(attempt))
+        raise AssertionError("the loop returns or raises")
+
+    @property
+    def _is_remote(self) -> bool:
+        return scheme_of(self._href) in REMOTE
+
+    def _dataset(self, overview: int) -> Any:
+        if overview not in self._datasets:
+            self._datasets[overview] = self._open(overview)
+        return self._datasets[overview]
+
+    def _open(self, overview: int) -> Any:
+        options = {} if overview < 0 else {"overview_level": overview}
+        if not self._is_remote:
+            if not self._href.startswith("/vsi") and not os.path.isfile(self._href):  # noqa: PTH113 # as given
+                raise SourceError("there is no such file", reason=Reason.NO_FILE, where=self.name)
+            return self._decode(lambda: rasterio.open(self._href, **options))
+        if self._remote is None:
+            self._remote = RemoteFile(self._transfer, self._href)
+        if not self._remote.size:
+            raise _UndecodableError("the file is empty", reason=Reason.CORRUPT, where=self.name)
+        path = f"remote://{next(_numbers)}/{self.name.rsplit('/', 1)[-1]}"
+        opener = RemoteOpener(self._remote, path)
+        return self._decode(lambda: rasterio.open(path, opener=opener, **options))
+
+    def _decode(self, work: Callable[[], T]) -> T:
+        """Let GDAL work, and say what went wrong below it rather than what it made of that."""
+        result, refusal = None, None
+        try:
+            result = work()
+        except RasterioError as error:
+            refusal = error
+        lost = self._remote.failure if self._remote is not None else None
+        if self._remote is not None and lost is not None:
+            self._remote.failure = None
+            kind = _UndecodableError if lost.reason is Reason.CORRUPT else SourceError
+            raise kind(lost.what, reason=lost.reason, where=self.name, hint=lost.hint) from refusal
+        if refusal is not None:
+            what = f"cannot be decoded: {refusal}"
+            raise _UndecodableError(what, reason=Reason.CORRUPT, where=self.name) from refusal
+        return cast("T", result)
+
+    def _locate(self) -> Georeference:
+        try:
+            dataset = self._dataset(-1)
+        except NotGeoreferencedWarning as warning:  # where warnings are errors
+            raise _unlocated("has no georeference", self.name) from warning
+        if dataset.crs is None or dataset.transform.is_identity:
+            hint = "ground control points alone do not tell pixels' places" if dataset.gcps[0] else ""
+            raise _unlocated("has no georeference", self.name, hint)
+        crs = dataset.crs.to_wkt()
+        left, bottom, right, top = dataset.bounds
+        if is_geographic(crs) and not (max(abs(left), abs(right)) <= 541 and max(abs(bottom), abs(top)) <= 91):
+            raise _unlocated(
+                f"reaches from x {left:g} to {right:g} and y {bottom:g} to {top:g}, which are no degrees", self.name
+            )
+        return Georeference(crs, dataset.transform, dataset.width, dataset.height)
+
+    def _prefetch(self, pieces: Sequence[Piece]) -> None:
+        """Fetch the blocks of all pieces of a remote GeoTIFF together."""
+        if not self._is_remote:
+            return
+        ranges: set[tuple[int, int]] = set()
+        for piece in pieces:
+            dataset, band = self._dataset(piece.overview), piece.asset.band
+            if band not in dataset.indexes:
+                continue
+            ranges |= self._decode(lambda d=dataset, b=band, p=piece.part: set(_block_ranges(d, b, p)))  # type: ignore[misc] # bound at once
+        assert self._remote is not None
+        self._remote.prefetch(ranges)
+
+    def _read(self, piece: Piece) -> Excerpt:
+        dataset, asset, part = self._dataset(piece.overview), piece.asset, piece.part
+        if asset.band not in dataset.indexes:
+            raise SourceError(
+                f"has no band {asset.band}, only {dataset.count}", reason=Reason.NO_ASSET, where=self.name
+            )
+        window = PixelWindow(part.left, part.top, part.right - part.left, part.bottom - part.top)
+        numbers = self._decode(lambda: dataset.read(asset.band, window=window))
+        observed = np.isfinite(numbers)
+        for number in {dataset.nodatavals[asset.band - 1], *asset.nodata} - {None}:
+            observed &= numbers != number
+        flags = dataset.mask_flag_enums[asset.band - 1]
+        if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
+            observed &= self._decode(lambda: dataset.read_masks(asset.band, window=window)) != 0
+        return Excerpt(numbers, observed)
+
+
+def _block_ranges(dataset: Any, band: int, part: Rectangle) -> Iterator[tuple[int, int]]:
+    """Where the blocks that a rectangle touches lie in a GeoTIFF; nothing for other formats."""
+    if dataset.driver not in ("GTiff", "COG"):
+        return
+    height, width = dataset.block_shapes[band - 1]
+    for row in range(part.top // height, (part.bottom - 1) // height + 1):
+        for column in range(part.left // width, (part.right - 1) // width + 1):
+            offset, size = (
+                dataset.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE")
+            )
+            if offset and size:
+                yield int(offset), int(offset) + int(size)
+
+
+def _unlocated(what: str, where: str, hint: str = "") -> SourceError:
+    return SourceError(what, reason=Reason.NO_GEOREFERENCE, where=where, hint=hint)
+
+
+def check_crs(where: Georeference, wanted: int, name: str) -> None:
+    """Refuse a raster that lies in another projection than its item says.
+
+    Raises:
+        SourceError: names both.
+    """
+    if epsg_of(where.crs) != wanted:
+        found = epsg_of(where.crs)
+        raise _unlocated(
+            f"is in {f'EPSG:{found}' if found else 'a projection without a code'}, its item says EPSG:{wanted}", name
+        )

@@ -1,0 +1,247 @@
+"""Kind ``stac``: images from any STAC catalogue, an API or a file of items.
+
+Beyond searching and reading it undoes the Sentinel-2 offset by what each item says, turns radar power into dB, tells
+orbits apart, and refuses numbers that cannot be in the unit that the recipe gives. ``docs/source-stac.md`` tells what
+has been tried against real catalogues, and what has not.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from geopretext.build.grid import Grid
+from geopretext.build.raster_reader import Window, WindowJob, shared_reader
+from geopretext.build.recipe import ModalityRecipe
+from geopretext.build.source import Candidate, Observation, Query, Request, Resampling
+from geopretext.build.stac_catalogue import Catalogue, Search, open_catalogue
+from geopretext.build.stac_items import StacItem, candidate_of, refusal_of
+from geopretext.build.stac_options import BandOptions, StacOptions, carries_offset, read_options
+from geopretext.build.stac_search import Cluster, cluster, match
+from geopretext.build.stac_signing import sign
+from geopretext.data.offset import Verdict, judge_offset
+from geopretext.data.terrain import slope_degrees
+from geopretext.data.units import REFLECTANCE, check_plausible, to_unit
+from geopretext.errors import Reason, SourceError, UnitError
+from geopretext.modality import Band, Modality
+
+_ENOUGH_PIXELS = 1000
+"""observed ones of a band, below which its numbers are not judged"""
+
+
+def open_source(
+    entry: ModalityRecipe,
+    archive: Mapping[str, Any],
+    *,
+    seed: int,  # noqa: ARG001 # part of what every kind of archive offers; nothing is drawn here
+    where: str,
+) -> "StacSource":
+    """The source of one modality; nothing is asked of the catalogue yet.
+
+    Raises:
+        RecipeError: an option is unknown, missing or does not fit (the message names it).
+    """
+    options = read_options(entry, archive, where=where)
+    max_cloud = entry.pair.max_cloud if entry.pair.rule == "reference" else 100.0
+    return StacSource(entry.modality, options, entry.resampling, max_cloud)
+
+
+@dataclass(frozen=True)
+class StacSource:
+    """One modality in one collection of a catalogue. Final, picklable."""
+
+    modality: Modality
+    options: StacOptions
+    resampling: Resampling
+    max_cloud: float = 100.0
+    """percent: more clouded images are not asked for where there are others"""
+
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
+        """Candidates for each query.
+
+        Of the images at a place only those with at most ``max_cloud`` are given, unless all have more: then all are, so
+        that whoever chooses can say why none will do.
+
+        Raises:
+            SourceError: the catalogue cannot be asked, after retries.
+        """
+        named = [number for number, query in enumerate(queries) if query.item]
+        open_ones = [number for number, query in enumerate(queries) if not query.item]
+        found: dict[int, list[StacItem]] = {}
+        known = self._catalogue.by_id(sorted({queries[number].item for number in named})) if named else {}
+        for number in named:
+            item = known.get(queries[number].item)
+            found[number] = [item] if item is not None else []
+        found |= self._find(queries, open_ones, self.max_cloud)
+        if self.max_cloud < 100:
+            found |= self._find(queries, [number for number in open_ones if not found[number]], 100.0)
+        made: dict[str, Candidate | None] = {}
+        for items in found.values():
+            for item in items:
+                if item.id not in made:
+                    made[item.id] = candidate_of(item, self.options.layer, self.modality)
+        return [
+            [candidate for item in found[number] if (candidate := made[item.id]) is not None]
+            for number in range(len(queries))
+        ]
+
+    def _find(self, queries: Sequence[Query], numbers: Sequence[int], max_cloud: float) -> dict[int, list[StacItem]]:
+        """Items for some of the queries, by their numbers."""
+        common = Search(
+            box=(0.0, 0.0, 0.0, 0.0),
+            start=None,
+            stop=None,
+            max_cloud=max_cloud,
+            where=tuple(sorted(self.options.layer.where.items())),
+        )
+        asked = [queries[number] for number in numbers]
+        clusters = cluster(asked, region=self.options.catalogue.region, common=common)
+        catalogue = self._catalogue
+
+        def answer(one: Cluster) -> list[list[StacItem]]:
+            return list(match(catalogue.search(one.search), [asked[n] for n in one.numbers], one.search))
+
+        found: dict[int, dict[str, StacItem]] = {number: {} for number in numbers}
+        with ThreadPoolExecutor(max(1, min(len(clusters), self.options.transfer.concurrency))) as pool:
+            for one, answers in zip(clusters, pool.map(answer, clusters), strict=True):
+                for n, items in zip(one.numbers, answers, strict=True):
+                    found[numbers[n]] |= {item.id: item for item in items}
+        return {number: list(items.values()) for number, items in found.items()}
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return open_catalogue(self.options.catalogue, self.options.layer.collection, self.options.transfer)
+
+    def read(self, requests: Sequence[Request]) -> Iterator[tuple[int, Observation | SourceError]]:
+        """For each request its number and what was read, or why it could not be; in any order, each exactly once."""
+        jobs: list[WindowJob] = []
+        owners: list[tuple[int, str]] = []
+        for number, request in enumerate(requests):
+            try:
+                own = self._jobs(request)
+            except SourceError as error:
+                yield number, error
+                continue
+            jobs += own.values()
+            owners += [(number, name) for name in own]
+        windows: dict[int, dict[str, Window]] = {number: {} for number, _ in owners}
+        for index, window in shared_reader(self.options.transfer).read(jobs):
+            number, name = owners[index]
+            if number not in windows:
+                continue
+            if isinstance(window, SourceError):
+                del windows[number]
+                yield number, window
+                continue
+            windows[number][name] = window
+            if len(windows[number]) == len(requests[number].candidate.assets):
+                yield number, self._observe(requests[number], windows.pop(number))
+
+    def _jobs(self, request: Request) -> dict[str, WindowJob]:
+        """What is to be read for a request, by band."""
+        if (refusal := refusal_of(request.candidate)) is not None:
+            raise refusal
+        signer = self.options.catalogue.sign
+        with_margin = {band.slope_of for band in self.options.layer.bands.values()}
+        return {
+            name: WindowJob(
+                tuple(sign(asset, signer) for asset in assets),
+                _grown(request.grid) if name in with_margin else request.grid,
+                self.resampling,
+                crs=request.candidate.crs,
+            )
+            for name, assets in request.candidate.assets.items()
+        }
+
+    def _observe(self, request: Request, windows: Mapping[str, Window]) -> Observation | SourceError:
+        """All bands of a request, in the modality's units."""
+        candidate, grid, layer = request.candidate, request.grid, self.options.layer
+        shape = (len(self.modality.bands), grid.height, grid.width)
+        values, valid = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
+        try:
+            numbers = {
+                band.name: self._in_unit(band, layer.bands[band.name], windows[band.name], candidate)
+                for band in self.modality.bands
+                if band.name in windows
+            }
+        except SourceError as error:
+            return error
+        notes = self._judge(numbers, candidate)
+        inner = slice(1, -1)
+        for number, band in enumerate(self.modality.bands):
+            source = layer.bands[band.name].slope_of if band.name in layer.bands else ""
+            if source in numbers:
+                steep = slope_degrees(numbers[source], x_step=grid.step, y_step=grid.step)
+                found = steep[inner, inner]
+            elif band.name in numbers:
+                found = numbers[band.name]
+                found = found[inner, inner] if found.shape != shape[1:] else found
+            else:
+                continue
+            valid[number] = np.isfinite(found)
+            if band.unit == REFLECTANCE:
+                # 0 means missing; a dark pixel whose reflectance comes out at or below 0 was observed nevertheless
+                found = np.maximum(found, 1)
+            values[number] = np.where(valid[number], found, 0)
+        return Observation(values, valid, notes)
+
+    def _in_unit(
+        self, band: Band, options: BandOptions, window: Window, candidate: Candidate
+    ) -> npt.NDArray[np.float64]:
+        """A window's numbers in the band's unit; NaN where nothing was observed.
+
+        Raises:
+            SourceError: ``UNIT``: they cannot be in the unit given, or are no classes.
+        """
+        numbers = np.where(window.valid, window.values.astype(np.float64), np.nan)
+        observed = numbers[np.isfinite(numbers)]
+        if self.modality.kind.is_categorical:
+            strange = sorted(set(np.unique(observed)) - set(self.modality.class_index) - set(self.modality.missing))
+            if strange:
+                raise self._unit_error(
+                    candidate,
+                    f"code {', '.join(f'{code:g}' for code in strange[:8])} is not a class of {self.modality.name!r}",
+                    options.asset,
+                )
+            return np.where(np.isin(numbers, self.modality.missing), np.nan, numbers)
+        unit = options.unit or self.options.layer.unit or band.unit
+        if observed.size >= _ENOUGH_PIXELS:
+            undone = candidate.assets[band.name][0].offset if carries_offset(self.options.layer, self.modality) else 0.0
+            try:
+                check_plausible(observed - undone, band, unit, dtype="number", where=candidate.item)
+            except UnitError as error:
+                raise self._unit_error(candidate, error.what, options.asset) from error
+        return to_unit(numbers, unit, band.unit)
+
+    def _judge(self, numbers: Mapping[str, npt.NDArray[np.float64]], candidate: Candidate) -> dict[str, str]:
+        """A note if Sentinel-2 numbers look as if the offset had been treated wrongly; they are left as they are."""
+        if not carries_offset(self.options.layer, self.modality):
+            return {}
+        undone = candidate.notes.get("offset_undone", 0)
+        stored = {name: n[np.isfinite(n)] + undone for name, n in numbers.items()}
+        if min((n.size for n in stored.values()), default=0) < _ENOUGH_PIXELS:
+            return {}
+        verdict = judge_offset(stored, candidate.level)
+        if undone and verdict is Verdict.NONE:
+            return {"offset_doubtful": f"{undone} was subtracted, but the numbers look as if it had not been there"}
+        if not undone and verdict is Verdict.OFFSET:
+            return {"offset_doubtful": "nothing was subtracted, but the numbers look as if the offset were there"}
+        return {}
+
+    def _unit_error(self, candidate: Candidate, what: str, asset: str) -> SourceError:
+        return SourceError(
+            what,
+            reason=Reason.UNIT,
+            where=f"{candidate.item}, asset {asset!r}",
+            hint="correct 'unit', 'bands' or 'nodata' of this modality in the recipe",
+        )
+
+
+def _grown(grid: Grid) -> Grid:
+    """One pixel more on each side."""
+    return replace(
+        grid, left=grid.left - grid.step, top=grid.top + grid.step, height=grid.height + 2, width=grid.width + 2
+    )
