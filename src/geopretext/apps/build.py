@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geopretext.apps.arguments import VerbParser, whole
+from geopretext.apps.build_recipe import add_recipe, open_maker, read_overrides
 from geopretext.apps.progress import say
-from geopretext.errors import MissingLibraryError
 
 if TYPE_CHECKING:  # the geospatial libraries load when a build runs
     from geopretext.build.crew import Crew
@@ -33,14 +33,12 @@ others: the store's places.parquet says of each place whether it is done, or why
 
 Any key of the recipe can be replaced, by --KEY.KEY VALUE, where the value is YAML."""
 
-_RECIPE_KEYS = ("name", "tile_size", "ground_sampling_distance", "seed", "archives", "modalities", "define", "notes")
-
 
 def run(arguments: Sequence[str]) -> int:
     """Build, print what came of it; 1 if there is no tile at all, or with ``--strict`` if any place failed."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    overrides = _overrides(parser, rest)
+    overrides = read_overrides(parser, rest)
     with _terminated_as_interrupted():
         build = _build(options, overrides)
         if options.dry_run:
@@ -61,9 +59,8 @@ def _parser() -> VerbParser:
         example=_EXAMPLE,
         usage="geopretext build PLACES --recipe RECIPE --out STORE [options] [--KEY.KEY VALUE ...]",
     )
+    add_recipe(parser)
     add = parser.add_argument
-    add("places", metavar="PLACES", help="places.parquet of `geopretext places`")
-    add("--recipe", required=True, help="a recipe that ships with geopretext, or a YAML file")
     add("--out", required=True, metavar="STORE", help="tile store to write or to go on with: a folder, s3:// or gs://")
     add("--limit", type=whole(1), metavar="N", help="only the first N places; it can be raised later")
     add("--retry-failed", action="store_true", help="make places again that have failed before")
@@ -83,40 +80,15 @@ def _parser() -> VerbParser:
     return parser
 
 
-def _overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
-    """``--KEY.KEY VALUE`` and ``--KEY.KEY=VALUE`` by dotted key."""
-    import yaml
-
-    overrides: dict[str, Any] = {}
-    rest = list(words)
-    while rest:
-        key, equals, text = rest.pop(0).partition("=")
-        if not key.startswith("--") or key[2:].split(".")[0] not in _RECIPE_KEYS:
-            parser.error(f"unrecognized arguments: {key}")
-        if not equals:
-            if not rest:
-                parser.error(f"argument {key}: expected a value")
-            text = rest.pop(0)
-        try:
-            overrides[key[2:]] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            parser.error(f"argument {key}: {text!r} is not YAML")
-    return overrides
-
-
 def _build(options: argparse.Namespace, overrides: Mapping[str, Any]) -> "Build":
-    try:
-        from geopretext.build.pipeline import GROUP_SIZE, Build
-        from geopretext.build.places import read_places
-        from geopretext.build.recipe import load_build_recipe
-        from geopretext.build.tiles import TileMaker
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(str(error.name), extra="geo", purpose="build tiles") from error
-    recipe = load_build_recipe(options.recipe, overrides)
+    recipe, maker, places = open_maker(options, overrides)
+
+    from geopretext.build.pipeline import GROUP_SIZE, Build
+
     return Build(
         recipe=recipe,
-        maker=TileMaker(recipe),
-        places=read_places(options.places),
+        maker=maker,
+        places=places,
         out=options.out if "://" in options.out else Path(options.out),
         limit=options.limit,
         group_size=options.group_size or GROUP_SIZE,

@@ -39,6 +39,7 @@ VERBS = (
     Verb("demo", "demo", "the whole idea in minutes: tiles, pretraining, probes, a report with pictures"),
     Verb("modalities", "modalities", "the modalities: kinds, bands, units, missing values, classes"),
     Verb("places", "places", "sample places on the Earth by biome and ecoregion -> places.parquet"),
+    Verb("plan", "plan", "what a build will take: requests, bytes, hours, storage"),
     Verb("build", "build", "places and a recipe of archives -> tile store"),
     Verb("convert", "convert", "official MMEarth files or a folder of GeoTIFFs -> tile store"),
     Verb("inspect", "inspection", "what a tile store holds, and whether it is sound"),

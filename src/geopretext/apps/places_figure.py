@@ -60,7 +60,7 @@ def draw_places(
     if not isinstance(places, Places):
         places = read_places(places)
     biomes = np.array([name or _UNKNOWN for name in places.biome_names.tolist()], object)
-    counts = Counter({name: 0 for name in rule or {}})
+    counts = Counter(dict.fromkeys(rule or {}, 0))
     counts.update(biomes.tolist())
     order = [name for name, _ in sorted(counts.items(), key=lambda item: (item[0] == _UNKNOWN, -item[1], item[0]))]
     cell = (_EDGE + _MAP_WIDTH + _EDGE + _LABEL + _BAR + _NUMBER + _GAP) / _COLUMNS - _GAP

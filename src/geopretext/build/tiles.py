@@ -19,6 +19,7 @@ from geopretext.build.places import Places
 from geopretext.build.recipe import BuildRecipe
 from geopretext.build.source import Observation, Query, Request, Source
 from geopretext.build.storing import derived
+from geopretext.build.transfer import transfer_counts
 from geopretext.data.tiles import TileBatch
 from geopretext.errors import Reason, SourceError
 from geopretext.modality import Modality
@@ -84,7 +85,7 @@ class TileMaker:
 
     def make(self, places: Places) -> Made:
         """The tiles of some places; what fails is told in the outcomes, not raised."""
-        recipe = self._recipe
+        recipe, before = self._recipe, transfer_counts()
         drafts = [
             Draft(
                 Spot(str(name), float(lat), float(lon), recipe.tile_size, recipe.ground_sampling_distance),
@@ -109,7 +110,9 @@ class TileMaker:
             else Outcome(draft.spot.place, draft.failure.reason, _sentence(draft.failure))
             for draft in drafts
         )
-        return Made(batch_of(done, self.modalities) if done else None, outcomes)
+        counts = transfer_counts() - before
+        batch = batch_of(done, self.modalities) if done else None
+        return Made(batch, outcomes, {"requests": counts.requests, "bytes": counts.bytes})
 
     def _find_references(self, drafts: Sequence[Draft]) -> None:
         """Give each tile its grid, time and reference image."""

@@ -1,0 +1,59 @@
+"""Words that the verbs of a build share: places, a recipe, and keys of the recipe to replace."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from geopretext.apps.arguments import VerbParser
+from geopretext.errors import MissingLibraryError
+
+if TYPE_CHECKING:  # the geospatial libraries load when a verb runs
+    from geopretext.build.places import Places
+    from geopretext.build.recipe import BuildRecipe
+    from geopretext.build.tiles import TileMaker
+
+_KEYS = ("name", "tile_size", "ground_sampling_distance", "seed", "archives", "modalities", "define", "notes")
+
+
+def add_recipe(parser: VerbParser) -> None:
+    """Add PLACES and ``--recipe``."""
+    parser.add_argument("places", metavar="PLACES", help="places.parquet of `geopretext places`")
+    parser.add_argument("--recipe", required=True, help="a recipe that ships with geopretext, or a YAML file")
+
+
+def read_overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
+    """``--KEY.KEY VALUE`` and ``--KEY.KEY=VALUE`` by dotted key; any other word is a usage error."""
+    import yaml
+
+    overrides: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        key, equals, text = rest.pop(0).partition("=")
+        if not key.startswith("--") or key[2:].split(".")[0] not in _KEYS:
+            parser.error(f"unrecognized arguments: {key}")
+        if not equals:
+            if not rest:
+                parser.error(f"argument {key}: expected a value")
+            text = rest.pop(0)
+        try:
+            overrides[key[2:]] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            parser.error(f"argument {key}: {text!r} is not YAML")
+    return overrides
+
+
+def open_maker(options: argparse.Namespace, overrides: Mapping[str, Any]) -> "tuple[BuildRecipe, TileMaker, Places]":
+    """The recipe, what makes tiles by it, and the places.
+
+    Raises:
+        RecipeError, InputError: recipe or places cannot be used.
+        MissingLibraryError: the geospatial libraries are not installed.
+    """
+    try:
+        from geopretext.build.places import read_places
+        from geopretext.build.recipe import load_build_recipe
+        from geopretext.build.tiles import TileMaker
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(str(error.name), extra="geo", purpose="build tiles") from error
+    recipe = load_build_recipe(options.recipe, overrides)
+    return recipe, TileMaker(recipe), read_places(options.places)
