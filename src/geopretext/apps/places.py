@@ -64,7 +64,7 @@ def _parser() -> VerbParser:
     add("--out", type=Path, required=True, metavar="FILE", help="places.parquet to write")
     add("--count", type=whole(1), metavar="N", help="places; of --points: only the first N")
     add("--strategy", choices=_STRATEGIES, help=f"default: {_STRATEGIES[0]}; uniform if a region but no ecoregions")
-    add("--seed", type=int, default=0, help="another seed gives other places; default: %(default)s")
+    add("--seed", type=whole(0), default=0, help="another seed gives other places; default: %(default)s")
     polygons = parser.add_argument_group("polygons of ecoregions")
     add = polygons.add_argument
     add("--ecoregions", metavar="FILE", help="RESOLVE Ecoregions 2017, or any polygons with names; path or URL")
@@ -123,10 +123,13 @@ def _sample(options: argparse.Namespace) -> "PlaceSample | PointSample":
 
     if options.points is None and options.count is None:
         raise InputError("no number of places", hint="--count N, or --points FILE for places of your own")
+    if options.points is not None and (options.strategy or options.no_ocean):
+        flag = "--strategy" if options.strategy else "--no-ocean"
+        raise InputError(f"{flag} has no meaning with --points", hint="places of a file are taken as they are")
     fields = {"name_field": options.name_field, "stratum_field": options.stratum_field}
     region = read_region(options.polygon) if options.polygon else box_region(**options.box) if options.box else None
     ecoregions = read_ecoregions(options.ecoregions, **fields) if options.ecoregions else None
-    default = "biome-area" if ecoregions is not None or region is None else "uniform"
+    default: Any = "biome-area" if ecoregions is not None or region is None else "uniform"
     settings = SampleSettings(
         strategy=options.strategy or default,
         seed=options.seed,
@@ -198,7 +201,7 @@ def _remarks(summary: Mapping[str, Any]) -> Iterator[str]:
     yield f"{summary['places']:,} places in {summary['ecoregions']} ecoregions written to {summary['out']}"
     for key, words in (
         ("left_out", "left out, since of no biome"),
-        ("unreached", "left out, since nothing of them lies here"),
+        ("unreached", "left out, since they lie outside the UTM zones"),
         ("full", "full at that distance, so that others took their places"),
         ("unknown_names", "not among MMEarth's names, so numbered -1"),
     ):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from geopretext.build.polygon_file import read_polygons
+from geopretext.build.polygon_file import polygon_parts, read_polygons
 from geopretext.errors import InputError
 from geopretext.modality import BIOMES, ECOREGIONS
 
@@ -85,7 +85,7 @@ class Ecoregions:
 
     @cached_property
     def _parts(self) -> tuple[Array, npt.NDArray[np.int32], shapely.STRtree]:
-        parts, rows = shapely.get_parts(self.geometry, return_index=True)
+        parts, rows = polygon_parts(self.geometry)
         shapely.prepare(parts)
         return parts, rows.astype(np.int32), shapely.STRtree(parts)
 
@@ -132,7 +132,7 @@ def read_ecoregions(path: str | Path, *, name_field: str = "ECO_NAME", stratum_f
             )
     labels = np.array([_texts(frame[stratum_field]), _texts(frame[name_field])])
     (stratum, name), row = np.unique(labels, axis=1, return_inverse=True)
-    parts, polygon = shapely.get_parts(frame.geometry.to_numpy(), return_index=True)
+    parts, polygon = polygon_parts(frame.geometry.to_numpy())
     order = np.argsort(row[polygon], kind="stable")
     return Ecoregions(
         path=str(path),

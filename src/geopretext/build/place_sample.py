@@ -87,6 +87,7 @@ class PlaceSample:
         else:
             assert ecoregions is not None
             self.strata = ecoregion_strata(ecoregions, settings.strategy, region)
+        self._in_region = region is not None
         self.tally = Tally()
 
     @property
@@ -96,8 +97,8 @@ class PlaceSample:
 
     @property
     def unreached(self) -> Sequence[str]:
-        """Classified ecoregions that have no share, since nothing of them lies in the region and the UTM zones."""
-        if self.ecoregions is None or self.settings.strategy == "uniform":
+        """Classified ecoregions of the file that have no share, since nothing of them lies in the UTM zones."""
+        if self.ecoregions is None or self.settings.strategy == "uniform" or self._in_region:
             return []
         names = self.ecoregions.name[self.ecoregions.classified]
         return sorted(set(names.tolist()) - set(self.strata.name.tolist()))

@@ -35,7 +35,7 @@ def read_polygons(path: str | Path) -> Any:
         raise InputError(f"holds {holds}, polygons are needed", where=str(path), hint=f"give {_FORMATS} of polygons")
     polygons = shapely.force_2d(np.asarray(frame.geometry.array, object))
     broken = ~shapely.is_valid(polygons)
-    polygons[broken] = shapely.make_valid(polygons[broken])
+    polygons[broken] = shapely.make_valid(polygons[broken], method="structure", keep_collapsed=False)
     return frame.set_geometry(wrap_longitudes(polygons), crs=_DEGREES)
 
 
@@ -71,6 +71,14 @@ def read_vector(path: str | Path) -> Any:
         return frame.to_crs(_DEGREES)
     except pyproj.exceptions.ProjError as error:
         raise InputError(f"its projection has no way to degrees: {error}", where=text) from error
+
+
+def polygon_parts(geometries: Geometries) -> tuple[Geometries, npt.NDArray[np.int64]]:
+    """Single polygons that have an area, and which of the geometries each comes from; lines and points are left."""
+    parts, index = shapely.get_parts(geometries, return_index=True)
+    deeper, which = shapely.get_parts(parts, return_index=True)  # a collection may hold multipolygons
+    keep = (shapely.get_type_id(deeper) == shapely.GeometryType.POLYGON) & (shapely.area(deeper) > 0)
+    return deeper[keep], index[which[keep]]
 
 
 def wrap_longitudes(polygons: Geometries) -> Geometries:

@@ -9,6 +9,7 @@ import shapely
 
 from geopretext.build.ecoregions import Ecoregions
 from geopretext.build.equal_area import areas, to_plane
+from geopretext.build.polygon_file import polygon_parts
 from geopretext.build.region import WITHIN_UTM
 from geopretext.errors import InputError
 
@@ -57,7 +58,7 @@ def ecoregion_strata(ecoregions: Ecoregions, strategy: Strategy, region: Any = N
     """
     allowed = WITHIN_UTM if region is None else region
     take = np.arange(len(ecoregions)) if strategy == "uniform" else np.flatnonzero(ecoregions.classified)
-    parts, index = _polygons(shapely.intersection(ecoregions.geometry[take], allowed))
+    parts, index = polygon_parts(shapely.intersection(ecoregions.geometry[take], allowed))
     if not len(parts):
         raise InputError("has no ecoregion of a known biome within the region", where=ecoregions.path)
     rows = take[index].astype(np.int32)
@@ -72,7 +73,7 @@ def ecoregion_strata(ecoregions: Ecoregions, strategy: Strategy, region: Any = N
 
 def region_strata(region: Any) -> Strata:
     """Evenly over a region, land and sea."""
-    parts, _ = _polygons(np.array([region]))
+    parts, _ = polygon_parts(np.array([region]))
     return _one_stratum("the region", parts, np.full(len(parts), -1, np.int32))
 
 
@@ -82,14 +83,6 @@ def _shares(strategy: Strategy, biome: Array, area: Array) -> npt.NDArray[np.flo
         return np.full(len(area), 1 / len(area))
     weight = area if strategy == "biome-area" else np.ones(len(area))
     return np.asarray(weight / np.bincount(biome, weight)[biome] / (biome.max() + 1))
-
-
-def _polygons(geometries: Array) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Parts that have an area, and which geometry each is of. What polygons only touch is left as lines and points."""
-    parts, index = shapely.get_parts(geometries, return_index=True)
-    deeper, which = shapely.get_parts(parts, return_index=True)  # a collection may hold multipolygons
-    keep = (shapely.get_type_id(deeper) == shapely.GeometryType.POLYGON) & (shapely.area(deeper) > 0)
-    return deeper[keep], index[which[keep]]
 
 
 def _one_stratum(name: str, parts: Array, rows: Array) -> Strata:
