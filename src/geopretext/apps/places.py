@@ -70,7 +70,7 @@ def _parser() -> VerbParser:
     add("--ecoregions", metavar="FILE", help="RESOLVE Ecoregions 2017, or any polygons with names; path or URL")
     add("--name-field", default="ECO_NAME", metavar="FIELD", help="of the ecoregion's name; default: %(default)s")
     add("--stratum-field", default="BIOME_NAME", metavar="FIELD", help="of the biome's name; default: %(default)s")
-    add("--nearest", type=_distance, default=10.0, metavar="KM", help=_NEAREST)
+    add("--nearest", type=_distance, default=15.0, metavar="KM", help=_NEAREST)
     add = parser.add_argument_group("where").add_mutually_exclusive_group().add_argument
     add("--box", type=_box, metavar="W,S,E,N", help="degrees; W > E goes across the antimeridian")
     add("--polygon", metavar="FILE", help="within the polygons of a file or URL")
@@ -208,10 +208,11 @@ def _remarks(summary: Mapping[str, Any]) -> Iterator[str]:
         if names := summary[key]:
             more = f" and {len(names) - _MOST_NAMES} more (--json lists them)" if len(names) > _MOST_NAMES else ""
             yield f"{words}: {', '.join(names[:_MOST_NAMES])}{more}"
-    if summary["without_biome"]:
-        yield f"{summary['without_biome']:,} places have no biome: they are numbered -1"
-    if summary["too_near"]:
-        yield f"{summary['too_near']:,} places left out, since they are too near to an earlier one"
-    if summary["polar"]:
-        yield f"{summary['polar']:,} places lie outside the UTM zones (80 S to 84 N): no tile can be made there"
+    for key, words in (
+        ("without_biome", "of no known biome: numbered -1"),
+        ("too_near", "left out, since too near to an earlier one"),
+        ("polar", "outside the UTM zones (80 S to 84 N): no tile can be made there"),
+    ):
+        if count := summary[key]:
+            yield f"{count:,} place{'s' if count > 1 else ''} {words}"
     yield f"next: geopretext build {summary['out']} --recipe RECIPE --out tiles.zarr"

@@ -32,7 +32,7 @@ class SampleSettings:
     """side of the tiles, which then must not overlap; 0: they may"""
     no_ocean: bool = False
     """of ``uniform`` within a region: only where there is a polygon"""
-    reach_km: float = 10.0
+    reach_km: float = 15.0
     """how far a place outside every polygon may be from the one that it is counted to, km"""
 
     @property

@@ -60,7 +60,11 @@ def ecoregion_strata(ecoregions: Ecoregions, strategy: Strategy, region: Any = N
     take = np.arange(len(ecoregions)) if strategy == "uniform" else np.flatnonzero(ecoregions.classified)
     parts, index = polygon_parts(shapely.intersection(ecoregions.geometry[take], allowed))
     if not len(parts):
-        raise InputError("has no ecoregion of a known biome within the region", where=ecoregions.path)
+        raise InputError(
+            "has no ecoregion of a known biome within the region",
+            where=ecoregions.path,
+            hint="a larger region, or --strategy uniform, which needs none",
+        )
     rows = take[index].astype(np.int32)
     if strategy == "uniform":
         return _one_stratum("land", parts, rows)
