@@ -94,6 +94,16 @@ def test_places_lie_in_their_ecoregion_and_spread_over_its_parts(ecoregions: Eco
     assert abs(east - 0.5) < 4 * 0.5 / np.sqrt(fiji.sum())
 
 
+def test_parts_of_any_size_and_shape_are_even_by_area() -> None:
+    half = shapely.Polygon([(0, 0), (10, 0), (0, 10)])
+    thin = shapely.Polygon([(20, 0), (30, 10), (30, 11)])
+    island = shapely.box(40, 60, 42, 61)
+    places = drawn(region_strata(shapely.MultiPolygon([half, thin, island])), 8000)
+    share = areas(np.array([half, thin, island])) / areas(np.array([half, thin, island])).sum()
+    counted = np.histogram(places.lon, [0, 15, 35, 50])[0]
+    assert (np.abs(counted - 8000 * share) < 4 * np.sqrt(8000 * share)).all()
+
+
 def test_a_place_depends_on_seed_and_number_alone(ecoregions: Ecoregions) -> None:
     strata = ecoregion_strata(ecoregions, "biome-area")
     many, few = drawn(strata, 5000, chunk=700), drawn(strata, 1000, chunk=999)
@@ -120,7 +130,7 @@ def test_spaced_places_are_a_prefix_too(ecoregions: Ecoregions) -> None:
 def test_tiles_do_not_overlap_on_whatever_zone_they_lie(west: float, south: float) -> None:
     east = (west + 0.2 / np.cos(np.radians(south)) + 180) % 360 - 180
     region = box_region(west=west, south=south, east=east, north=south + 0.12)
-    places = drawn(region_strata(region), 60, spacing=Spacing(tile_metres=640))
+    places = drawn(region_strata(region), 220, spacing=Spacing(tile_metres=640))  # nearly full
     random = np.random.default_rng(0)
     crs = pyproj.CRS.from_proj4(f"+proj=laea +lat_0={south} +lon_0={west}")
     onto_one_map = pyproj.Transformer.from_crs("OGC:CRS84", crs, always_xy=True)

@@ -53,9 +53,9 @@ def run(arguments: Sequence[str]) -> None:
     for line in _remarks(summary):
         print(line, file=sys.stderr)
     if options.figure:
-        from geopretext.apps.places_figure import draw_places  # needs matplotlib
+        from geopretext.apps.places_figure import draw_places_figure  # needs matplotlib
 
-        draw_places(options.out, options.figure, rule=sample.rule, ecoregions=sample.ecoregions)
+        draw_places_figure(options.out, options.figure, rule=sample.rule, ecoregions=sample.ecoregions)
 
 
 def _parser() -> VerbParser:

@@ -37,7 +37,7 @@ _LABEL, _BAR, _NUMBER = 3.0, 1.75, 0.62
 _CAPTION, _GAP = 0.34, 0.1
 
 
-def draw_places(
+def draw_places_figure(
     places: str | Path | Places,
     path: str | Path,
     *,

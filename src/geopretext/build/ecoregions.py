@@ -21,8 +21,9 @@ from geopretext.modality import BIOMES, ECOREGIONS
 Array = npt.NDArray[Any]
 
 WHERE_TO_GET = (
-    "RESOLVE Ecoregions 2017 (CC-BY 4.0) is free at https://ecoregions.appspot.com (About, Download): "
-    "unpack it and give --ecoregions Ecoregions2017.shp; or give any polygon file with --name-field and --stratum-field"
+    "RESOLVE Ecoregions 2017 (CC-BY 4.0, https://ecoregions.appspot.com) is free: download and unpack "
+    "https://storage.googleapis.com/teow2016/Ecoregions2017.zip (150 MB), and give --ecoregions Ecoregions2017.shp; "
+    "or any other polygons with --name-field and --stratum-field"
 )
 """What to tell a user who has no polygons."""
 

@@ -17,7 +17,7 @@ from geopretext.errors import InputError
 
 Geometries = npt.NDArray[Any]
 
-_DEGREES = "OGC:CRS84"
+_DEGREES = "EPSG:4326"
 _TIMEOUT = 60.0  # seconds that a server may be silent
 _FORMATS = "a shapefile (also zipped), GeoPackage, GeoJSON or GeoParquet"
 

@@ -33,8 +33,6 @@ class Strata:
     """(s,) of each stratum"""
     share: npt.NDArray[np.float64]
     """(s,) of the places, summing to 1"""
-    area: npt.NDArray[np.float64]
-    """(s,) km²"""
     group: npt.NDArray[np.int64]
     """(s,) strata of one number stand in for each other where one is full: those of a biome"""
     part: Array
@@ -58,7 +56,11 @@ def ecoregion_strata(ecoregions: Ecoregions, strategy: Strategy, region: Any = N
     """
     allowed = WITHIN_UTM if region is None else region
     take = np.arange(len(ecoregions)) if strategy == "uniform" else np.flatnonzero(ecoregions.classified)
-    parts, index = polygon_parts(shapely.intersection(ecoregions.geometry[take], allowed))
+    geometry = ecoregions.geometry[take]
+    shapely.prepare(allowed)
+    cut = ~shapely.covers(allowed, geometry)  # to cut what lies inside would cost seconds
+    geometry[cut] = shapely.intersection(geometry[cut], allowed)
+    parts, index = polygon_parts(geometry)
     if not len(parts):
         raise InputError(
             "has no ecoregion of a known biome within the region",
@@ -101,7 +103,6 @@ def _strata(name: Array, share: Array, group: Array, parts: Array, stratum: Arra
     return Strata(
         name=name,
         share=share,
-        area=np.bincount(stratum[order], areas(parts), minlength=len(name)).astype(np.float64),
         group=group,
         part=parts,
         part_stratum=stratum[order],
