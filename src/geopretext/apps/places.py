@@ -53,9 +53,9 @@ def run(arguments: Sequence[str]) -> None:
     for line in _remarks(summary):
         print(line, file=sys.stderr)
     if options.figure:
-        from geopretext.apps.places_figure import draw_places  # needs matplotlib
+        from geopretext.apps.places_figure import draw_places_figure  # needs matplotlib
 
-        draw_places(options.out, options.figure, rule=sample.rule, ecoregions=sample.ecoregions)
+        draw_places_figure(options.out, options.figure, rule=sample.rule, ecoregions=sample.ecoregions)
 
 
 def _parser() -> VerbParser:
@@ -64,13 +64,13 @@ def _parser() -> VerbParser:
     add("--out", type=Path, required=True, metavar="FILE", help="places.parquet to write")
     add("--count", type=whole(1), metavar="N", help="places; of --points: only the first N")
     add("--strategy", choices=_STRATEGIES, help=f"default: {_STRATEGIES[0]}; uniform if a region but no ecoregions")
-    add("--seed", type=int, default=0, help="another seed gives other places; default: %(default)s")
+    add("--seed", type=whole(0), default=0, help="another seed gives other places; default: %(default)s")
     polygons = parser.add_argument_group("polygons of ecoregions")
     add = polygons.add_argument
     add("--ecoregions", metavar="FILE", help="RESOLVE Ecoregions 2017, or any polygons with names; path or URL")
     add("--name-field", default="ECO_NAME", metavar="FIELD", help="of the ecoregion's name; default: %(default)s")
     add("--stratum-field", default="BIOME_NAME", metavar="FIELD", help="of the biome's name; default: %(default)s")
-    add("--nearest", type=_distance, default=10.0, metavar="KM", help=_NEAREST)
+    add("--nearest", type=_distance, default=15.0, metavar="KM", help=_NEAREST)
     add = parser.add_argument_group("where").add_mutually_exclusive_group().add_argument
     add("--box", type=_box, metavar="W,S,E,N", help="degrees; W > E goes across the antimeridian")
     add("--polygon", metavar="FILE", help="within the polygons of a file or URL")
@@ -123,10 +123,13 @@ def _sample(options: argparse.Namespace) -> "PlaceSample | PointSample":
 
     if options.points is None and options.count is None:
         raise InputError("no number of places", hint="--count N, or --points FILE for places of your own")
+    if options.points is not None and (options.strategy or options.no_ocean):
+        flag = "--strategy" if options.strategy else "--no-ocean"
+        raise InputError(f"{flag} has no meaning with --points", hint="places of a file are taken as they are")
     fields = {"name_field": options.name_field, "stratum_field": options.stratum_field}
     region = read_region(options.polygon) if options.polygon else box_region(**options.box) if options.box else None
     ecoregions = read_ecoregions(options.ecoregions, **fields) if options.ecoregions else None
-    default = "biome-area" if ecoregions is not None or region is None else "uniform"
+    default: Any = "biome-area" if ecoregions is not None or region is None else "uniform"
     settings = SampleSettings(
         strategy=options.strategy or default,
         seed=options.seed,
@@ -198,17 +201,18 @@ def _remarks(summary: Mapping[str, Any]) -> Iterator[str]:
     yield f"{summary['places']:,} places in {summary['ecoregions']} ecoregions written to {summary['out']}"
     for key, words in (
         ("left_out", "left out, since of no biome"),
-        ("unreached", "left out, since nothing of them lies here"),
+        ("unreached", "left out, since they lie outside the UTM zones"),
         ("full", "full at that distance, so that others took their places"),
         ("unknown_names", "not among MMEarth's names, so numbered -1"),
     ):
         if names := summary[key]:
             more = f" and {len(names) - _MOST_NAMES} more (--json lists them)" if len(names) > _MOST_NAMES else ""
             yield f"{words}: {', '.join(names[:_MOST_NAMES])}{more}"
-    if summary["without_biome"]:
-        yield f"{summary['without_biome']:,} places have no biome: they are numbered -1"
-    if summary["too_near"]:
-        yield f"{summary['too_near']:,} places left out, since they are too near to an earlier one"
-    if summary["polar"]:
-        yield f"{summary['polar']:,} places lie outside the UTM zones (80 S to 84 N): no tile can be made there"
+    for key, words in (
+        ("without_biome", "of no known biome: numbered -1"),
+        ("too_near", "left out, since too near to an earlier one"),
+        ("polar", "outside the UTM zones (80 S to 84 N): no tile can be made there"),
+    ):
+        if count := summary[key]:
+            yield f"{count:,} place{'s' if count > 1 else ''} {words}"
     yield f"next: geopretext build {summary['out']} --recipe RECIPE --out tiles.zarr"

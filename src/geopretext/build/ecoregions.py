@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from geopretext.build.polygon_file import read_polygons
+from geopretext.build.polygon_file import polygon_parts, read_polygons
 from geopretext.errors import InputError
 from geopretext.modality import BIOMES, ECOREGIONS
 
 Array = npt.NDArray[Any]
 
 WHERE_TO_GET = (
-    "RESOLVE Ecoregions 2017 (CC-BY 4.0) is free at https://ecoregions.appspot.com (About, Download): "
-    "unpack it and give --ecoregions Ecoregions2017.shp; or give any polygon file with --name-field and --stratum-field"
+    "RESOLVE Ecoregions 2017 (CC-BY 4.0, https://ecoregions.appspot.com) is free: download and unpack "
+    "https://storage.googleapis.com/teow2016/Ecoregions2017.zip (150 MB), and give --ecoregions Ecoregions2017.shp; "
+    "or any other polygons with --name-field and --stratum-field"
 )
 """What to tell a user who has no polygons."""
 
@@ -85,7 +86,7 @@ class Ecoregions:
 
     @cached_property
     def _parts(self) -> tuple[Array, npt.NDArray[np.int32], shapely.STRtree]:
-        parts, rows = shapely.get_parts(self.geometry, return_index=True)
+        parts, rows = polygon_parts(self.geometry)
         shapely.prepare(parts)
         return parts, rows.astype(np.int32), shapely.STRtree(parts)
 
@@ -132,7 +133,7 @@ def read_ecoregions(path: str | Path, *, name_field: str = "ECO_NAME", stratum_f
             )
     labels = np.array([_texts(frame[stratum_field]), _texts(frame[name_field])])
     (stratum, name), row = np.unique(labels, axis=1, return_inverse=True)
-    parts, polygon = shapely.get_parts(frame.geometry.to_numpy(), return_index=True)
+    parts, polygon = polygon_parts(frame.geometry.to_numpy())
     order = np.argsort(row[polygon], kind="stable")
     return Ecoregions(
         path=str(path),

@@ -32,7 +32,7 @@ class SampleSettings:
     """side of the tiles, which then must not overlap; 0: they may"""
     no_ocean: bool = False
     """of ``uniform`` within a region: only where there is a polygon"""
-    reach_km: float = 10.0
+    reach_km: float = 15.0
     """how far a place outside every polygon may be from the one that it is counted to, km"""
 
     @property
@@ -87,6 +87,7 @@ class PlaceSample:
         else:
             assert ecoregions is not None
             self.strata = ecoregion_strata(ecoregions, settings.strategy, region)
+        self._in_region = region is not None
         self.tally = Tally()
 
     @property
@@ -96,8 +97,8 @@ class PlaceSample:
 
     @property
     def unreached(self) -> Sequence[str]:
-        """Classified ecoregions that have no share, since nothing of them lies in the region and the UTM zones."""
-        if self.ecoregions is None or self.settings.strategy == "uniform":
+        """Classified ecoregions of the file that have no share, since nothing of them lies in the UTM zones."""
+        if self.ecoregions is None or self.settings.strategy == "uniform" or self._in_region:
             return []
         names = self.ecoregions.name[self.ecoregions.classified]
         return sorted(set(names.tolist()) - set(self.strata.name.tolist()))

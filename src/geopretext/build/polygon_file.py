@@ -1,5 +1,7 @@
 """Polygons from a file or a URL, in degrees between -180 and 180, whatever the file's own projection."""
 
+import io
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pyproj
 import shapely
 from pyogrio.errors import DataSourceError  # type: ignore[import-untyped]
 
+from geopretext.data.files import Files
 from geopretext.errors import InputError
 
 Geometries = npt.NDArray[Any]
 
-_DEGREES = "OGC:CRS84"
+_DEGREES = "EPSG:4326"
+_TIMEOUT = 60.0  # seconds that a server may be silent
 _FORMATS = "a shapefile (also zipped), GeoPackage, GeoJSON or GeoParquet"
 
 
@@ -22,7 +26,7 @@ def read_polygons(path: str | Path) -> Any:
     """A GeoDataFrame of valid polygons in degrees, with the file's own columns.
 
     Args:
-        path: file or URL of anything that GDAL or GeoParquet knows.
+        path: file or URL (http, https, s3, gs) of anything that GDAL or GeoParquet knows.
 
     Raises:
         InputError: there is no such file, it is no file of polygons, or it does not say where they lie.
@@ -35,7 +39,7 @@ def read_polygons(path: str | Path) -> Any:
         raise InputError(f"holds {holds}, polygons are needed", where=str(path), hint=f"give {_FORMATS} of polygons")
     polygons = shapely.force_2d(np.asarray(frame.geometry.array, object))
     broken = ~shapely.is_valid(polygons)
-    polygons[broken] = shapely.make_valid(polygons[broken])
+    polygons[broken] = shapely.make_valid(polygons[broken], method="structure", keep_collapsed=False)
     return frame.set_geometry(wrap_longitudes(polygons), crs=_DEGREES)
 
 
@@ -49,10 +53,11 @@ def read_vector(path: str | Path) -> Any:
     if "://" not in text and not Path(text).exists():
         raise InputError("no such file", where=text, hint=f"give the path or URL of {_FORMATS}")
     try:
+        source = _download(text) if "://" in text else text
         if text.lower().endswith((".parquet", ".geoparquet")):
-            frame = geopandas.read_parquet(text)
+            frame = geopandas.read_parquet(source)
         else:
-            frame = geopandas.read_file(text)
+            frame = geopandas.read_file(source)
     except (DataSourceError, OSError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise InputError(f"cannot be read as shapes: {why}", where=text, hint=f"give {_FORMATS}") from error
@@ -71,6 +76,25 @@ def read_vector(path: str | Path) -> Any:
         return frame.to_crs(_DEGREES)
     except pyproj.exceptions.ProjError as error:
         raise InputError(f"its projection has no way to degrees: {error}", where=text) from error
+
+
+def _download(url: str) -> io.BytesIO:
+    if url.lower().startswith(("http://", "https://")):
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310
+            return io.BytesIO(answer.read())
+    folder, _, name = url.rpartition("/")
+    content = Files(folder).read(name)
+    if content is None:
+        raise FileNotFoundError("no such file")
+    return io.BytesIO(content)
+
+
+def polygon_parts(geometries: Geometries) -> tuple[Geometries, npt.NDArray[np.int64]]:
+    """Single polygons that have an area, and which of the geometries each comes from; lines and points are left."""
+    parts, index = shapely.get_parts(geometries, return_index=True)
+    deeper, which = shapely.get_parts(parts, return_index=True)  # a collection may hold multipolygons
+    keep = (shapely.get_type_id(deeper) == shapely.GeometryType.POLYGON) & (shapely.area(deeper) > 0)
+    return deeper[keep], index[which[keep]]
 
 
 def wrap_longitudes(polygons: Geometries) -> Geometries:

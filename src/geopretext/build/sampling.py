@@ -28,7 +28,8 @@ _PHASE, _PART, _POINT, _OTHER = 11, 12, 13, 14  # keep the hashes of the steps a
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 _DECIMALS = 7  # of degrees: a centimetre, and the same bytes with every version of PROJ
 _FEW, _TRIES_AT_ONCE = 16, 256
-_THINNEST = 1 << 20  # draws from a polygon's box after which it is taken to have no area
+_DRAWS_AT_ONCE = 1 << 12
+_THINNEST = 1 << 17  # draws from a polygon's box after which it is taken to have no area
 _PATIENCE = 1000  # positions that are too near to others before a stratum is taken to be full
 
 
@@ -125,7 +126,7 @@ class _Sampler:
             if first >= _THINNEST:
                 thin = self._strata.name[stratum[open_[0]]]
                 raise InputError(f"{thin} is too thin to draw places from", hint="leave its polygon out")
-            tries = int(np.clip(count // len(open_), 1, _TRIES_AT_ONCE))
+            tries = int(np.clip(max(count, _DRAWS_AT_ONCE) // len(open_), 1, _TRIES_AT_ONCE))
             at = np.repeat(open_, tries)
             attempt = np.tile(np.arange(first, first + tries), len(open_))
             at_lat, at_lon, at_part, inside = self._positions(numbers[at], stratum[at], attempt)

@@ -9,6 +9,7 @@ import shapely
 
 from geopretext.build.ecoregions import Ecoregions
 from geopretext.build.equal_area import areas, to_plane
+from geopretext.build.polygon_file import polygon_parts
 from geopretext.build.region import WITHIN_UTM
 from geopretext.errors import InputError
 
@@ -32,8 +33,6 @@ class Strata:
     """(s,) of each stratum"""
     share: npt.NDArray[np.float64]
     """(s,) of the places, summing to 1"""
-    area: npt.NDArray[np.float64]
-    """(s,) km²"""
     group: npt.NDArray[np.int64]
     """(s,) strata of one number stand in for each other where one is full: those of a biome"""
     part: Array
@@ -57,9 +56,17 @@ def ecoregion_strata(ecoregions: Ecoregions, strategy: Strategy, region: Any = N
     """
     allowed = WITHIN_UTM if region is None else region
     take = np.arange(len(ecoregions)) if strategy == "uniform" else np.flatnonzero(ecoregions.classified)
-    parts, index = _polygons(shapely.intersection(ecoregions.geometry[take], allowed))
+    geometry = ecoregions.geometry[take]
+    shapely.prepare(allowed)
+    cut = ~shapely.covers(allowed, geometry)  # to cut what lies inside would cost seconds
+    geometry[cut] = shapely.intersection(geometry[cut], allowed)
+    parts, index = polygon_parts(geometry)
     if not len(parts):
-        raise InputError("has no ecoregion of a known biome within the region", where=ecoregions.path)
+        raise InputError(
+            "has no ecoregion of a known biome within the region",
+            where=ecoregions.path,
+            hint="a larger region, or --strategy uniform, which needs none",
+        )
     rows = take[index].astype(np.int32)
     if strategy == "uniform":
         return _one_stratum("land", parts, rows)
@@ -72,7 +79,7 @@ def ecoregion_strata(ecoregions: Ecoregions, strategy: Strategy, region: Any = N
 
 def region_strata(region: Any) -> Strata:
     """Evenly over a region, land and sea."""
-    parts, _ = _polygons(np.array([region]))
+    parts, _ = polygon_parts(np.array([region]))
     return _one_stratum("the region", parts, np.full(len(parts), -1, np.int32))
 
 
@@ -82,14 +89,6 @@ def _shares(strategy: Strategy, biome: Array, area: Array) -> npt.NDArray[np.flo
         return np.full(len(area), 1 / len(area))
     weight = area if strategy == "biome-area" else np.ones(len(area))
     return np.asarray(weight / np.bincount(biome, weight)[biome] / (biome.max() + 1))
-
-
-def _polygons(geometries: Array) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Parts that have an area, and which geometry each is of. What polygons only touch is left as lines and points."""
-    parts, index = shapely.get_parts(geometries, return_index=True)
-    deeper, which = shapely.get_parts(parts, return_index=True)  # a collection may hold multipolygons
-    keep = (shapely.get_type_id(deeper) == shapely.GeometryType.POLYGON) & (shapely.area(deeper) > 0)
-    return deeper[keep], index[which[keep]]
 
 
 def _one_stratum(name: str, parts: Array, rows: Array) -> Strata:
@@ -104,7 +103,6 @@ def _strata(name: Array, share: Array, group: Array, parts: Array, stratum: Arra
     return Strata(
         name=name,
         share=share,
-        area=np.bincount(stratum[order], areas(parts), minlength=len(name)).astype(np.float64),
         group=group,
         part=parts,
         part_stratum=stratum[order],
