@@ -66,9 +66,9 @@ def write_cog(
 
 
 def ramp(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """(y, x): the column of each pixel's centre plus 1000 times its row: bilinear resampling keeps it exactly."""
+    """(2, y, x): column and row of each pixel's centre, which blending keeps: what is read says where it comes from."""
     rows, columns = np.indices(shape)
-    return (columns + 0.5) + 1000.0 * (rows + 0.5)
+    return np.stack([columns + 0.5, rows + 0.5])
 
 
 def pixel_positions(

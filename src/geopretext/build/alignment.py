@@ -191,15 +191,15 @@ class Footing:
         columns, rows = transform.pixels(self.x, self.y)
         return [np.hypot(np.diff(columns, axis=axis), np.diff(rows, axis=axis)) for axis in (0, 1)]
 
-    def scale(self, transform: Transform) -> float:
-        """Side of the grid's pixels in pixels of a lattice."""
+    def scale(self, transform: Transform) -> tuple[float, float]:
+        """Width and height of the grid's pixels in pixels of a lattice."""
         down, across = (float(np.median(step)) * (_CONTROL - 1) for step in self._steps(transform))
-        return max(down / self.height, across / self.width)
+        return across / self.width, down / self.height
 
     def rectangle(self, transform: Transform, margin: int) -> Rectangle:
         """The pixels of a lattice that the grid needs, with as many more on all sides, or of its own if larger."""
         columns, rows = transform.pixels(self.x, self.y)
-        beyond = margin * max(1.0, self.scale(transform))
+        beyond = margin * max(1.0, *self.scale(transform))
         return Rectangle(
             int(np.floor(columns.min() - beyond)),
             int(np.floor(rows.min() - beyond)),
@@ -238,6 +238,7 @@ class Canvas:
         same = epsg_of(base.crs) == grid.crs
         exact = self._transform.offset(Transform(*grid.transform), grid.width, grid.height) if same else None
         self._is_exact = exact is not None
+        self._scale = footing.scale(self._transform)
         if exact is None:
             self.needed = footing.rectangle(self._transform, _MARGIN[resampling])
         else:
@@ -292,6 +293,9 @@ class Canvas:
             dst_nodata=np.nan,
             resampling=rasterio.warp.Resampling[self._resampling],
             tolerance=_TOLERANCE,
+            # GDAL would guess from the sizes of both arrays, and blur where the canvas is larger by its margin
+            XSCALE=min(1.0, 1.0 / self._scale[0]),
+            YSCALE=min(1.0, 1.0 / self._scale[1]),
         )
         valid = np.isfinite(warped)
         return np.where(valid, warped, 0).astype(work if blends else dtype), valid

@@ -154,7 +154,7 @@ def _wants(file: RasterFile, state: _State) -> Iterator[_Want]:
         check_crs(where, job.crs, file.name)
     footing = Footing.of(job.grid, where, name=file.name)
     overview = -1
-    scale = footing.scale(where.transform)
+    scale = min(footing.scale(where.transform))
     if scale >= _COARSER:
         overview, where = _overview(file, asset.band, where, scale)
     for shift in shifts(where, footing):
