@@ -1,5 +1,6 @@
 """Rasters that tests write: true COGs of arrays, and ramps whose value says where a pixel is."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,23 @@ def write_cog(
         overviews: by nearest, if the raster is larger than a block.
         mask: (y, x) valid pixels, as the file's own mask.
     """
-    values = values if values.ndim == 3 else values[None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        return _write(
+            path, values if values.ndim == 3 else values[None], crs, transform, nodata, blocksize, overviews, mask
+        )
+
+
+def _write(
+    path: Path,
+    values: npt.NDArray[Any],
+    crs: int | str | None,
+    transform: tuple[float, ...],
+    nodata: float | None,
+    blocksize: int,
+    overviews: bool,
+    mask: npt.NDArray[np.bool_] | None,
+) -> Path:
     options = {"crs": f"EPSG:{crs}" if isinstance(crs, int) else crs, "transform": Affine(*transform)} if crs else {}
     with rasterio.io.MemoryFile() as memory:
         with memory.open(
