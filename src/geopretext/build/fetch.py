@@ -182,6 +182,7 @@ _REFUSALS = {
     429: (Reason.THROTTLED, "the server asks to be asked less often"),
     504: (Reason.TIMEOUT, "a gateway gave up waiting"),
 }
+"""by HTTP status; all others are failures of the server"""
 
 
 def _refusal(response: Any, where: str) -> FetchError:
@@ -242,15 +243,13 @@ class StoreFetcher:
 
 def _store_reason(error: Exception) -> Reason:
     """From the text of the message: obstore has no kinds of errors for these."""
-    text = str(error)
-    for reason, pattern in (
-        (Reason.THROTTLED, r"\b429\b|SlowDown|Throttl|Too Many Requests"),
-        (Reason.TIMEOUT, r"TimedOut|timed out|[Tt]imeout"),
-        (Reason.CORRUPT, r"\b416\b|InvalidRange|Wanted range starting at|start offset"),
-    ):
-        if re.search(pattern, text):
-            return reason
-    return Reason.SERVER
+    status = re.search(r"status code: (\d{3})", str(error))
+    if status:
+        slow = status[1] == "503" and "SlowDown" in str(error)  # as S3 says 429
+        return Reason.THROTTLED if slow else _REFUSALS.get(int(status[1]), (Reason.SERVER, ""))[0]
+    if re.search(r"TimedOut|timed out", str(error)):
+        return Reason.TIMEOUT
+    return Reason.CORRUPT if "Wanted range starting at" in str(error) else Reason.SERVER
 
 
 def _gist(error: Exception) -> str:
