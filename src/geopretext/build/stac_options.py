@@ -29,6 +29,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from geopretext.build.recipe import ModalityRecipe
+from geopretext.build.stac_signing import Signer
 from geopretext.build.transfer import TransferSettings
 from geopretext.data.fields import read_settings
 from geopretext.data.offset import LEVELS
@@ -52,7 +53,7 @@ class CatalogueOptions:
     """items a page, 1 to 10000"""
     region: float = 1.0
     """degrees, 0.01 to 30: places in one square of this size are asked for by one search"""
-    sign: Literal["none", "planetary-computer"] = "none"
+    sign: Signer = "none"
     """how URLs are signed when they are read"""
 
     def __post_init__(self) -> None:
@@ -81,12 +82,10 @@ class BandOptions:
     """of the numbers; by default that of ``LayerOptions``"""
     orbit: Literal["", "ascending", "descending"] = ""
     """only of items with this ``sat:orbit_state``; by default told by the band's name (``asc_VV``)"""
-    slope_of: str = ""
-    """instead of ``asset``: the slope, in degrees, of this other band, an elevation in metres"""
 
     def __post_init__(self) -> None:
-        if bool(self.asset) == bool(self.slope_of):
-            raise RecipeError("needs either asset or slope_of", hint="{asset: data, band: 1} or {slope_of: elevation}")
+        if not self.asset:
+            raise RecipeError("names no asset", hint="{asset: data, band: 1}")
         if self.band < 1:
             raise RecipeError(f"band is {self.band}", hint="bands of a file are counted from 1")
 
@@ -109,6 +108,8 @@ class LayerOptions:
     """numbers that mean "not observed", besides those that items and files state"""
     bands: Mapping[str, BandOptions] = field(default_factory=dict)
     """by name of the modality"""
+    derive: Mapping[str, str] = field(default_factory=dict)
+    """by name of the modality: the slope, in degrees, of another band, an elevation in metres"""
     where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """only items whose properties have one of these values"""
 
@@ -133,9 +134,7 @@ class LayerOptions:
 
     def bands_of(self, orbit: str | None) -> dict[str, BandOptions]:
         """Bands that are read from an item of this ``sat:orbit_state``."""
-        return {
-            name: band for name, band in self.bands.items() if band.asset and (not band.orbit or band.orbit == orbit)
-        }
+        return {name: band for name, band in self.bands.items() if not band.orbit or band.orbit == orbit}
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def read_options(entry: ModalityRecipe, archive: Mapping[str, Any], *, where: st
 
 
 def _read_layer(plain: Mapping[str, Any], where: str) -> LayerOptions:
-    settings = {key: value for key, value in plain.items() if key not in ("bands", "where")}
+    settings = {key: value for key, value in plain.items() if key not in ("bands", "derive", "where")}
     if isinstance(settings.get("nodata"), int | float):
         settings["nodata"] = [settings["nodata"]]
     if isinstance(settings.get("offset"), int | float):
@@ -179,7 +178,8 @@ def _read_layer(plain: Mapping[str, Any], where: str) -> LayerOptions:
         key: tuple(value) if isinstance(value, list) else (value,)
         for key, value in _mapping(plain.get("where") or {}, "where", where).items()
     }
-    return replace(read_settings(LayerOptions, settings, where=where), bands=bands, where=wanted)
+    derive = dict(_mapping(plain.get("derive") or {}, "derive", where))
+    return replace(read_settings(LayerOptions, settings, where=where), bands=bands, derive=derive, where=wanted)
 
 
 def _check(layer: LayerOptions, catalogue: CatalogueOptions, modality: Modality, where: str) -> None:
@@ -187,23 +187,7 @@ def _check(layer: LayerOptions, catalogue: CatalogueOptions, modality: Modality,
         raise RecipeError("names no collection", where=where, hint="collection: sentinel-2-l2a, for example")
     if not layer.bands:
         raise RecipeError("names no bands", where=where, hint="bands: {B2: blue, B3: {asset: data, band: 2}}")
-    units = {band.name: band.unit for band in modality.bands}
-    for name, band in layer.bands.items():
-        if name not in units:
-            raise RecipeError(
-                f"bands.{name} is no band of modality {modality.name!r} in this recipe",
-                where=where,
-                hint=f"there are {', '.join(units)}",
-            )
-        if band.slope_of and not (band.slope_of in layer.bands and layer.bands[band.slope_of].asset):
-            raise RecipeError(
-                f"bands.{name}.slope_of is {band.slope_of!r}", where=where, hint="another band, read from an asset"
-            )
-        if not modality.kind.is_categorical and band.asset:
-            try:
-                check_unit(band.unit or layer.unit or units[name], units[name], where=f"{where}, band {name}")
-            except GeopretextError as error:
-                raise RecipeError(f"unit: {error.what}", where=error.where, hint=error.hint) from None
+    _check_bands(layer, modality, where)
     if layer.level not in (modality.levels or ("",)):
         raise RecipeError(
             f"level is {layer.level!r}",
@@ -213,9 +197,32 @@ def _check(layer: LayerOptions, catalogue: CatalogueOptions, modality: Modality,
     if layer.offset != "auto" and not carries_offset(layer, modality):
         raise RecipeError("offset is only for Sentinel-2 reflectance", where=where, hint="item_scale: apply or ignore")
     if layer.item_scale and carries_offset(layer, modality):
-        raise RecipeError(
-            "item_scale and level exclude each other", where=where, hint="use offset: auto, none or -1000"
-        )
+        raise RecipeError("item_scale and level exclude each other", where=where, hint="offset: auto, none or -1000")
+
+
+def _check_bands(layer: LayerOptions, modality: Modality, where: str) -> None:
+    units = {band.name: band.unit for band in modality.bands}
+    for name in (*layer.bands, *layer.derive):
+        if name not in units:
+            raise RecipeError(
+                f"{name!r} is no band of modality {modality.name!r} in this recipe",
+                where=where,
+                hint=f"there are {', '.join(units)}",
+            )
+    for name, source in layer.derive.items():
+        if source not in layer.bands or (units[name], units[source]) != ("degree", "m"):
+            raise RecipeError(
+                f"derive.{name} is {source!r}",
+                where=where,
+                hint="a slope, in degree, is derived from an elevation, in m, that 'bands' names: {slope: elevation}",
+            )
+    if modality.kind.is_categorical:
+        return
+    for name, band in layer.bands.items():
+        try:
+            check_unit(band.unit or layer.unit or units[name], units[name], where=f"{where}, band {name}")
+        except GeopretextError as error:
+            raise RecipeError(f"unit: {error.what}", where=error.where, hint=error.hint) from None
 
 
 def carries_offset(layer: LayerOptions, modality: Modality) -> bool:
