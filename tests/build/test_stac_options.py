@@ -13,7 +13,7 @@ from geopretext.errors import RecipeError
 ARCHIVE = {"kind": "stac", "url": "http://127.0.0.1:9/"}
 SENTINEL2 = {"collection": "s2", "level": "L2A", "bands": {"B2": "blue"}}
 SENTINEL1 = {"collection": "s1", "unit": "linear power", "bands": {"asc_VV": "vv", "desc_VV": "vv"}}
-DEM = {"collection": "dem", "bands": {"elevation": "data"}, "derive": {"slope": "elevation"}}
+DEM = {"collection": "dem", "bands": {"elevation": "data", "slope": {"slope_of": "elevation"}}}
 
 
 def opened(modality: str, options: dict[str, Any], archive: dict[str, Any]) -> StacSource:
@@ -61,7 +61,7 @@ def test_orbits_follow_from_names_of_bands_unless_said() -> None:
         ("sentinel2", {"collection": ""}, {}, "names no collection"),
         ("sentinel2", {"bands": None}, {}, "names no bands"),
         ("sentinel2", {"bands": {"B2": 3}}, {}, "bands.B2 is 3"),
-        ("sentinel2", {"bands": {"B2": {"band": 1}}}, {}, "names no asset"),
+        ("sentinel2", {"bands": {"B2": {"band": 1}}}, {}, "either asset or slope_of"),
         ("sentinel2", {"bands": {"B2": {"asset": "a", "band": 0}}}, {}, "band is 0"),
         ("sentinel2", {"bands": {"B2": {"asset": "a", "bnad": 1}}}, {}, "no field bands.B2.bnad"),
         ("sentinel2", {}, {"modalities": {"sentinel2": {"bands": {"B3": "g"}}}}, "'B3' is no band"),
@@ -77,9 +77,13 @@ def test_orbits_follow_from_names_of_bands_unless_said() -> None:
         ("sentinel1", {"offset": -1000}, {}, "only for Sentinel-2"),
         ("sentinel1", {"level": "L2A"}, {}, "has no levels"),
         ("sentinel1", {"unit": "amplitude"}, {}, "unit: .*'amplitude'"),
-        ("aster", {"derive": {"slope": "height"}}, {}, "derive.slope is 'height'"),
-        ("aster", {"derive": {"elevation": "elevation"}}, {}, "derive.elevation is 'elevation'"),
-        ("aster", {"derive": 3}, {}, "derive is 3"),
+        ("aster", {"bands": {"slope": {"slope_of": "elevation"}}}, {}, "slope.slope_of is 'elevation'"),
+        (
+            "aster",
+            {"bands": {"elevation": {"slope_of": "slope"}, "slope": "data"}},
+            {},
+            "elevation.slope_of is 'slope'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(modality: str, options: dict[str, Any], archive: dict[str, Any], what: str) -> None:

@@ -268,7 +268,8 @@ def test_uncalibrated_amplitudes_are_refused(tmp_path: Path) -> None:
 def test_slope_is_that_of_the_elevation_around_the_tile(tmp_path: Path) -> None:
     heights = 3 * np.hypot(*np.mgrid[0:SIZE, 0:SIZE]) ** 1.2
     plain = scene({"data": cog(tmp_path, "dem", heights.astype(np.float32))})
-    source, [candidate] = found(tmp_path, "aster", plain, bands={"elevation": "data"}, derive={"slope": "elevation"})
+    bands = {"elevation": "data", "slope": {"slope_of": "elevation"}}
+    source, [candidate] = found(tmp_path, "aster", plain, bands=bands)
     inner = replace(GRID, left=GRID.left + 100, top=GRID.top - 100, height=16, width=20)
     [(_, observation)] = source.read([Request(candidate, inner, LAT, LON)])
     assert isinstance(observation, Observation)

@@ -237,7 +237,7 @@ def _read_modality(
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(modalities)}"
         raise RecipeError("there is no such modality", where=where, hint=f"{hint}; others are listed under 'define'")
     modality = modalities[name]
-    if "derive" in entry and "from" not in entry:
+    if "derive" in entry:
         _refuse_unknown(entry, ("derive",), where)
         if entry["derive"] not in DERIVED:
             raise RecipeError(f"cannot derive {entry['derive']!r}", where=where, hint=f"one of {', '.join(DERIVED)}")
@@ -260,10 +260,8 @@ def _read_modality(
     options = {key: value for key, value in entry.items() if key not in own}
     bands = options.get("bands")
     if isinstance(bands, Mapping):
-        derived = options.get("derive")
-        named = {**bands, **(derived if isinstance(derived, Mapping) else {})}
-        modality = modality.select(tuple(band for band in modality.band_names if band in named) or tuple(named))
-        modality.band_indices(tuple(named))
+        modality = modality.select(tuple(band for band in modality.band_names if band in bands) or tuple(bands))
+        modality.band_indices(tuple(bands))
     return ModalityRecipe(modality, names, read.pair, read.resampling, read.required, options)
 
 

@@ -145,7 +145,7 @@ class StacSource:
         if (refusal := refusal_of(request.candidate)) is not None:
             raise refusal
         signer = self.options.catalogue.sign
-        with_margin = set(self.options.layer.derive.values())
+        with_margin = set(self.options.layer.slopes.values())
         return {
             name: WindowJob(
                 tuple(sign(asset, signer) for asset in assets),
@@ -171,8 +171,8 @@ class StacSource:
             return error
         notes = self._judge(numbers, candidate)
         for number, band in enumerate(self.modality.bands):
-            if layer.derive.get(band.name) in numbers:
-                found = slope_degrees(numbers[layer.derive[band.name]], x_step=grid.step, y_step=grid.step)
+            if layer.slopes.get(band.name) in numbers:
+                found = slope_degrees(numbers[layer.slopes[band.name]], x_step=grid.step, y_step=grid.step)
             elif band.name in numbers:
                 found = numbers[band.name]
             else:

@@ -82,10 +82,12 @@ class BandOptions:
     """of the numbers; by default that of ``LayerOptions``"""
     orbit: Literal["", "ascending", "descending"] = ""
     """only of items with this ``sat:orbit_state``; by default told by the band's name (``asc_VV``)"""
+    slope_of: str = ""
+    """instead of ``asset``: the slope, in degrees, of this other band, an elevation in metres"""
 
     def __post_init__(self) -> None:
-        if not self.asset:
-            raise RecipeError("names no asset", hint="{asset: data, band: 1}")
+        if bool(self.asset) == bool(self.slope_of):
+            raise RecipeError("needs either asset or slope_of", hint="{asset: data, band: 1} or {slope_of: elevation}")
         if self.band < 1:
             raise RecipeError(f"band is {self.band}", hint="bands of a file are counted from 1")
 
@@ -108,8 +110,6 @@ class LayerOptions:
     """numbers that mean "not observed", besides those that items and files state"""
     bands: Mapping[str, BandOptions] = field(default_factory=dict)
     """by name of the modality"""
-    derive: Mapping[str, str] = field(default_factory=dict)
-    """by name of the modality: the slope, in degrees, of another band, an elevation in metres"""
     where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """only items whose properties have one of these values"""
 
@@ -132,9 +132,16 @@ class LayerOptions:
         """Whether ascending and descending orbits are different bands."""
         return any(band.orbit for band in self.bands.values())
 
+    @property
+    def slopes(self) -> dict[str, str]:
+        """Bands that are computed, and from which others."""
+        return {name: band.slope_of for name, band in self.bands.items() if band.slope_of}
+
     def bands_of(self, orbit: str | None) -> dict[str, BandOptions]:
         """Bands that are read from an item of this ``sat:orbit_state``."""
-        return {name: band for name, band in self.bands.items() if not band.orbit or band.orbit == orbit}
+        return {
+            name: band for name, band in self.bands.items() if band.asset and (not band.orbit or band.orbit == orbit)
+        }
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,7 @@ def read_options(entry: ModalityRecipe, archive: Mapping[str, Any], *, where: st
 
 
 def _read_layer(plain: Mapping[str, Any], where: str) -> LayerOptions:
-    settings = {key: value for key, value in plain.items() if key not in ("bands", "derive", "where")}
+    settings = {key: value for key, value in plain.items() if key not in ("bands", "where")}
     if isinstance(settings.get("nodata"), int | float):
         settings["nodata"] = [settings["nodata"]]
     if isinstance(settings.get("offset"), int | float):
@@ -178,8 +185,7 @@ def _read_layer(plain: Mapping[str, Any], where: str) -> LayerOptions:
         key: tuple(value) if isinstance(value, list) else (value,)
         for key, value in _mapping(plain.get("where") or {}, "where", where).items()
     }
-    derive = dict(_mapping(plain.get("derive") or {}, "derive", where))
-    return replace(read_settings(LayerOptions, settings, where=where), bands=bands, derive=derive, where=wanted)
+    return replace(read_settings(LayerOptions, settings, where=where), bands=bands, where=wanted)
 
 
 def _check(layer: LayerOptions, catalogue: CatalogueOptions, modality: Modality, where: str) -> None:
@@ -202,27 +208,26 @@ def _check(layer: LayerOptions, catalogue: CatalogueOptions, modality: Modality,
 
 def _check_bands(layer: LayerOptions, modality: Modality, where: str) -> None:
     units = {band.name: band.unit for band in modality.bands}
-    for name in (*layer.bands, *layer.derive):
+    for name, band in layer.bands.items():
         if name not in units:
             raise RecipeError(
                 f"{name!r} is no band of modality {modality.name!r} in this recipe",
                 where=where,
                 hint=f"there are {', '.join(units)}",
             )
-    for name, source in layer.derive.items():
-        if source not in layer.bands or (units[name], units[source]) != ("degree", "m"):
-            raise RecipeError(
-                f"derive.{name} is {source!r}",
-                where=where,
-                hint="a slope, in degree, is derived from an elevation, in m, that 'bands' names: {slope: elevation}",
-            )
-    if modality.kind.is_categorical:
-        return
-    for name, band in layer.bands.items():
-        try:
-            check_unit(band.unit or layer.unit or units[name], units[name], where=f"{where}, band {name}")
-        except GeopretextError as error:
-            raise RecipeError(f"unit: {error.what}", where=error.where, hint=error.hint) from None
+        if band.slope_of:
+            source = layer.bands.get(band.slope_of)
+            if not (source and source.asset and (units[name], units[band.slope_of]) == ("degree", "m")):
+                raise RecipeError(
+                    f"bands.{name}.slope_of is {band.slope_of!r}",
+                    where=where,
+                    hint="a slope, in degree, is that of another band, an elevation in m that has an asset",
+                )
+        elif not modality.kind.is_categorical:
+            try:
+                check_unit(band.unit or layer.unit or units[name], units[name], where=f"{where}, band {name}")
+            except GeopretextError as error:
+                raise RecipeError(f"unit: {error.what}", where=error.where, hint=error.hint) from None
 
 
 def carries_offset(layer: LayerOptions, modality: Modality) -> bool:
