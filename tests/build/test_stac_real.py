@@ -111,9 +111,12 @@ def archive(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def recipe(url: str, **more: Any) -> BuildRecipe:
-    """The recipe that ships, asking another catalogue."""
-    archive = {"archives.planetary-computer.url": url, "archives.planetary-computer.backoff": 0.01}
-    return load_build_recipe("mmearth-stac", {**archive, "archives.planetary-computer.requests_per_second": 0, **more})
+    """The recipe that ships, asking another catalogue, without what is not from one."""
+    archive = {f"archives.planetary-computer.{key}": value for key, value in (("url", url), ("backoff", 0.01))}
+    others = {"modalities.canopy_height_eth": None, "modalities.era5": None}
+    return load_build_recipe(
+        "mmearth-stac", {**archive, **others, "archives.planetary-computer.requests_per_second": 0, **more}
+    )
 
 
 def places(data: Path) -> Places:
