@@ -9,7 +9,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
@@ -21,6 +21,7 @@ from pystac.utils import make_absolute_href
 from pystac_client.conformance import ConformanceClasses
 from pystac_client.item_search import ItemSearch
 
+from geopretext.build.fetch import scheme_of
 from geopretext.build.stac_http import PatientIO
 from geopretext.build.stac_items import StacItem, read_item
 from geopretext.build.stac_options import CatalogueOptions
@@ -73,8 +74,11 @@ def open_catalogue(options: CatalogueOptions, collection: str, settings: Transfe
 
     A local file that has changed is another catalogue.
     """
-    file = Path(options.items.removeprefix("file://"))
-    changed = file.stat().st_mtime_ns if options.items and file.is_file() else 0
+    changed = 0
+    if options.items and scheme_of(options.items) in ("", "file"):
+        file = Path(options.items.removeprefix("file://")).absolute()
+        options = replace(options, items=str(file))
+        changed = file.stat().st_mtime_ns if file.is_file() else 0
     return _shared(options, collection, settings, changed, os.getpid())
 
 
@@ -254,10 +258,10 @@ def _read_items(href: str, settings: TransferSettings) -> Iterator[tuple[dict[st
 
 
 def _read_json(href: str, io: PatientIO) -> dict[str, Any]:
-    if "://" in href and not href.startswith("file://"):
+    if scheme_of(href):
         return io.read_json(href)
     try:
-        plain = json.loads(Path(href.removeprefix("file://")).read_text("utf-8"))
+        plain = json.loads(Path(href).read_text("utf-8"))
     except OSError as error:
         raise SourceError(
             f"cannot be read: {error.strerror}", reason=Reason.NO_FILE, where=href, hint="check 'items' of the archive"

@@ -71,11 +71,16 @@ class PatientIO(StacApiIO):
             FetchError: it failed, perhaps for a reason that passes.
             SourceError: the server refused.
         """
-        method = method or "GET"
-        payload = {"json": parameters} if method == "POST" else {"params": parameters}
+        posted, queried = (parameters, None) if method == "POST" else (None, parameters)
         try:
             with self.session.request(
-                method, href, headers=headers, timeout=self.timeout, stream=True, **payload
+                method or "GET",
+                href,
+                json=posted,
+                params=queried,
+                headers=headers,
+                timeout=self._settings.timeout,
+                stream=True,
             ) as response:
                 text = self._receive(response, href)
         except requests.Timeout:

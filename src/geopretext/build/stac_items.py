@@ -252,7 +252,7 @@ def _footprint(plain: Mapping[str, Any], item: str) -> Any:
         if geometry:
             shape = shapely.geometry.shape(geometry)
         elif box:
-            west, south, east, north = (*box[:2], *box[len(box) // 2 :][:2])
+            west, south, east, north = (float(box[number]) for number in (0, 1, len(box) // 2, len(box) // 2 + 1))
             shape = shapely.box(west, south, east + 360 * (east < west), north)
         else:
             raise _malformed(item, "it has neither a geometry nor a bbox")

@@ -16,7 +16,7 @@ from geopretext.build.stac_items import StacItem
 
 Box = tuple[float, float, float, float]
 
-_EARLIEST, _LATEST = np.datetime64("1900-01-01", "s"), np.datetime64("2200-01-01", "s")
+_EARLIEST, _LATEST = np.datetime64("1900-01-01"), np.datetime64("2200-01-01")
 """stand for windows that are open at an end"""
 
 
@@ -26,8 +26,9 @@ class _Part:
 
     number: int
     box: Box
-    start: np.datetime64
-    stop: np.datetime64
+    start: int
+    """seconds since 1970"""
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def cluster(queries: Sequence[Query], *, region: float, common: Search) -> list[
     for number, query in enumerate(queries):
         for box in boxes_of(query):
             cell = int(box[0] // region), int(box[1] // region)
-            start, stop = query.start or _EARLIEST, query.stop or _LATEST
-            cells.setdefault(cell, []).append(_Part(number, box, start.astype("M8[s]"), stop.astype("M8[s]")))
+            start, stop = _seconds(query.start, _EARLIEST), _seconds(query.stop, _LATEST)
+            cells.setdefault(cell, []).append(_Part(number, box, start, stop))
     return [
         Cluster(_search(parts, common), tuple(part.number for part in parts))
         for members in cells.values()
@@ -86,15 +87,15 @@ def match(items: Sequence[StacItem], queries: Sequence[Query], search: Search) -
 
 def _by_time(members: Sequence[_Part]) -> Iterator[list[_Part]]:
     joint: list[_Part] = []
-    stop, longest = _EARLIEST, np.timedelta64(0, "s")
+    stop = longest = 0
     for part in sorted(members, key=lambda part: (part.start, part.stop, part.number)):
-        longest = max(longest, part.stop - part.start)
-        reach = max(stop, part.stop) - joint[0].start if joint else longest
-        if joint and (part.start > stop or reach > 2 * longest):
+        length = part.stop - part.start
+        if joint and (part.start > stop or max(stop, part.stop) - joint[0].start > 2 * max(longest, length)):
             yield joint
-            joint, longest, stop = [], part.stop - part.start, _EARLIEST
+            joint = []
+        stop = max(stop, part.stop) if joint else part.stop
+        longest = max(longest, length) if joint else length
         joint.append(part)
-        stop = max(stop, part.stop)
     yield joint
 
 
@@ -105,9 +106,13 @@ def _search(parts: Sequence[_Part], common: Search) -> Search:
     return replace(
         common,
         box=(west, south, east, north),
-        start=None if start == _EARLIEST else start,
-        stop=None if stop == _LATEST else stop,
+        start=None if start == _seconds(_EARLIEST) else np.datetime64(start, "s"),
+        stop=None if stop == _seconds(_LATEST) else np.datetime64(stop, "s"),
     )
+
+
+def _seconds(time: np.datetime64 | None, default: np.datetime64 = _EARLIEST) -> int:
+    return int((default if time is None else time).astype("datetime64[s]").astype(np.int64))
 
 
 def _fits(item: StacItem, search: Search) -> bool:
@@ -127,4 +132,4 @@ def _in_time(item: StacItem, query: Query) -> bool:
         return True
     if query.stop is not None and item.start >= query.stop:
         return False
-    return query.start is None or item.stop > query.start or item.start == item.stop == query.start
+    return query.start is None or bool(item.stop > query.start or item.start == item.stop == query.start)
