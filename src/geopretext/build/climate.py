@@ -12,7 +12,7 @@ file once, slab by slab, so that memory stays the same over years of hourly file
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,19 +22,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.build.climate_bands import STATISTICS, UNITS, ClimatePlan, Row, months_text
+from geopretext.build.climate_bands import STATISTICS, UNITS, ClimatePlan, Row, check_months, months_text
 from geopretext.build.climate_cells import Cell
 from geopretext.build.climate_files import STORAGE, Format, Series, open_series
 from geopretext.build.climate_months import Key, Monthly, Precipitation, unit_of
 from geopretext.build.recipe import ModalityRecipe
 from geopretext.build.source import Candidate, Observation, Query, Request
 from geopretext.data.fields import read_settings
-from geopretext.data.units import check_plausible, to_unit
-from geopretext.errors import Reason, RecipeError, SourceError, UnitError
-from geopretext.modality import Band, Kind, Modality
-
-_PLAUSIBLE = {"K": (170.0, 350.0), "m": (0.0, 10.0)}
-"""of a month; it has rained 9.3 m in one (Cherrapunji, July 1861; WMO)"""
+from geopretext.data.units import to_unit
+from geopretext.errors import Reason, RecipeError, SourceError
+from geopretext.modality import Kind, Modality
 
 
 @dataclass(frozen=True)
@@ -250,18 +247,10 @@ class ClimateArchive:
     def _unit(self, monthly: Monthly) -> str:
         return unit_of(self._settings.units.get(monthly.statistics[0], monthly.series.unit))[0]
 
-    def _check(self, monthly: Monthly, rows: Any) -> None:
+    def _check(self, monthly: Monthly, rows: Iterable[npt.NDArray[np.float64]]) -> None:
         """Refuse numbers that cannot be in their unit."""
-        wanted = UNITS[STATISTICS.index(monthly.statistics[0])]
-        low, high = _PLAUSIBLE[wanted]
-        numbers = np.array([row[0] for row in rows], np.float64)
-        band = Band(monthly.series.name, wanted, low - 1e-3, high)
-        dtype = str(monthly.series.parts[0].dtype)
-        try:
-            check_plausible(numbers[np.isfinite(numbers)], band, self._unit(monthly), dtype=dtype, where=monthly.where)
-        except UnitError as error:
-            hint = f"correct it: units: {{{monthly.statistics[0]}: ...}}"
-            raise SourceError(error.what, reason=Reason.UNIT, where=monthly.where, hint=hint) from error
+        statistic = monthly.statistics[0]
+        check_months(statistic, [row[0] for row in rows], self._unit(monthly), where=monthly.where)
 
     def _fill(self, row: Row, monthly: Monthly, numbers: npt.NDArray[np.float64]) -> None:
         for name, number in zip(monthly.statistics, numbers, strict=True):
