@@ -87,6 +87,14 @@ def test_slabs_are_bounded_and_change_nothing(files: Path, monkeypatch: pytest.M
     assert max(sizes) <= 100
 
 
+def test_a_place_is_the_same_alone_and_among_others(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"precipitation": "hourly_total"}
+    among = read(files / "hourly_total/*.nc", "2019-02", PLACE, (51.0, -1.0), (52.0, 0.2), name="among", **options)
+    monkeypatch.setattr(climate_months, "_SLAB", 4 * 77)
+    (alone,) = read(files / "hourly_total/*.nc", "2019-02", PLACE, name="alone", **options)
+    assert vector(alone).tobytes() == vector(among[0]).tobytes()
+
+
 @pytest.mark.parametrize("lat", [LAT, LAT[::-1]], ids=["north first", "south first"])
 @pytest.mark.parametrize("lon", [LON, np.sort(LON % 360)], ids=["-180 to 180", "0 to 360"])
 def test_axes_may_run_either_way(tmp_path: Path, lat: np.ndarray, lon: np.ndarray) -> None:
