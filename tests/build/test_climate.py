@@ -87,6 +87,21 @@ def test_slabs_are_bounded_and_change_nothing(files: Path, monkeypatch: pytest.M
     assert max(sizes) <= 100
 
 
+def test_a_place_is_the_same_alone_and_among_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = hourly("2019-01", "2019-02")
+    # digits enough that the order of a sum shows
+    fields["t2m"] = (fields.t2m.astype(np.float64) * np.pi / 3).assign_attrs(units="K")
+    fields.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    options: dict[str, Any] = {"precipitation": "hourly_total"}
+    among = read(tmp_path / "a.nc", "2019-02", PLACE, (51.0, -1.0), (52.0, 0.2), name="among", **options)[0]
+    monkeypatch.setattr(climate_months, "_SLAB", 4 * 77)
+    (alone,) = read(tmp_path / "a.nc", "2019-02", PLACE, name="alone", **options)
+    assert isinstance(among, Observation)
+    assert isinstance(alone, Observation)
+    assert among.valid[:8].all()
+    assert alone.values.tobytes() == among.values.tobytes()
+
+
 @pytest.mark.parametrize("lat", [LAT, LAT[::-1]], ids=["north first", "south first"])
 @pytest.mark.parametrize("lon", [LON, np.sort(LON % 360)], ids=["-180 to 180", "0 to 360"])
 def test_axes_may_run_either_way(tmp_path: Path, lat: np.ndarray, lon: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """The Earth Engine source: the official client, for real, against a server on loopback that computes what it asks."""
 
+import json
 import pickle
 import time
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from geopretext.build.archives import open_sources
 from geopretext.build.earthengine import EarthEngineSource
 from geopretext.build.earthengine_client import decode, pixel_grid, shared_client
 from geopretext.build.grid import Grid
+from geopretext.build.places import Places
 from geopretext.build.recipe import load_build_recipe, read_build_recipe
 from geopretext.build.source import Candidate, Observation, Query, Request
+from geopretext.build.tiles import TileMaker
 from geopretext.errors import Reason, RecipeError, SourceError
 from geopretext.modality import PRETEXT, PUBLISHED
 
@@ -38,12 +41,12 @@ def at(date: str) -> int:
 
 
 def image(item: str, date: str, *bands: str, footprint: Any = HERE, crs: str = "EPSG:32630", **more: Any) -> Picture:
-    """Band number n is 1000 n plus the column of the pixel, masked in the first row of the grid."""
+    """Band number n is 1000 n plus the column of the pixel (SCL just that), masked in the first row of the grid."""
 
     def field(number: int) -> Any:
         return lambda x, y: np.where(y > GRID.top - 10, np.nan, 1000 * number + (x - GRID.left - 5) / 10)
 
-    fields = {name: field(number) for number, name in enumerate(bands)}
+    fields = {name: field(number if name != "SCL" else 0) for number, name in enumerate(bands)}
     return Picture(item, fields, {"system:time_start": at(date), **more}, footprint, crs)
 
 
@@ -204,7 +207,7 @@ def test_side_products_are_those_of_the_very_image(service: Service) -> None:
     ((found,),) = scl.search([replace(QUERY, item=f"{L2A}/clear")])
     assert (found.item, found.level) == (f"{L2A}/clear", "")
     (seen,) = read(scl, found)
-    assert (observed(seen).values[0, 1:] == 1000 * len(OPTICAL) + np.arange(8)).all()
+    assert (observed(seen).values[0, 1:] == np.arange(8)).all()
     ((found,),) = mask.search([raw])
     read(mask, found)
     assert not any(called.startswith("resample") for called in service.world.called)
@@ -271,6 +274,32 @@ def test_over_the_sea_there_is_no_climate(service: Service) -> None:
     service.world = World(sea)
     (seen,) = read(source("era5"), Candidate("x/201902", time=np.datetime64("2019-02-01T00:00:00")))
     assert failure(seen).reason is Reason.NO_DATA
+
+
+def test_climate_in_another_unit_is_refused(service: Service) -> None:
+    opened = source("era5")
+    celsius = replace(opened.product, variables={**opened.product.variables, "mean": "total_precipitation_sum"})
+    found = Candidate("x/201902", time=np.datetime64("2019-02-01T00:00:00"))
+    (seen,) = read(replace(opened, product=celsius), found)
+    assert failure(seen).reason is Reason.UNIT
+
+
+def test_a_tile_has_all_that_the_recipe_names(service: Service) -> None:
+    later = [climate(str(month), 0) for month in np.arange(np.datetime64("2019-03"), np.datetime64("2019-08"))]
+    others = (f"{L1C}/raw", f"{L2A}/before")
+    service.world = World([picture for picture in pictures() if picture.id not in others] + later)
+    recipe = load_build_recipe("mmearth-earthengine", {"tile_size": 8, "modalities.sentinel2.pair.min_covered": 0.5})
+    biomes = np.array([3, 4], np.int16)
+    places = Places(np.array(["a", "b"]), np.array([LAT, 10.0]), np.array([LON, 40.0]), biomes, biomes)
+    made = TileMaker(recipe).make(places)
+    assert [outcome.reason for outcome in made.outcomes] == [None, Reason.NO_IMAGE]
+    assert made.batch is not None
+    assert set(made.batch.arrays) == set(PUBLISHED) - {"sentinel2_cloudprod"}
+    assert np.isfinite(made.batch.arrays["era5"]).all()
+    kept = json.loads(str(made.batch.coordinates.source_items[0]))
+    assert kept["sentinel2"][0]["item"] == f"{L2A}/clear"
+    assert {entry["group"] for entry in kept["sentinel1"]} == {"asc", "desc"}
+    assert kept["sentinel2_cloudprod"] == [{"missing": "no data", "why": kept["sentinel2_cloudprod"][0]["why"]}]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -20,21 +20,20 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from geopretext.build.climate_bands import STATISTICS, UNITS, ClimatePlan, Row, months_text
+from geopretext.build.climate_bands import STATISTICS, UNITS, ClimatePlan, Row, check_months, months_text
 from geopretext.build.climate_cells import Cell
 from geopretext.build.climate_files import STORAGE, Format, Series, open_series
 from geopretext.build.climate_months import Key, Monthly, Precipitation, unit_of
 from geopretext.build.recipe import ModalityRecipe
 from geopretext.build.source import Candidate, Observation, Query, Request
 from geopretext.data.fields import read_settings
-from geopretext.data.units import check_plausible, to_unit
-from geopretext.errors import Reason, RecipeError, SourceError, UnitError
-from geopretext.modality import Band, Kind, Modality
+from geopretext.data.units import to_unit
+from geopretext.errors import Reason, RecipeError, SourceError
+from geopretext.modality import Kind, Modality
 
-_PLAUSIBLE = {"K": (170.0, 350.0), "m": (0.0, 10.0)}
-"""of a month; it has rained 9.3 m in one (Cherrapunji, July 1861; WMO)"""
+_CONVERTED = {"K": ("K", "degree Celsius"), "m": ("m", "mm")}
+"""units of which one can be made"""
 
 
 @dataclass(frozen=True)
@@ -177,21 +176,24 @@ class ClimateArchive:
         months = [_month(request) for request in requests]
         rows: list[dict[np.datetime64, Row]] = [{} for _ in requests]
         cells: list[Cell | None] = [None] * len(requests)
+        refused: dict[int, SourceError] = {}
         for monthly in self._variables:
-            near = [monthly.cells.nearest(lat=request.lat, lon=request.lon) for request in requests]
+            near = [monthly.cell(lat=request.lat, lon=request.lon) for request in requests]
             cells = [before or cell for before, cell in zip(cells, near, strict=True)]
             keys: list[list[Key]] = [
                 [(month, cell.row, cell.column) for month in plan.months(last)] if cell else []
                 for cell, last in zip(near, months, strict=True)
             ]
             found = monthly.read(key for part in keys for key in part)
-            self._check(monthly, found.values())
-            for row, part in zip(rows, keys, strict=True):
-                for key in part:
-                    if key in found:
-                        self._fill(row.setdefault(key[0], np.full(len(STATISTICS), np.nan)), monthly, found[key])
+            for number, part in enumerate(keys):
+                seen = {key[0]: found[key] for key in part if key in found}
+                try:
+                    self._fill(rows[number], monthly, seen)
+                except SourceError as error:
+                    refused[number] = error
         return [
-            self._observe(request, plan, row, cell) for request, row, cell in zip(requests, rows, cells, strict=True)
+            refused.get(number) or self._observe(request, plan, rows[number], cells[number])
+            for number, request in enumerate(requests)
         ]
 
     @cached_property
@@ -201,12 +203,12 @@ class ClimateArchive:
         series = open_series(settings.path, settings.format, self._storage, names, self._wanted)
         variables = []
         for name, entry in series.items():
-            variable = self._monthly(entry, (name,), "precipitation" if name == "precipitation" else "")
+            variable = self._monthly(entry, (name,))
             if name == "mean" and variable.has_extremes:
                 rest = tuple(
                     extreme for extreme in STATISTICS[1:3] if extreme in self._wanted and extreme not in series
                 )
-                variable = self._monthly(entry, (name, *rest), "")
+                variable = self._monthly(entry, (name, *rest))
             variables.append(variable)
         if not variables:
             raise SourceError(
@@ -217,56 +219,46 @@ class ClimateArchive:
             )
         return variables
 
-    def _monthly(self, series: Series, statistics: tuple[str, ...], kind: str) -> Monthly:
-        settings = self._settings
-        where = f"{settings.path}: {series.name}"
-        unit, daily = unit_of(settings.units.get(statistics[0], series.unit))
-        wanted = UNITS[STATISTICS.index(statistics[0])]
-        if wanted not in (unit, {"degree Celsius": "K", "mm": "m"}.get(unit)) or (daily and not kind):
-            given = settings.units.get(statistics[0], series.unit)
+    def _monthly(self, series: Series, statistics: tuple[str, ...]) -> Monthly:
+        """A variable that is what the recipe says it is."""
+        statistic, rain = statistics[0], statistics[0] == "precipitation"
+        given = self._settings.units.get(statistic, series.unit)
+        unit, daily = unit_of(given)
+        wanted = UNITS[STATISTICS.index(statistic)]
+        if unit not in _CONVERTED[wanted] or (daily and not rain):
             raise SourceError(
                 f"is in {given!r}, of which {wanted} cannot be made" if given else "does not say its unit",
                 reason=Reason.UNIT,
-                where=where,
-                hint=f"say what it is: units: {{{statistics[0]}: {wanted}}}",
+                where=series.where,
+                hint=f"say what it is: units: {{{statistic}: {wanted}}}",
             )
-        meaning = settings.precipitation if kind else ""
-        if kind and daily and meaning not in ("", "monthly_rate", "daily_total"):
+        meaning: Precipitation = self._settings.precipitation if rain else ""
+        if daily and meaning not in ("", "monthly_rate", "daily_total"):
             raise SourceError(
-                f"is in {series.unit!r}, which does not fit precipitation: {meaning}", reason=Reason.UNIT, where=where
+                f"is in {given!r}, which does not fit precipitation: {meaning}", reason=Reason.UNIT, where=series.where
             )
-        if kind and not meaning:
-            if not daily or Monthly(series, statistics, where).step:
+        if rain and not meaning:
+            if not daily or series.step:
                 raise SourceError(
                     "does not say what a number of it means, a rate, a total or one since midnight",
                     reason=Reason.UNIT,
-                    where=where,
+                    where=series.where,
                     hint="say precipitation: monthly_rate (monthly means of the CDS), monthly_total, daily_total, "
                     "hourly_total (ERA5 hourly), since_midnight (ERA5-Land hourly), or none to do without",
                 )
             meaning = "monthly_rate"
-        return Monthly(series, statistics, where, meaning, settings.max_distance)
+        return Monthly(series, statistics, meaning, self._settings.max_distance)
 
-    def _unit(self, monthly: Monthly) -> str:
-        return unit_of(self._settings.units.get(monthly.statistics[0], monthly.series.unit))[0]
-
-    def _check(self, monthly: Monthly, rows: Any) -> None:
-        """Refuse numbers that cannot be in their unit."""
-        wanted = UNITS[STATISTICS.index(monthly.statistics[0])]
-        low, high = _PLAUSIBLE[wanted]
-        numbers = np.array([row[0] for row in rows], np.float64)
-        band = Band(monthly.series.name, wanted, low - 1e-3, high)
-        dtype = str(monthly.series.parts[0].dtype)
-        try:
-            check_plausible(numbers[np.isfinite(numbers)], band, self._unit(monthly), dtype=dtype, where=monthly.where)
-        except UnitError as error:
-            hint = f"correct it: units: {{{monthly.statistics[0]}: ...}}"
-            raise SourceError(error.what, reason=Reason.UNIT, where=monthly.where, hint=hint) from error
-
-    def _fill(self, row: Row, monthly: Monthly, numbers: npt.NDArray[np.float64]) -> None:
-        for name, number in zip(monthly.statistics, numbers, strict=True):
-            column = STATISTICS.index(name)
-            row[column] = to_unit(np.asarray(number), self._unit(monthly), UNITS[column])
+    def _fill(self, rows: dict[np.datetime64, Row], monthly: Monthly, seen: Mapping[np.datetime64, Row]) -> None:
+        """Add what a variable says of some months of one place, refusing what cannot be in its unit."""
+        first = monthly.statistics[0]
+        unit = unit_of(self._settings.units.get(first, monthly.series.unit))[0]
+        check_months(first, [numbers[0] for numbers in seen.values()], unit, where=monthly.series.where)
+        for month, numbers in seen.items():
+            row = rows.setdefault(month, np.full(len(STATISTICS), np.nan))
+            for name, number in zip(monthly.statistics, numbers, strict=True):
+                column = STATISTICS.index(name)
+                row[column] = to_unit(np.asarray(number), unit, UNITS[column])
 
     def _observe(
         self, request: Request, plan: ClimatePlan, rows: Mapping[np.datetime64, Row], cell: Cell | None

@@ -12,15 +12,16 @@ The mean of a year is the mean of its monthly means and its total the sum of mon
 (github.com/vishalned/MMEarth-data, ``ee_utils/ee_data.py``).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from geopretext.build.source import Observation
-from geopretext.errors import Reason, RecipeError, SourceError
-from geopretext.modality import Modality
+from geopretext.data.units import check_plausible
+from geopretext.errors import Reason, RecipeError, SourceError, UnitError
+from geopretext.modality import Band, Modality
 
 STATISTICS = ("mean", "minimum", "maximum", "precipitation")
 """of a month: 2 m temperature (K), and total precipitation (m)"""
@@ -31,6 +32,8 @@ Row = npt.NDArray[np.float64]
 """(4,): the statistics of one month, NaN where unknown"""
 
 _SUFFIXES = {"avg_temp": "mean", "min_temp": "minimum", "max_temp": "maximum", "total_precip": "precipitation"}
+_PLAUSIBLE = {"K": (170.0, 350.0), "m": (-1e-3, 10.0)}
+"""of a month: it has rained 9.3 m in one (Cherrapunji, July 1861; WMO), and packing makes dry ones slightly negative"""
 _PERIODS = ("prev_month", "curr_month", "year")
 _OVER_MONTHS: dict[str, Callable[[Row], float]] = {
     "mean": lambda months: float(months.mean()),
@@ -131,6 +134,22 @@ def _split(band: str) -> tuple[str, str]:
         if band.endswith(f"_{suffix}"):
             return band.removesuffix(f"_{suffix}"), statistic
     return band, ""
+
+
+def check_months(statistic: str, numbers: Sequence[float], unit: str, *, where: str) -> None:
+    """Refuse statistics of months that cannot be in the unit that they are said to be in.
+
+    Raises:
+        SourceError: ``UNIT``, with the range that was seen.
+    """
+    wanted = UNITS[STATISTICS.index(statistic)]
+    low, high = _PLAUSIBLE[wanted]
+    known = np.array([number for number in numbers if np.isfinite(number)], np.float64)
+    try:
+        check_plausible(known, Band(statistic, wanted, low, high), unit, dtype="float", where=where)
+    except UnitError as error:
+        hint = f"correct it: units: {{{statistic}: ...}}"
+        raise SourceError(error.what, reason=Reason.UNIT, where=where, hint=hint) from error
 
 
 def months_text(months: Iterable[np.datetime64]) -> str:

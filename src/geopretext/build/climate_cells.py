@@ -8,6 +8,8 @@ import numpy.typing as npt
 _KM_A_DEGREE = 6371.0088 * np.pi / 180
 """along a meridian of the sphere of the Earth's mean radius"""
 
+Numbers = npt.NDArray[np.intp]
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -25,41 +27,48 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """A grid of cells, in any order of latitudes and longitudes, some of them without data (the sea of ERA5-Land)."""
+    """A grid of cells, latitudes and longitudes in any order."""
 
     lat: npt.NDArray[np.float64]
     """(rows,) degrees north"""
     lon: npt.NDArray[np.float64]
     """(columns,) degrees east, 0 to 360 or -180 to 180"""
-    known: npt.NDArray[np.bool_]
-    """(rows, columns): which have data"""
     reach: float = 25.0
     """km from the place to the centre of a cell, at most; a place within a cell (half its diagonal) is always near"""
 
-    def nearest(self, *, lat: float, lon: float) -> Cell | None:
-        """The nearest cell with data, across the antimeridian too; None if it is out of reach."""
-        limit = max(self.reach, self._half_diagonal(lat))
-        rows = np.flatnonzero(np.abs(self.lat - lat) * _KM_A_DEGREE <= limit)
-        if not rows.size:
-            return None
-        distances = _distance(self.lat[rows, None], self.lon[None, :], lat=lat, lon=lon)
-        distances[~self.known[rows]] = np.inf
-        row, column = np.unravel_index(int(np.argmin(distances)), distances.shape)
-        if not distances[row, column] <= limit:
-            return None
-        return Cell(
-            int(rows[row]),
-            int(column),
-            float(self.lat[rows[row]]),
-            float(self.lon[column]),
-            float(distances[row, column]),
-        )
+    def near(self, *, lat: float, lon: float) -> tuple[Numbers, Numbers]:
+        """Rows and columns among which all cells within reach of a place are, across the antimeridian too."""
+        limit = self._limit(lat) / _KM_A_DEGREE
+        rows = np.flatnonzero(np.abs(self.lat - lat) <= limit)
+        # a degree is shortest at the end of the reach that is nearer to a pole
+        shortest = np.cos(np.radians(min(abs(lat) + limit, 90.0)))
+        columns = np.flatnonzero(np.abs((self.lon - lon + 180.0) % 360.0 - 180.0) * shortest <= limit)
+        return rows, columns
 
-    def _half_diagonal(self, lat: float) -> float:
-        """Of a cell, km."""
+    def nearest(self, known: npt.NDArray[np.bool_], *, lat: float, lon: float) -> Cell | None:
+        """The nearest cell with data; None if it is out of reach.
+
+        Args:
+            known: (rows, columns) of those that ``near`` gives: which have data.
+            lat: of the place, degrees north.
+            lon: degrees east.
+        """
+        rows, columns = self.near(lat=lat, lon=lon)
+        if not known.any():
+            return None
+        distances = _distance(self.lat[rows, None], self.lon[None, columns], lat=lat, lon=lon)
+        distances[~known] = np.inf
+        i, j = np.unravel_index(int(np.argmin(distances)), distances.shape)
+        if not distances[i, j] <= self._limit(lat):
+            return None
+        row, column = int(rows[i]), int(columns[j])
+        return Cell(row, column, float(self.lat[row]), float(self.lon[column]), float(distances[i, j]))
+
+    def _limit(self, lat: float) -> float:
+        """Km to the farthest centre: the reach, or half the diagonal of a cell."""
         high = _spacing(self.lat) * _KM_A_DEGREE
         wide = _spacing(self.lon) * _KM_A_DEGREE * np.cos(np.radians(lat))
-        return float(np.hypot(high, wide)) / 2
+        return max(self.reach, float(np.hypot(high, wide)) / 2)
 
 
 def _spacing(axis: npt.NDArray[np.float64]) -> float:

@@ -32,6 +32,9 @@ _from_url: Any = obstore.store.from_url
 
 Format = Literal["", "zarr", "netcdf", "grib"]
 
+DAY = 86_400
+"""seconds"""
+
 NAMES: dict[str, tuple[str, ...]] = {
     "mean": ("t2m", "2t", "2m_temperature", "temperature_2m", "mean_2m_air_temperature", "tas", "t2m_mean"),
     "minimum": ("mn2t", "temperature_2m_min", "2m_temperature_min", "minimum_2m_air_temperature", "tasmin", "t2m_min"),
@@ -82,13 +85,39 @@ class Series:
     """degrees north, in the order of the files"""
     lon: npt.NDArray[np.float64]
     """degrees east, in the order of the files, 0 to 360 or -180 to 180"""
+    where: str
+    """for messages"""
 
     @property
     def chunks(self) -> tuple[int, int, int]:
-        """Steps, rows and columns that are stored together; 0 where anything goes."""
-        kept = self.parts[0].encoding.get("preferred_chunks") or {}
-        time, lat, lon = (int(kept.get(name, 0)) for name in self.parts[0].dims)
+        """Steps, rows and columns that are decoded together; 0 where anything goes."""
+        first = self.parts[0]
+        if "GRIB_gridType" in first.attrs:
+            return 1, self.lat.size, self.lon.size
+        kept = first.encoding.get("preferred_chunks") or {}
+        time, lat, lon = (int(kept.get(name, 0)) for name in first.dims)
         return time, lat, lon
+
+    @property
+    def step(self) -> int:
+        """Seconds between two times; 0 for months.
+
+        Raises:
+            SourceError: there is one time only, or steps are neither parts of a day, days nor months.
+        """
+        if len(self.times) < 2:
+            raise SourceError("has a single time", reason=Reason.NO_DATA, where=self.where)
+        step = int(np.diff(self.times).min().astype(np.int64))
+        if step >= 28 * DAY:
+            return 0
+        if step > DAY or DAY % step:
+            raise SourceError(
+                f"has steps of {step / 3600:g} hours",
+                reason=Reason.NO_DATA,
+                where=self.where,
+                hint="steps are parts of a day, days or months",
+            )
+        return step
 
 
 def open_series(
@@ -253,7 +282,8 @@ def _in_order(arrays: Sequence[xr.DataArray], *, where: str) -> Series:
             reason=Reason.UNIT,
             where=where,
         )
-    return Series(str(first.name), units.pop(), parts, unique, part[order], index[order], axes[0], axes[1])
+    where = f"{where}: {first.name}"
+    return Series(str(first.name), units.pop(), parts, unique, part[order], index[order], axes[0], axes[1], where)
 
 
 def _as_time_lat_lon(array: xr.DataArray, *, where: str) -> xr.DataArray:

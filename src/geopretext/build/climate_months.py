@@ -31,13 +31,12 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.build.climate_cells import Cells
-from geopretext.build.climate_files import Series, reading
+from geopretext.build.climate_cells import Cell, Cells
+from geopretext.build.climate_files import DAY, Series, reading
 from geopretext.errors import Reason, SourceError
 
 Precipitation = Literal["", "monthly_rate", "monthly_total", "daily_total", "hourly_total", "since_midnight", "none"]
 
-_DAY = 86_400
 _HOURS_OF_EXTREMES = 3
 _SLAB = 64 * 2**20
 """bytes that are read at once, at most, unless a single step is larger"""
@@ -78,59 +77,70 @@ class Monthly:
     series: Series
     statistics: tuple[str, ...]
     """of ``climate_bands.STATISTICS``, those that are taken from this variable"""
-    where: str
-    """for messages"""
     precipitation: Precipitation = ""
     """what a number means, if it is precipitation"""
     reach: float = 25.0
     """km to the farthest cell that may stand for a place"""
     _kept: OrderedDict[Key, npt.NDArray[np.float64]] = field(default_factory=OrderedDict)
+    _known: dict[tuple[int, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """by block: which cells have data"""
 
     def __post_init__(self) -> None:
-        _ = self._expected
-        if self.precipitation:
-            wanted = self.precipitation.split("_")[0]
-            there = "monthly" if not self.step else "daily" if self.step == _DAY else "hourly"
-            if wanted.replace("since", "hourly") != there:
-                raise SourceError(
-                    f"is {there}, which does not fit precipitation: {self.precipitation}",
-                    reason=Reason.UNIT,
-                    where=self.where,
-                    hint=f"one of {', '.join(entry for entry in get_args(Precipitation) if entry)}",
-                )
-
-    @cached_property
-    def step(self) -> int:
-        """Seconds between two times; 0 for months."""
-        if len(self.series.times) < 2:
-            raise SourceError("has a single time", reason=Reason.NO_DATA, where=self.where)
-        step = int(np.diff(self.series.times).min().astype(np.int64))
-        if step >= 28 * _DAY:
-            return 0
-        if step > _DAY or _DAY % step:
+        step = self.series.step
+        there = "monthly" if not step else "daily" if step == DAY else "hourly"
+        wanted = self.precipitation.partition("_")[0].replace("since", "hourly")
+        if wanted not in ("", there):
             raise SourceError(
-                f"has steps of {step / 3600:g} hours",
-                reason=Reason.NO_DATA,
-                where=self.where,
-                hint="steps are parts of a day, days or months",
+                f"is {there}, which does not fit precipitation: {self.precipitation}",
+                reason=Reason.UNIT,
+                where=self.series.where,
+                hint=f"one of {', '.join(entry for entry in get_args(Precipitation) if entry)}",
             )
-        return step
 
     @property
     def has_extremes(self) -> bool:
         """Whether the steps are so short that their extremes are those of the month."""
-        return 0 < self.step <= _HOURS_OF_EXTREMES * 3600
+        return 0 < self.series.step <= _HOURS_OF_EXTREMES * 3600
+
+    def cell(self, *, lat: float, lon: float) -> Cell | None:
+        """The nearest cell that has data at the first time (or at the last), None if there is none within reach.
+
+        Raises:
+            SourceError: the file cannot be read.
+        """
+        cells = Cells(self.series.lat, self.series.lon, self.reach)
+        rows, columns = cells.near(lat=lat, lon=lon)
+        high, wide = self._block
+        known = np.zeros((rows.size, columns.size), bool)
+        for top in np.unique(rows // high):
+            for left in np.unique(columns // wide):
+                block = self._know(int(top), int(left))
+                here = np.ix_(rows // high == top, columns // wide == left)
+                known[here] = block[np.ix_(rows[rows // high == top] % high, columns[columns // wide == left] % wide)]
+        return cells.nearest(known, lat=lat, lon=lon)
 
     @cached_property
-    def cells(self) -> Cells:
-        """The grid; a cell is known if the first time has a number there."""
-        with reading(self.where):
+    def _block(self) -> tuple[int, int]:
+        """Rows and columns that are read together."""
+        _, high, wide = self.series.chunks
+        return max(high, _BLOCK), max(wide, _BLOCK)
+
+    def _know(self, top: int, left: int) -> npt.NDArray[np.bool_]:
+        """Which cells of a block have data."""
+        if (top, left) not in self._known:
+            high, wide = self._block
+            known = np.zeros((0, 0), bool)
             for number in (0, len(self.series.times) - 1):
-                step = self.series.parts[self.series.part[number]][int(self.series.index[number])]
-                known = np.isfinite(step.to_numpy())
+                part = self.series.parts[self.series.part[number]]
+                box = part[int(self.series.index[number])][
+                    top * high : (top + 1) * high, left * wide : (left + 1) * wide
+                ]
+                with reading(self.series.where):
+                    known = np.isfinite(box.to_numpy())
                 if known.any():
                     break
-        return Cells(self.series.lat, self.series.lon, known, self.reach)
+            self._known[top, left] = known
+        return self._known[top, left]
 
     @cached_property
     def _month_of_step(self) -> npt.NDArray[np.datetime64]:
@@ -145,7 +155,8 @@ class Monthly:
     @cached_property
     def _expected(self) -> int:
         """Steps a day; 0 for months."""
-        return 1 if self.precipitation == "since_midnight" else _DAY // self.step if self.step else 0
+        step = self.series.step
+        return 1 if self.precipitation == "since_midnight" else DAY // step if step else 0
 
     @cached_property
     def months(self) -> npt.NDArray[np.datetime64]:
@@ -162,11 +173,11 @@ class Monthly:
         """
         asked = dict.fromkeys(wanted)
         blocks: dict[tuple[int, int], set[Key]] = {}
-        _, high, wide = self.series.chunks
+        high, wide = self._block
         complete = set(self.months)
         for key in asked:
             if key not in self._kept and key[0] in complete:
-                blocks.setdefault((key[1] // max(high, _BLOCK), key[2] // max(wide, _BLOCK)), set()).add(key)
+                blocks.setdefault((key[1] // high, key[2] // wide), set()).add(key)
         found = {key: self._kept[key] for key in asked if key in self._kept}
         for block in blocks.values():
             found |= self._read_block(block)
@@ -187,7 +198,7 @@ class Monthly:
         for slab in self._slabs(steps, area):
             part = self.series.parts[self.series.part[slab[0]]]
             first, last = int(self.series.index[slab[0]]), int(self.series.index[slab[-1]])
-            with reading(self.where):
+            with reading(self.series.where):
                 box = part[first : last + 1, top : bottom + 1, left : right + 1].to_numpy()
             values = box[:, cells[:, 0] - top, cells[:, 1] - left].astype(np.float64)
             months = self._month_of_step[slab]
@@ -237,7 +248,8 @@ class _Sums:
 
     def add(self, values: npt.NDArray[np.float64]) -> None:
         self.count += len(values)
-        self.total += values.sum(axis=0)
+        # one after another, so that the sum does not depend on how many are added at once
+        self.total = np.cumsum(np.concatenate([self.total[None], values]), axis=0)[-1]
         self.least = np.minimum(self.least, values.min(axis=0))
         self.most = np.maximum(self.most, values.max(axis=0))
 

@@ -28,7 +28,7 @@ import ee
 import numpy as np
 
 from geopretext.build import earthengine_expressions as expressions
-from geopretext.build.climate_bands import STATISTICS, ClimatePlan, Row, months_text
+from geopretext.build.climate_bands import STATISTICS, UNITS, ClimatePlan, Row, check_months, months_text
 from geopretext.build.earthengine_client import (
     MISSING,
     EarthEngineClient,
@@ -216,6 +216,9 @@ class EarthEngineSource:
                 row = rows.setdefault(np.datetime64(month, "M"), np.full(len(STATISTICS), np.nan))
                 for name, number in zip(names, numbers, strict=True):
                     row[STATISTICS.index(name)] = np.nan if number is None else float(number)
+            for name in names:
+                column = STATISTICS.index(name)
+                check_months(name, [row[column] for row in rows.values()], UNITS[column], where=where)
             return plan.observe(_month(request), rows, there=months_text(sorted(rows)), where=where)
         except SourceError as error:
             return error
