@@ -37,8 +37,45 @@ _MARGIN = {"nearest": 1, "bilinear": 2, "cubic": 3, "average": 1, "mode": 1}
 """pixels of the raster (or of the grid, where those are larger) beyond the grid's edges that its pixels depend on"""
 _SAME = 1e-3
 """pixels: two lattices whose pixels lie no farther apart than this are one"""
+_TOLERANCE = 0.01
+"""pixels: how exactly GDAL may interpolate positions"""
 _TORN = 20.0
 """times the usual distance between two control points that means that the projection is torn between them"""
+
+Layer = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
+"""values and what of them is valid, (H, W)"""
+
+
+class Transform(NamedTuple):
+    """x = a column + b row + c, y = d column + e row + f (pixel corners)."""
+
+    a: float
+    b: float
+    c: float
+    d: float
+    e: float
+    f: float
+
+    def pixels(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Columns and rows of positions."""
+        size = self.a * self.e - self.b * self.d
+        x, y = x - self.c, y - self.f
+        return (self.e * x - self.b * y) / size, (self.a * y - self.d * x) / size
+
+    def positions(self, columns: Any, rows: Any) -> tuple[Any, Any]:
+        """Positions (x, y) of pixels."""
+        return self.a * columns + self.b * rows + self.c, self.d * columns + self.e * rows + self.f
+
+    def east(self, shift: float) -> "Transform":
+        """The same pixels, moved along x."""
+        return self._replace(c=self.c + shift)
+
+    def offset(self, other: "Transform", width: int, height: int) -> tuple[int, int] | None:
+        """Columns and rows from this origin to that of a raster of that size; None if it has other pixels."""
+        columns, rows = self.pixels(*other.positions(np.array([0, width, 0]), np.array([0, 0, height])))
+        column, row = round(columns[0]), round(rows[0])
+        off = np.abs(columns - column - (0, width, 0)) + np.abs(rows - row - (0, 0, height))
+        return (column, row) if off.max() < _SAME else None
 
 
 @dataclass(frozen=True)
@@ -47,12 +84,20 @@ class Georeference:
 
     crs: str
     """WKT"""
-    transform: Any
-    """``Affine``: from column and row (pixel corners) to x and y"""
+    transform: Transform
+    """of its pixels"""
     width: int
     """pixels"""
     height: int
     """pixels"""
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Smallest x and y, largest x and y."""
+        x, y = self.transform.positions(
+            np.array([0, self.width, 0, self.width]), np.array([0, 0, self.height, self.height])
+        )
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
     @property
     def period(self) -> float:
@@ -96,8 +141,13 @@ def is_geographic(crs: str) -> bool:
 @lru_cache(maxsize=256)
 def epsg_of(crs: str) -> int | None:
     """EPSG code of a projection in WKT, if it has one."""
-    code: int | None = rasterio.crs.CRS.from_wkt(crs).to_epsg()
+    code: int | None = _crs_of(crs).to_epsg()
     return code
+
+
+@lru_cache(maxsize=256)
+def _crs_of(text: str) -> Any:
+    return rasterio.crs.CRS.from_string(text)
 
 
 @lru_cache(maxsize=256)
@@ -111,8 +161,10 @@ class Footing:
 
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.float64]
-    scale: float
-    """side of the grid's pixels in units of the raster's"""
+    width: int
+    """of the grid, pixels"""
+    height: int
+    """pixels"""
 
     @classmethod
     def of(cls, grid: Grid, where: Georeference, *, name: str) -> "Footing":
@@ -129,20 +181,25 @@ class Footing:
             x = x[_CONTROL // 2, _CONTROL // 2] + np.mod(x - x[_CONTROL // 2, _CONTROL // 2] + 180.0, 360.0) - 180.0
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise _beyond(grid, name)
-        columns, rows = ~where.transform * (x, y)
-        steps = [np.hypot(np.diff(columns, axis=axis), np.diff(rows, axis=axis)) for axis in (0, 1)]
-        if any(step.max() > _TORN * np.median(step) for step in steps):
+        footing = cls(x, y, grid.width, grid.height)
+        if any(step.max() > _TORN * np.median(step) for step in footing._steps(where.transform)):
             raise _beyond(grid, name)
-        across = [
-            np.median(step) * (_CONTROL - 1) / pixels
-            for step, pixels in zip(steps, (grid.height, grid.width), strict=True)
-        ]
-        return cls(x, y, float(max(across)))
+        return footing
 
-    def rectangle(self, transform: Any, margin: int) -> Rectangle:
-        """The pixels of a lattice that the grid needs."""
-        columns, rows = ~transform * (self.x, self.y)
-        beyond = margin * max(1.0, self.scale)
+    def _steps(self, transform: Transform) -> list[npt.NDArray[np.float64]]:
+        """Pixels between neighbouring control points, along columns and along rows."""
+        columns, rows = transform.pixels(self.x, self.y)
+        return [np.hypot(np.diff(columns, axis=axis), np.diff(rows, axis=axis)) for axis in (0, 1)]
+
+    def scale(self, transform: Transform) -> tuple[float, float]:
+        """Width and height of the grid's pixels in pixels of a lattice."""
+        down, across = (float(np.median(step)) * (_CONTROL - 1) for step in self._steps(transform))
+        return across / self.width, down / self.height
+
+    def rectangle(self, transform: Transform, margin: int) -> Rectangle:
+        """The pixels of a lattice that the grid needs, with as many more on all sides, or of its own if larger."""
+        columns, rows = transform.pixels(self.x, self.y)
+        beyond = margin * max(1.0, *self.scale(transform))
         return Rectangle(
             int(np.floor(columns.min() - beyond)),
             int(np.floor(rows.min() - beyond)),
@@ -158,14 +215,6 @@ def _beyond(grid: Grid, name: str) -> SourceError:
         reason=Reason.NO_GEOREFERENCE,
         where=name,
     )
-
-
-@dataclass(frozen=True)
-class Placement:
-    """A raster on a lattice: its pixel (column, row) is (column + columns, row + rows) there."""
-
-    columns: int
-    rows: int
 
 
 class Canvas:
@@ -185,23 +234,24 @@ class Canvas:
         self._grid = grid
         self._resampling = resampling
         self._crs = base.crs
-        self._transform = Affine.translation(shift, 0.0) * base.transform
+        self._transform = base.transform.east(shift)
         same = epsg_of(base.crs) == grid.crs
-        exact = _offset(self._transform, Affine(*grid.transform), grid.width, grid.height) if same else None
+        exact = self._transform.offset(Transform(*grid.transform), grid.width, grid.height) if same else None
         self._is_exact = exact is not None
+        self._scale = footing.scale(self._transform)
         if exact is None:
             self.needed = footing.rectangle(self._transform, _MARGIN[resampling])
         else:
-            self.needed = Rectangle(0, 0, grid.width, grid.height).moved(exact.columns, exact.rows)
+            self.needed = Rectangle(0, 0, grid.width, grid.height).moved(*exact)
         shape = (self.needed.bottom - self.needed.top, self.needed.right - self.needed.left)
         self._values: npt.NDArray[Any] = np.zeros(shape)
         self._valid = np.zeros(shape, bool)
 
-    def place(self, raster: Georeference, shift: float) -> Placement | None:
-        """Where a raster lies on this lattice; None if its pixels are not those of the lattice."""
+    def place(self, raster: Georeference, shift: float) -> tuple[int, int] | None:
+        """Columns and rows from the lattice's origin to the raster's; None if its pixels are not the lattice's."""
         if raster.crs != self._crs:
             return None
-        return _offset(self._transform, Affine.translation(shift, 0.0) * raster.transform, raster.width, raster.height)
+        return self._transform.offset(raster.transform.east(shift), raster.width, raster.height)
 
     @property
     def is_full(self) -> bool:
@@ -221,51 +271,39 @@ class Canvas:
         self._values[at][new] = values[new]
         self._valid[at] |= new
 
-    def onto_grid(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def onto_grid(self) -> Layer:
         """Values and what of them is valid, (H, W) of the grid."""
-        if self._is_exact or not self._valid.any():
-            shape = (self._grid.height, self._grid.width)
-            if not self._is_exact:
-                return np.zeros(shape, self._values.dtype), np.zeros(shape, bool)
+        if self._is_exact:
             return self._values, self._valid
-        dtype = self._values.dtype
+        shape, dtype = (self._grid.height, self._grid.width), self._values.dtype
         blends = self._resampling not in ("nearest", "mode")
         work = np.float64 if blends or dtype.itemsize > 2 else np.float32
-        warped = np.full((self._grid.height, self._grid.width), np.nan, work)
+        if not self._valid.any():
+            return np.zeros(shape, work if blends else dtype), np.zeros(shape, bool)
+        x, y = self._transform.positions(self.needed.left, self.needed.top)
+        warped = np.full(shape, np.nan, work)
         rasterio.warp.reproject(
             np.where(self._valid, self._values, np.nan).astype(work),
             warped,
-            src_transform=self._transform * Affine.translation(self.needed.left, self.needed.top),
-            src_crs=self._crs,
+            src_transform=Affine(*self._transform._replace(c=x, f=y)),
+            src_crs=_crs_of(self._crs),
             src_nodata=np.nan,
             dst_transform=Affine(*self._grid.transform),
-            dst_crs=f"EPSG:{self._grid.crs}",
+            dst_crs=_crs_of(f"EPSG:{self._grid.crs}"),
             dst_nodata=np.nan,
             resampling=rasterio.warp.Resampling[self._resampling],
-            tolerance=0.0,
+            tolerance=_TOLERANCE,
+            # GDAL would guess from the sizes of both arrays, and blur where the canvas is larger by its margin
+            XSCALE=min(1.0, 1.0 / self._scale[0]),
+            YSCALE=min(1.0, 1.0 / self._scale[1]),
         )
         valid = np.isfinite(warped)
         return np.where(valid, warped, 0).astype(work if blends else dtype), valid
 
 
-def _offset(lattice: Any, other: Any, width: int, height: int) -> Placement | None:
-    """How many pixels ``other``, of that size, lies from the origin of ``lattice``, if they are the same pixels."""
-    between = ~lattice * other
-    skew = max(abs(between.a - 1), abs(between.d)) * width + max(abs(between.e - 1), abs(between.b)) * height
-    columns, rows = round(between.c), round(between.f)
-    if skew + abs(between.c - columns) + abs(between.f - rows) > _SAME:
-        return None
-    return Placement(columns, rows)
-
-
 def shifts(where: Georeference, footing: Footing) -> list[float]:
     """What to add to a raster's x, so that it meets a grid: 0, or multiples of 360 degrees; none if it does not."""
-    corners = [
-        where.transform * corner
-        for corner in ((0, 0), (where.width, 0), (0, where.height), (where.width, where.height))
-    ]
-    low, high = min(x for x, _ in corners), max(x for x, _ in corners)
-    south, north = min(y for _, y in corners), max(y for _, y in corners)
+    low, south, high, north = where.bounds
     if footing.y.max() <= south or footing.y.min() >= north:
         return []
     turns = (0, -1, 1) if where.period else (0,)
@@ -276,16 +314,9 @@ def shifts(where: Georeference, footing: Footing) -> list[float]:
     ]
 
 
-def merge(
-    layers: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]],
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def merge(layers: Iterable[Layer]) -> Layer:
     """Layers in order, later ones where earlier ones have nothing."""
-    result, known = None, None
-    for values, valid in layers:
-        if result is None or known is None:
-            result, known = values, valid
-        else:
-            result, known = np.where(known, result, values), known | valid
-    assert result is not None
-    assert known is not None
-    return result, known
+    (values, valid), *others = layers
+    for more, known in others:
+        values, valid = np.where(valid, values, more), valid | known
+    return values, valid

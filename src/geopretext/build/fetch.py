@@ -95,7 +95,9 @@ class WebFetcher:
             "num_pools": 64,
             "timeout": urllib3.Timeout(connect=timeout, read=timeout),
             # it follows redirections; failures are the business of `transfer`
-            "retries": urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=_REDIRECTS),
+            "retries": urllib3.Retry(
+                total=None, connect=False, read=False, status=False, other=False, redirect=_REDIRECTS
+            ),
             "headers": {"Accept-Encoding": "identity", "User-Agent": "geopretext"},
         }
         self._direct = urllib3.PoolManager(**options)
@@ -121,11 +123,14 @@ class WebFetcher:
                 response.close()  # what is left of the body must not be read as the next answer
                 raise
             response.release_conn()
+        except urllib3.exceptions.NewConnectionError as error:  # a kind of time-out to urllib3
+            raise FetchError(f"cannot be reached: {error}", reason=Reason.SERVER, where=where) from error
         except urllib3.exceptions.TimeoutError as error:
             raise FetchError(f"no answer within {self._timeout:g} s", reason=Reason.TIMEOUT, where=where) from error
+        except urllib3.exceptions.MaxRetryError as error:
+            raise FetchError(f"redirected more than {_REDIRECTS} times", reason=Reason.SERVER, where=where) from error
         except urllib3.exceptions.HTTPError as error:
-            what = "the connection broke" if isinstance(error, urllib3.exceptions.ProtocolError) else "cannot be asked"
-            raise FetchError(f"{what}: {error}", reason=Reason.SERVER, where=where) from error
+            raise FetchError(f"the connection broke: {error}", reason=Reason.SERVER, where=where) from error
         return part
 
     def _receive(self, response: Any, start: int, stop: int, where: str) -> Part:

@@ -6,7 +6,7 @@ that the windows of a file need are fetched once, by few requests.
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -92,27 +92,23 @@ class RasterReader:
 
         A window in which nothing was observed is no failure.
         """
-        states = [_State(number, job) for number, job in enumerate(jobs)]
+        states = [_State(number, job) for number, job in enumerate(jobs) if job.assets]
+        yield from ((number, _finish(_State(number, job))) for number, job in enumerate(jobs) if not job.assets)
         files: dict[str, RasterFile] = {}
         with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="rasters") as pool:
             try:
                 while states:
                     waiting: dict[str, list[_State]] = {}
                     for state in states:
-                        if state.is_done:
-                            yield state.number, _finish(state)
-                        else:
-                            waiting.setdefault(state.job.assets[state.next_asset].href, []).append(state)
+                        waiting.setdefault(state.job.assets[state.next_asset].href, []).append(state)
+                    futures = [pool.submit(self._advance, href, files, group) for href, group in waiting.items()]
                     states = []
-                    futures: list[Future[list[tuple[_State, SourceError | None]]]] = [
-                        pool.submit(self._advance, href, files, group) for href, group in waiting.items()
-                    ]
                     for future in as_completed(futures):
-                        for state, error in future.result():
-                            if error is None:
+                        for state, result in future.result():
+                            if result is None:
                                 states.append(state)
                             else:
-                                yield state.number, error
+                                yield state.number, result
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
                 for file in files.values():
@@ -120,33 +116,34 @@ class RasterReader:
 
     def _advance(
         self, href: str, files: dict[str, RasterFile], states: Sequence[_State]
-    ) -> list[tuple[_State, SourceError | None]]:
-        """Read one file for all windows whose next asset is in it; for each None, or why it failed."""
+    ) -> list[tuple[_State, Window | SourceError | None]]:
+        """Read one file for all windows whose next asset is in it; for each what came of it, None if more is needed."""
         failures: dict[int, SourceError] = {}
+        wants: list[_Want] = []
         try:
             if href not in files:
                 files[href] = RasterFile(href, self._transfer)
         except SourceError as error:
-            for state in states:
-                state.next_asset += 1
-            return [
-                (state, None if error.reason is Reason.NO_FILE and state.job.absent_is_missing else error)
+            failures = {
+                state.number: error
                 for state in states
-            ]
-        wants = []
-        for state in states:
-            try:
-                wants += list(_wants(files[href], state))
-            except SourceError as error:
-                failures[state.number] = error
-        for want, excerpt in zip(wants, files[href].read([want.piece for want in wants]), strict=True):
-            if isinstance(excerpt, SourceError):
-                failures.setdefault(want.state.number, excerpt)
-            else:
-                want.canvas.fill(want.target, *_scaled(excerpt, want.piece.asset))
+                if error.reason is not Reason.NO_FILE or not state.job.absent_is_missing
+            }
+        else:
+            for state in states:
+                try:
+                    wants += list(_wants(files[href], state))
+                except SourceError as error:
+                    failures[state.number] = error
+            wants.sort(key=lambda want: (want.piece.part.top, want.piece.part.left))
+            for want, excerpt in zip(wants, files[href].read([want.piece for want in wants]), strict=True):
+                if isinstance(excerpt, SourceError):
+                    failures.setdefault(want.state.number, excerpt)
+                else:
+                    want.canvas.fill(want.target, *_scaled(excerpt, want.piece.asset))
         for state in states:
             state.next_asset += 1
-        return [(state, failures.get(state.number)) for state in states]
+        return [(state, failures.get(state.number) or (_finish(state) if state.is_done else None)) for state in states]
 
 
 def _wants(file: RasterFile, state: _State) -> Iterator[_Want]:
@@ -157,26 +154,25 @@ def _wants(file: RasterFile, state: _State) -> Iterator[_Want]:
         check_crs(where, job.crs, file.name)
     footing = Footing.of(job.grid, where, name=file.name)
     overview = -1
-    if footing.scale >= _COARSER:
-        overview, where = _overview(file, asset.band, where, footing.scale)
+    scale = min(footing.scale(where.transform))
+    if scale >= _COARSER:
+        overview, where = _overview(file, asset.band, where, scale)
     for shift in shifts(where, footing):
-        canvas, placement = _canvas(state, where, footing, shift)
-        offset = (placement.columns, placement.rows)
+        canvas, offset = _canvas(state, where, footing, shift)
         whole = Rectangle(0, 0, where.width, where.height)
         part = canvas.needed.moved(-offset[0], -offset[1]).within(whole)
         if not part.is_empty:
             yield _Want(state, canvas, Piece(asset, part, overview), part.moved(*offset))
 
 
-def _canvas(state: _State, where: Georeference, footing: Footing, shift: float) -> tuple[Canvas, Any]:
-    """The canvas of a job that a raster belongs to: one whose pixels are its own, or a new one."""
+def _canvas(state: _State, where: Georeference, footing: Footing, shift: float) -> tuple[Canvas, tuple[int, int]]:
+    """The canvas of a job that a raster belongs to, one whose pixels are its own or a new one; and where it lies."""
     for canvas in state.canvases:
-        placement = canvas.place(where, shift)
-        if placement is not None:
-            return canvas, placement
-    canvas = Canvas(state.job.grid, where, footing, shift=shift, resampling=state.job.resampling)
-    state.canvases.append(canvas)
-    return canvas, canvas.place(where, shift)
+        offset = canvas.place(where, shift)
+        if offset is not None:
+            return canvas, offset
+    state.canvases.append(Canvas(state.job.grid, where, footing, shift=shift, resampling=state.job.resampling))
+    return state.canvases[-1], (0, 0)
 
 
 def _overview(file: RasterFile, band: int, where: Georeference, scale: float) -> tuple[int, Georeference]:

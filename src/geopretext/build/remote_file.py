@@ -22,6 +22,10 @@ _LONGEST = 1024
 """pages of one request: longer runs are fetched in several, at the same time"""
 
 
+class ChangedError(SourceError):
+    """The file was replaced while it was read: it must be read again from its start."""
+
+
 class RemoteFile:
     """Bytes of one version of a remote file.
 
@@ -98,7 +102,7 @@ class RemoteFile:
             if self._version is None:
                 self._version = version
             if version != self._version:
-                raise SourceError("the file changed while it was read", reason=Reason.CORRUPT, where=self._href)
+                raise ChangedError("the file changed while it was read", reason=Reason.CORRUPT, where=self._href)
             for number, start in enumerate(range(0, len(part.data), _PAGE)):
                 self._pages[first + number] = part.data[start : start + _PAGE]
 
