@@ -64,7 +64,7 @@ def test_orbits_follow_from_names_of_bands_unless_said() -> None:
         ("sentinel2", {"bands": {"B2": {"band": 1}}}, {}, "either asset or slope_of"),
         ("sentinel2", {"bands": {"B2": {"asset": "a", "band": 0}}}, {}, "band is 0"),
         ("sentinel2", {"bands": {"B2": {"asset": "a", "bnad": 1}}}, {}, "no field bands.B2.bnad"),
-        ("sentinel2", {}, {"modalities": {"sentinel2": {"bands": {"B3": "g"}}}}, "bands.B3 is no band"),
+        ("sentinel2", {}, {"modalities": {"sentinel2": {"bands": {"B3": "g"}}}}, "'B3' is no band"),
         ("sentinel2", {"level": ""}, {}, "level is ''.*L1C, L2A"),
         ("sentinel2", {"level": "L3"}, {}, "level is 'L3'"),
         ("sentinel2", {"offset": "maybe"}, {}, "offset is 'maybe'"),
@@ -77,7 +77,13 @@ def test_orbits_follow_from_names_of_bands_unless_said() -> None:
         ("sentinel1", {"offset": -1000}, {}, "only for Sentinel-2"),
         ("sentinel1", {"level": "L2A"}, {}, "has no levels"),
         ("sentinel1", {"unit": "amplitude"}, {}, "unit: .*'amplitude'"),
-        ("aster", {"bands": {"slope": {"slope_of": "elevation"}}}, {}, "slope_of is 'elevation'"),
+        ("aster", {"bands": {"slope": {"slope_of": "elevation"}}}, {}, "slope.slope_of is 'elevation'"),
+        (
+            "aster",
+            {"bands": {"elevation": {"slope_of": "slope"}, "slope": "data"}},
+            {},
+            "elevation.slope_of is 'slope'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(modality: str, options: dict[str, Any], archive: dict[str, Any], what: str) -> None:

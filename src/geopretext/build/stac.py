@@ -145,7 +145,7 @@ class StacSource:
         if (refusal := refusal_of(request.candidate)) is not None:
             raise refusal
         signer = self.options.catalogue.sign
-        with_margin = {band.slope_of for band in self.options.layer.bands.values()}
+        with_margin = set(self.options.layer.slopes.values())
         return {
             name: WindowJob(
                 tuple(sign(asset, signer) for asset in assets),
@@ -170,17 +170,15 @@ class StacSource:
         except SourceError as error:
             return error
         notes = self._judge(numbers, candidate)
-        inner = slice(1, -1)
         for number, band in enumerate(self.modality.bands):
-            source = layer.bands[band.name].slope_of if band.name in layer.bands else ""
-            if source in numbers:
-                steep = slope_degrees(numbers[source], x_step=grid.step, y_step=grid.step)
-                found = steep[inner, inner]
+            if layer.slopes.get(band.name) in numbers:
+                found = slope_degrees(numbers[layer.slopes[band.name]], x_step=grid.step, y_step=grid.step)
             elif band.name in numbers:
                 found = numbers[band.name]
-                found = found[inner, inner] if found.shape != shape[1:] else found
             else:
                 continue
+            if found.shape != shape[1:]:
+                found = found[1:-1, 1:-1]
             valid[number] = np.isfinite(found)
             if band.unit == REFLECTANCE:
                 # 0 means missing; a dark pixel whose reflectance comes out at or below 0 was observed nevertheless

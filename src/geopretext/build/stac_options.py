@@ -29,6 +29,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from geopretext.build.recipe import ModalityRecipe
+from geopretext.build.stac_signing import Signer
 from geopretext.build.transfer import TransferSettings
 from geopretext.data.fields import read_settings
 from geopretext.data.offset import LEVELS
@@ -52,7 +53,7 @@ class CatalogueOptions:
     """items a page, 1 to 10000"""
     region: float = 1.0
     """degrees, 0.01 to 30: places in one square of this size are asked for by one search"""
-    sign: Literal["none", "planetary-computer"] = "none"
+    sign: Signer = "none"
     """how URLs are signed when they are read"""
 
     def __post_init__(self) -> None:
@@ -131,6 +132,11 @@ class LayerOptions:
         """Whether ascending and descending orbits are different bands."""
         return any(band.orbit for band in self.bands.values())
 
+    @property
+    def slopes(self) -> dict[str, str]:
+        """Bands that are computed, and from which others."""
+        return {name: band.slope_of for name, band in self.bands.items() if band.slope_of}
+
     def bands_of(self, orbit: str | None) -> dict[str, BandOptions]:
         """Bands that are read from an item of this ``sat:orbit_state``."""
         return {
@@ -187,23 +193,7 @@ def _check(layer: LayerOptions, catalogue: CatalogueOptions, modality: Modality,
         raise RecipeError("names no collection", where=where, hint="collection: sentinel-2-l2a, for example")
     if not layer.bands:
         raise RecipeError("names no bands", where=where, hint="bands: {B2: blue, B3: {asset: data, band: 2}}")
-    units = {band.name: band.unit for band in modality.bands}
-    for name, band in layer.bands.items():
-        if name not in units:
-            raise RecipeError(
-                f"bands.{name} is no band of modality {modality.name!r} in this recipe",
-                where=where,
-                hint=f"there are {', '.join(units)}",
-            )
-        if band.slope_of and not (band.slope_of in layer.bands and layer.bands[band.slope_of].asset):
-            raise RecipeError(
-                f"bands.{name}.slope_of is {band.slope_of!r}", where=where, hint="another band, read from an asset"
-            )
-        if not modality.kind.is_categorical and band.asset:
-            try:
-                check_unit(band.unit or layer.unit or units[name], units[name], where=f"{where}, band {name}")
-            except GeopretextError as error:
-                raise RecipeError(f"unit: {error.what}", where=error.where, hint=error.hint) from None
+    _check_bands(layer, modality, where)
     if layer.level not in (modality.levels or ("",)):
         raise RecipeError(
             f"level is {layer.level!r}",
@@ -213,9 +203,31 @@ def _check(layer: LayerOptions, catalogue: CatalogueOptions, modality: Modality,
     if layer.offset != "auto" and not carries_offset(layer, modality):
         raise RecipeError("offset is only for Sentinel-2 reflectance", where=where, hint="item_scale: apply or ignore")
     if layer.item_scale and carries_offset(layer, modality):
-        raise RecipeError(
-            "item_scale and level exclude each other", where=where, hint="use offset: auto, none or -1000"
-        )
+        raise RecipeError("item_scale and level exclude each other", where=where, hint="offset: auto, none or -1000")
+
+
+def _check_bands(layer: LayerOptions, modality: Modality, where: str) -> None:
+    units = {band.name: band.unit for band in modality.bands}
+    for name, band in layer.bands.items():
+        if name not in units:
+            raise RecipeError(
+                f"{name!r} is no band of modality {modality.name!r} in this recipe",
+                where=where,
+                hint=f"there are {', '.join(units)}",
+            )
+        if band.slope_of:
+            source = layer.bands.get(band.slope_of)
+            if not (source and source.asset and (units[name], units[band.slope_of]) == ("degree", "m")):
+                raise RecipeError(
+                    f"bands.{name}.slope_of is {band.slope_of!r}",
+                    where=where,
+                    hint="a slope, in degree, is that of another band, an elevation in m that has an asset",
+                )
+        elif not modality.kind.is_categorical:
+            try:
+                check_unit(band.unit or layer.unit or units[name], units[name], where=f"{where}, band {name}")
+            except GeopretextError as error:
+                raise RecipeError(f"unit: {error.what}", where=error.where, hint=error.hint) from None
 
 
 def carries_offset(layer: LayerOptions, modality: Modality) -> bool:

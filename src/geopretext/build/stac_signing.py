@@ -1,6 +1,9 @@
 """URLs that are signed when they are read, because signatures expire."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 import requests
@@ -25,19 +28,28 @@ def sign(asset: Asset, signer: Signer) -> Asset:
     if signer == "none":
         return asset
     try:
-        from planetary_computer import sign_url
-    except ImportError:
-        raise MissingLibraryError(
-            "planetary_computer", extra="geo", purpose="read from the Planetary Computer"
-        ) from None
-    try:
-        return replace(asset, href=sign_url(asset.href))
+        return replace(asset, href=_planetary_computer()(asset.href))
     except requests.HTTPError as error:
         refused = error.response is not None and error.response.status_code in (401, 403, 404)
         reason = Reason.FORBIDDEN if refused else Reason.SERVER
         raise _unsigned(asset, error, reason) from error
     except requests.RequestException as error:
         raise _unsigned(asset, error, Reason.SERVER) from error
+
+
+@lru_cache(maxsize=1)
+def _planetary_computer() -> Callable[[str], str]:
+    try:
+        with warnings.catch_warnings():
+            # its models are written in a way that newer versions of pydantic advise against
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from planetary_computer import sign_url
+    except ImportError:
+        raise MissingLibraryError(
+            "planetary_computer", extra="geo", purpose="read from the Planetary Computer"
+        ) from None
+    signer: Callable[[str], str] = sign_url
+    return signer
 
 
 def _unsigned(asset: Asset, error: Exception, reason: Reason) -> SourceError:
