@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from geopretext.data.store import Store
 from geopretext.data.synthetic import SYNTHETIC_LABELS, SyntheticEarth, write_synthetic_store
 from geopretext.data.synthetic.climate import ECOREGION_START
+from geopretext.data.synthetic.grid import Windows
+from geopretext.data.synthetic.radar import passes
+from geopretext.data.synthetic.sky import cloud_at, sky_of
 from geopretext.data.synthetic.utm import geographic_to_utm, utm_to_geographic
 from geopretext.data.tiles import Array, TileBatch
 from geopretext.errors import GridError, InputError, StoreError
@@ -112,6 +115,45 @@ class TestDeterminism:
         for name, modality in EARTH.modalities.items():
             if modality.kind.is_map:
                 assert same(tiles[name][0, :, :, 7:], tiles[name][1, :, :, :-7]), name
+
+
+class TestWithoutRendering:
+    """What archives ask of the planet before they render anything."""
+
+    DAYS = np.arange("2019-05-01", "2019-05-21", dtype="datetime64[D]")
+
+    def test_clouds_at_points_are_those_of_the_sky(self) -> None:
+        count = len(self.DAYS)
+        windows = Windows(
+            seed=0,
+            epsg=np.full(count, 32633),
+            column=np.full(count, 48000),
+            row=np.full(count, -480000),
+            height=480,
+            width=480,
+            date=self.DAYS,
+            level=np.ones(count, np.int8),
+        )
+        across, down = np.meshgrid(np.arange(0, 480, 24), np.arange(0, 480, 24))
+        points = cloud_at(0, epsg=32633, dates=self.DAYS, columns=48000 + across.ravel(), rows=-480000 + down.ravel())
+        seen = sky_of(windows).cloud[:, ::24, ::24].reshape(count, -1)
+        assert seen.max() > 0
+        assert np.array_equal(points, seen)
+
+    def test_passes_are_those_that_radar_shows(self) -> None:
+        there = passes(0, np.full(len(self.DAYS), 32633), self.DAYS)
+        for k, day in enumerate(self.DAYS):
+            grid = {"crs": 32633, "x0": 480000.0, "y0": 4800000.0, "height": 6, "width": 6}
+            shown = EARTH.render(**grid, date=day, names=["sentinel1"])["sentinel1"]
+            assert [np.isfinite(shown[:4]).any(), np.isfinite(shown[4:]).any()] == there[:, k].tolist()
+
+    def test_elevation_is_what_is_rounded(self) -> None:
+        grid = {"crs": 32633, "x0": 480130.0, "y0": 4800070.0, "height": 101, "width": 77}
+        height = EARTH.elevation(**grid)
+        maps = EARTH.render(**grid, date=self.DAYS[0], names=["aster"])
+        assert list(maps) == ["aster"]
+        assert np.array_equal(np.rint(height), maps["aster"][0])
+        assert not np.array_equal(np.rint(height), height)
 
 
 class TestPlaces:

@@ -30,7 +30,14 @@ from geopretext.build.synthetic_climate import NAME as CLIMATE
 from geopretext.build.synthetic_climate import write_climate
 from geopretext.build.synthetic_granules import ArchiveSettings, Granule, granules_of, places_in
 from geopretext.build.synthetic_images import optical_items, optical_names, radar_item, radar_name
-from geopretext.build.synthetic_items import UNFINISHED, Draft, write_catalogue, write_item, write_text
+from geopretext.build.synthetic_items import (
+    UNFINISHED,
+    Draft,
+    item_collection,
+    write_catalogue,
+    write_item,
+    write_text,
+)
 from geopretext.build.synthetic_maps import PRODUCTS, square_item, square_name, squares_of, yearly_item, yearly_name
 from geopretext.data.fields import read_settings
 from geopretext.data.synthetic import SyntheticEarth
@@ -39,7 +46,7 @@ from geopretext.errors import InputError, RecipeError, StoreError
 _MARKER = "archive.json"
 _FORMAT = "synthetic Earth archive"
 _VERSION = 1
-PLACES, RECIPE = "places.parquet", "recipe.yaml"
+ITEMS, PLACES, RECIPE = "items.json", "places.parquet", "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -72,29 +79,8 @@ def archive_settings(root: str | Path) -> ArchiveSettings | None:
     Raises:
         StoreError: there is something else, or an archive of another version.
     """
-    root = Path(root)
-    marker = root / _MARKER
-    if not marker.exists():
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise StoreError(
-                "holds something that is no archive of the synthetic Earth",
-                where=str(root),
-                hint="name an empty or a new folder",
-            )
-        return None
-    try:
-        plain = json.loads(marker.read_text("utf-8"))
-        versions = plain["format"], plain["version"], plain["planet_version"]
-        if versions != (_FORMAT, _VERSION, SyntheticEarth.VERSION):
-            raise StoreError(
-                f"is {versions[0]!r} of version {versions[1]}, planet {versions[2]}; this geopretext writes"
-                f" {_FORMAT!r} of version {_VERSION}, planet {SyntheticEarth.VERSION}",
-                where=str(marker),
-                hint="delete the folder, or name another",
-            )
-        return read_settings(ArchiveSettings, plain["settings"], where=str(marker))
-    except (ValueError, KeyError, TypeError, RecipeError) as error:
-        raise StoreError("cannot be read", where=str(marker), hint="delete the folder, or name another") from error
+    marker = _marker(Path(root))
+    return None if marker is None else marker[0]
 
 
 def write_archive(
@@ -123,34 +109,23 @@ def write_archive(
     root = Path(root)
     if workers < 1:
         raise InputError(f"workers is {workers}", hint="at least 1")
-    begun = archive_settings(root)
-    if begun is not None and _identity(begun) != _identity(settings):
-        differing = [k for k, v in _identity(settings).items() if _identity(begun)[k] != v]
-        raise StoreError(
-            f"holds an archive with {', '.join(f'{k} {_identity(begun)[k]}' for k in differing)}, not"
-            f" {', '.join(str(_identity(settings)[k]) for k in differing)}",
-            where=str(root),
-            hint="leave these options out to go on with it, or name another folder",
-        )
     granules = granules_of(settings)
-    places = places_in(settings, granules)
-    root.mkdir(parents=True, exist_ok=True)
-    _mark(root, settings, complete=False)
-    for leftover in (*root.glob(f"{UNFINISHED}*"), *root.glob(f"*/{UNFINISHED}*")):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    complete = _claim(root, settings)
     pieces = list(_pieces(settings, granules))
     missing = [piece for piece in pieces if not all((root / c / item).exists() for c, item in piece.names)]
     written = 0
-    for done, count in enumerate(_write_all(root, missing, workers), start=1 + len(pieces) - len(missing)):
-        written += count
-        if progress is not None:
-            progress(done, len(pieces))
-    if not (root / CLIMATE).exists():
-        write_climate(root, settings.seed, granules, settings.years)
-    items = write_catalogue(root, title=f"Synthetic Earth {settings.seed}")
-    if settings.places:
-        write_places(root / PLACES, [places])
-    write_text(root / RECIPE, recipe_text(items=str(root.absolute() / "items.json"), base=str(root.absolute())))
+    if missing or not complete:
+        _mark(root, settings, complete=False)
+        for leftover in (*root.glob(f"{UNFINISHED}*"), *root.glob(f"*/{UNFINISHED}*")):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for done, count in enumerate(_write_all(root, missing, workers), start=1 + len(pieces) - len(missing)):
+            written += count
+            if progress is not None:
+                progress(done, len(pieces))
+        if not (root / CLIMATE).exists():
+            write_climate(root, settings.seed, granules, settings.years)
+        write_catalogue(root, title=f"Synthetic Earth {settings.seed}")
+    items = _write_papers(root, settings, granules)
     _mark(root, settings, complete=True)
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     return ArchiveSummary(root, settings, items, written, size)
@@ -176,6 +151,63 @@ def recipe_text(*, base: str, items: str = "", url: str = "") -> str:
                 archive[key] = f"{base}/{value.removeprefix('DIR/')}"
     head = "# The recipe `synthetic-stac` for the files of this archive, written by geopretext serve-synthetic.\n"
     return head + yaml.safe_dump(plain, sort_keys=False, width=120)
+
+
+def _marker(root: Path) -> tuple[ArchiveSettings, bool] | None:
+    """Settings of what is at ``root`` and whether it is complete; None if there is nothing."""
+    path = root / _MARKER
+    if not path.exists():
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise StoreError(
+                "holds something that is no archive of the synthetic Earth",
+                where=str(root),
+                hint="name an empty or a new folder",
+            )
+        return None
+    try:
+        plain = json.loads(path.read_text("utf-8"))
+        found = plain["format"], plain["version"], plain["planet_version"]
+        settings = read_settings(ArchiveSettings, plain["settings"], where=str(path))
+        complete = plain["complete"] is True
+    except (ValueError, KeyError, TypeError, RecipeError) as error:
+        raise StoreError("cannot be read", where=str(path), hint="delete the folder, or name another") from error
+    wanted = (_FORMAT, _VERSION, SyntheticEarth.VERSION)
+    if found != wanted:
+        raise StoreError(
+            f"is {found[0]!r} of version {found[1]}, planet {found[2]}; this geopretext writes version {_VERSION} of"
+            f" planet {SyntheticEarth.VERSION}",
+            where=str(path),
+            hint="delete the folder, or name another",
+        )
+    return settings, complete
+
+
+def _claim(root: Path, settings: ArchiveSettings) -> bool:
+    """Make the folder, or see that it holds this archive; whether that is complete."""
+    marker = _marker(root)
+    if marker is None:
+        root.mkdir(parents=True, exist_ok=True)
+        return False
+    begun, wanted = _identity(marker[0]), _identity(settings)
+    other = [name for name in wanted if begun[name] != wanted[name]]
+    if other:
+        raise StoreError(
+            f"holds an archive with {', '.join(f'{name} {begun[name]}, not {wanted[name]}' for name in other)}",
+            where=str(root),
+            hint="leave these options out to go on with it, or name another folder",
+        )
+    return marker[1]
+
+
+def _write_papers(root: Path, settings: ArchiveSettings, granules: tuple[Granule, ...]) -> int:
+    """Write what names the folder's own path or may change, places; how many items there are."""
+    base = str(root.absolute())
+    items = item_collection(root, base)
+    write_text(root / ITEMS, json.dumps(items))
+    write_text(root / RECIPE, recipe_text(base=base, items=f"{base}/{ITEMS}"))
+    if settings.places:
+        write_places(root / PLACES, [places_in(settings, granules)])
+    return len(items["features"])
 
 
 def _identity(settings: ArchiveSettings) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _CHUNK = 50
 """cells a side, 5 degrees"""
 _REACH = 0.5
 """degrees around granules that are filled at least"""
-_LATITUDES, _LONGITUDES = np.linspace(90, -90, 1801), np.linspace(-180, 179.9, 3600)
+_LATITUDES, _LONGITUDES = np.arange(900, -901, -1) / 10, np.arange(-1800, 1800) / 10
 _VARIABLES = {
     "temperature_2m": ("K", "mean 2 m temperature"),
     "temperature_2m_min": ("K", "minimum 2 m temperature"),

@@ -41,6 +41,7 @@ COLLECTIONS = {
     "eth-canopy-height": "Canopy height of 2020 and its standard deviation",
 }
 """What each collection holds, by id; those that the Planetary Computer has too are called as there"""
+CATALOGUE = "catalog.json"
 UNFINISHED = ".unfinished-"
 """what folders begin with until all of their files are written"""
 
@@ -111,14 +112,13 @@ def stac_item(draft: Draft) -> pystac.Item:
     return item
 
 
-def write_catalogue(root: Path, *, title: str) -> int:
-    """Write the catalogue, its collections and ``items.json`` about the items that are there; how many they are.
+def write_catalogue(root: Path, *, title: str) -> None:
+    """Write the catalogue and its collections about the items that are there.
 
     Raises:
         OSError: they cannot be written.
     """
     catalogue = pystac.Catalog("geopretext-synthetic", title)
-    items = []
     for name, description in COLLECTIONS.items():
         found = [pystac.Item.from_file(str(path)) for path in sorted((root / name).glob("[!.]*/*.json"))]
         if not found:
@@ -129,10 +129,7 @@ def write_catalogue(root: Path, *, title: str) -> int:
         for item in found:
             item.clear_links()
             collection.add_item(item)
-        items += found
     catalogue.normalize_and_save(str(root), pystac.CatalogType.SELF_CONTAINED)
-    write_text(root / "items.json", json.dumps(item_collection(root, str(root.absolute()))))
-    return len(items)
 
 
 def item_collection(root: Path, base: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 from geopretext.build.file_server import HOST, serve_files
 from geopretext.build.synthetic_archive import recipe_text
-from geopretext.build.synthetic_items import collections, item_collection, write_text
+from geopretext.build.synthetic_items import CATALOGUE, collections, item_collection, write_text
 from geopretext.errors import InputError, StoreError
 
 SERVED_RECIPE, _SERVED_ITEMS = "recipe-served.yaml", "items-served.json"
@@ -52,7 +52,7 @@ def serve_archive(root: str | Path, *, port: int = 0) -> Iterator[Served]:
         StoreError: there is no archive, or the STAC API does not start.
     """
     root = Path(root)
-    if not (root / "catalog.json").exists():
+    if not (root / CATALOGUE).exists():
         raise StoreError(
             "holds no finished archive", where=str(root), hint="write it first: geopretext serve-synthetic"
         )
