@@ -179,6 +179,7 @@ class Build:
             if not was_finished or len(states.waiting):
                 Store.open(self.out).set_place_log(states.log())
                 run.to_the_end()
+        states.all_in_store()
         store = Store.open(self.out)
         notes: list[str] = []
         if len(store) and (run.has_changed or not was_finished):
