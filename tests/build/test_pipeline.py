@@ -1,6 +1,7 @@
 """Whole builds with faults: every place arrives once or is listed with its reason; the bytes are always the same."""
 
 import random
+import resource
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -260,12 +261,20 @@ def test_workers_that_write_elsewhere_are_found_out(tmp_path: Path) -> None:
     assert "very folder" in caught.value.hint
 
 
-def test_a_full_disk_stops_the_build_and_it_goes_on_later(tmp_path: Path, clean: Mapping[str, str]) -> None:
+@pytest.mark.parametrize(("room", "place"), [(1500, "s.zarr/places.parquet"), (6000, "s.zarr.build/tiles/")])
+def test_a_full_disk_stops_the_build_and_it_goes_on_later(
+    tmp_path: Path, clean: Mapping[str, str], room: int, place: str
+) -> None:
     run(tmp_path / "s.zarr", limit=15)
-    with pytest.raises(StoreError, match="the disk is full"):
-        run(tmp_path / "s.zarr", maker=FaultyMaker(full=True))
-    log = check(tmp_path / "s.zarr")
-    assert int((log.status == "waiting").sum()) == COUNT - 15
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        with pytest.raises(StoreError, match="the disk is full") as caught:
+            run(tmp_path / "s.zarr", group_size=25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert place in caught.value.where
+    check(tmp_path / "s.zarr")
     run(tmp_path / "s.zarr")
     assert digests(tmp_path / "s.zarr") == clean
 

@@ -93,6 +93,7 @@ class Assembly:
             return self._lose(key)
         arrays = {name: array[picked] for name, array in batch.arrays.items()}
         self._writer.append(TileBatch(batch.coordinates.take(picked), arrays))
+        states.arrive(slice(start, stop))
         self._place = stop
         self._tile += stop - start
         self._appended.append((self._tile, key))

@@ -106,6 +106,10 @@ class PlaceStates:
                 self.status[number], self._part[number] = DONE, part
                 self.failures.pop(number, None)
 
+    def arrive(self, numbers: slice) -> None:
+        """The tiles of these places have been appended to the store."""
+        self._part[numbers] = _IN_STORE
+
     def move(self, tiles: slice, record: Record) -> None:
         """Tiles of the store are in a part now."""
         self._part[self.tiles[tiles]] = len(self._parts)
@@ -135,20 +139,13 @@ class PlaceStates:
             self.failures.pop(number, None)
 
     def log(self) -> PlaceLog:
-        """All of it, for the store: a place whose tile is still in a part is waiting there.
-
-        When the build has ended, call ``all_in_store`` before.
-        """
+        """All of it, for the store, to which a place whose tile is still in a part is waiting."""
         texts = np.full((2, len(self)), "", np.dtypes.StringDType())
         for number, outcome in self.failures.items():
             texts[:, number] = str(outcome.reason), outcome.detail
         status = np.where((self.status == DONE) & (self._part != _IN_STORE), WAITING, self.status)
         p = self.places
         return PlaceLog(p.place_id, p.lat, p.lon, p.biome, p.ecoregion, _STATUS[status], texts[0], texts[1])
-
-    def all_in_store(self) -> None:
-        """Every tile has been appended to the store."""
-        self._part[:] = _IN_STORE
 
     def _fail(self, number: int, outcome: Outcome) -> None:
         self.status[number] = FAILED
