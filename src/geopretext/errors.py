@@ -21,6 +21,7 @@ This room imports nothing of ours, so that every other room can raise from it.
 """
 
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 
@@ -163,3 +164,7 @@ class MissingLibraryError(GeopretextError, ImportError):
             f"{library} is not installed; it is needed to {purpose}",
             hint=hint or f'pip install "geopretext[{extra}]"',
         )
+        self._given = {"library": library, "extra": extra, "purpose": purpose, "hint": hint}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (partial(MissingLibraryError, **self._given), ())

@@ -46,8 +46,12 @@ def run(arguments: Sequence[str]) -> int:
             return 0
         from geopretext.apps.build_progress import build_progress
 
-        with _crew(options, build) as crew, build_progress() as progress:
-            report = build.run(crew, progress=progress)
+        try:
+            with _crew(options, build) as crew, build_progress() as progress:
+                report = build.run(crew, progress=progress)
+        except KeyboardInterrupt:
+            say("stopped; the same command goes on with the build")
+            raise
     _print_report(report, arguments, as_json=options.json)
     return 1 if not report.done or (options.strict and report.failed) else 0
 

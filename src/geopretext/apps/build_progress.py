@@ -9,6 +9,7 @@ from geopretext.apps.progress import say
 from geopretext.build.pipeline import BuildProgress, Progress
 
 _LOG_SECONDS = 10.0
+_FINISHING = "split and statistics"
 
 
 @contextmanager
@@ -31,15 +32,14 @@ def build_progress() -> Iterator[Progress]:
     )
     with Bar(*columns, console=Console(stderr=True), speed_estimate_period=120) as bar:
         task = bar.add_task("places", total=None, rate="", failures="")
-        start = monotonic()
+        rate = _Rate()
 
         def show(progress: BuildProgress) -> None:
-            settled = progress.done + sum(progress.failed.values())
             bar.update(
                 task,
                 total=progress.places,
-                completed=settled,
-                rate=_rate(progress.made, monotonic() - start),
+                completed=_settled(progress),
+                rate=_FINISHING if progress.is_finishing else rate.text(progress),
                 failures=failures(progress.failed),
             )
 
@@ -50,26 +50,41 @@ class _Lines:
     """A line at the start, at the end, and every ten seconds between."""
 
     def __init__(self) -> None:
-        self._start = monotonic()
+        self._rate = _Rate()
         self._last = float("-inf")
         self._told = -1
 
     def __call__(self, progress: BuildProgress) -> None:
         """Say how far it is, if it is time to."""
-        now = monotonic()
-        settled = progress.done + sum(progress.failed.values())
+        now, settled = monotonic(), _settled(progress)
+        if progress.is_finishing:
+            say(_FINISHING)
         if settled == self._told or (settled < progress.places and now - self._last < _LOG_SECONDS):
             return
         self._last, self._told = now, settled
-        passed = now - self._start
-        parts = [f"places: {settled:,} of {progress.places:,}"]
-        if progress.made:
-            left = (progress.places - settled) * passed / progress.made
-            parts.append(_rate(progress.made, passed))
-            parts += [f"{_duration(left)} left"] if settled < progress.places else []
-        if progress.failed:
-            parts.append(failures(progress.failed))
-        say(", ".join(parts))
+        parts = [f"places: {settled:,} of {progress.places:,}", self._rate.text(progress), self._rate.left(progress)]
+        say(", ".join(part for part in (*parts, failures(progress.failed)) if part))
+
+
+class _Rate:
+    """How fast a build is, since this was made."""
+
+    def __init__(self) -> None:
+        self._start = monotonic()
+        self._done: int | None = None
+
+    def text(self, progress: BuildProgress) -> str:
+        """Tiles a second; empty as long as none was made."""
+        self._done = progress.done if self._done is None else self._done
+        made, seconds = progress.done - self._done, monotonic() - self._start
+        return f"{made / seconds:,.1f} tiles/s" if made > 0 and seconds > 0 else ""
+
+    def left(self, progress: BuildProgress) -> str:
+        """The time left; empty if nothing is known of it."""
+        waiting = progress.places - _settled(progress)
+        if not waiting or not progress.made:
+            return ""
+        return f"{_duration(waiting * (monotonic() - self._start) / progress.made)} left"
 
 
 def failures(failed: Mapping[str, int]) -> str:
@@ -79,8 +94,8 @@ def failures(failed: Mapping[str, int]) -> str:
     return f"{sum(failed.values()):,} failed ({', '.join(f'{count:,} {reason}' for reason, count in failed.items())})"
 
 
-def _rate(made: int, seconds: float) -> str:
-    return f"{made / seconds:,.1f} tiles/s" if made and seconds > 0 else ""
+def _settled(progress: BuildProgress) -> int:
+    return progress.done + sum(progress.failed.values())
 
 
 def _duration(seconds: float) -> str:

@@ -81,20 +81,22 @@ class Assembly:
 
     def _append_run(self) -> npt.NDArray[np.int64]:
         """Append the tiles of the next places that are in the same part; or the places that it has lost."""
-        states, start = self._states, self._place
-        key = states.part_of(start)
-        stop = start
-        while stop < len(states) and states.status[stop] == DONE and states.part_of(stop) == key:
+        states, stop = self._states, self._place
+        key, numbers = states.part_of(stop), []
+        while stop < len(states) and (states.status[stop] == FAILED or states.part_of(stop) == key):
+            if states.status[stop] == DONE:
+                numbers.append(stop)
             stop += 1
         try:
             batch, rows = self._batch(key)
-            picked = np.array([rows[place] for place in states.places.place_id[start:stop].tolist()])
+            picked = np.array([rows[place] for place in states.places.place_id[numbers].tolist()])
         except (CorruptError, KeyError):
             return self._lose(key)
         arrays = {name: array[picked] for name, array in batch.arrays.items()}
         self._writer.append(TileBatch(batch.coordinates.take(picked), arrays))
+        states.arrive(numbers)
         self._place = stop
-        self._tile += stop - start
+        self._tile += len(numbers)
         self._appended.append((self._tile, key))
         self.has_changed = True
         return np.empty(0, np.int64)

@@ -6,12 +6,14 @@ Dask runs a task again when its worker dies. What kills its worker each time is 
 import logging
 import signal
 import sys
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -147,21 +149,24 @@ def local_crew(
     count = workers or CPU_COUNT
     dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
     settings = {"distributed.scheduler.allowed-failures": _DEATHS, "distributed.scheduler.worker-saturation": 1.0}
+    cluster: Any = None
     with _quiet(), dask.config.set(settings):
-        with _without_sigint():
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=min(count, at_most or count),
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address=dashboard,
-                memory_limit=memory_limit,
-                silence_logs=logging.CRITICAL,
-            )
         try:
+            with _interrupts_deferred():
+                cluster = LocalCluster(  # type: ignore[no-untyped-call]
+                    n_workers=min(count, at_most or count),
+                    threads_per_worker=1,
+                    host="127.0.0.1",
+                    dashboard_address=dashboard,
+                    memory_limit=memory_limit,
+                    silence_logs=logging.CRITICAL,
+                )
             with Client(cluster) as client:  # type: ignore[no-untyped-call]
                 yield DaskCrew(client, dashboard=cluster.dashboard_link if dashboard else "")
         finally:
-            cluster.close()
+            if cluster is not None:
+                with _interrupts_deferred():
+                    cluster.close()
 
 
 @contextmanager
@@ -198,16 +203,25 @@ def _require_dask() -> None:
 
 
 @contextmanager
-def _without_sigint() -> Iterator[None]:
-    """Threads that start here, and the processes that they start, hear nothing of a Ctrl-C: we end them."""
-    if sys.platform == "win32":
+def _interrupts_deferred() -> Iterator[None]:
+    """Let a Ctrl-C wait until the block is left; processes that are started in it, now or later, never hear of one.
+
+    A terminal sends it to them as well, but it is for us to end them.
+    """
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # it unblocks the signal for the thread that first needs it
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what starts here inherits it
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came and callable(handler):
+        handler(signal.SIGINT, None)
 
 
 @contextmanager

@@ -55,6 +55,8 @@ class BuildProgress:
     """settled by this run, done or failed"""
     committed: int
     """tiles that are in the store"""
+    is_finishing: bool = False
+    """all tiles are there; split and statistics are being made"""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ class Build:
         store = Store.open(self.out)
         notes: list[str] = []
         if len(store) and (run.has_changed or not was_finished):
+            run.tell(is_finishing=True)
             notes = _finish(store, self.recipe.seed)
         store.set_place_log(states.log())
         self.staging.remove()
@@ -270,14 +273,20 @@ class _Run:
     def to_the_end(self) -> None:
         """Make everything that is waiting, and append it to the store."""
         self._staging.keep_tiles(self._states.live_parts)
-        self._tell()
+        self.tell()
         self._advance()
         while not self._assembly.is_finished:
             while self._todo and self._crew.has_room:
                 self._submit(self._states.places.take(self._todo.popleft()))
             for ended in self._crew.ended(_TICK_SECONDS):
                 self._take(ended)
-            self._tell()
+            self.tell()
+
+    def tell(self, *, is_finishing: bool = False) -> None:
+        """Say how far the build is."""
+        if self._progress:
+            states, committed = self._states, self._writer.committed
+            self._progress(BuildProgress(len(states), states.done, states.reasons, self.made, committed, is_finishing))
 
     def _submit(self, places: Places) -> None:
         task = Task(self._build.maker, self._name, self._number, places, self._staging.path)
@@ -303,11 +312,6 @@ class _Run:
         self._assembly.drop_parts()
         self.made -= len(again)
         self._todo.extend(_groups(again, self._build.group_size))
-
-    def _tell(self) -> None:
-        if self._progress:
-            states = self._states
-            self._progress(BuildProgress(len(states), states.done, states.reasons, self.made, self._writer.committed))
 
 
 def _groups(numbers: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:

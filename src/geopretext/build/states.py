@@ -13,7 +13,7 @@ from geopretext.data.place_log import PlaceLog
 from geopretext.errors import Reason, StoreError
 
 WAITING, DONE, FAILED = 0, 1, 2
-_IN_STORE = -1
+_NO_PART = -1
 _STATUS = np.array([place_log.WAITING, place_log.DONE, place_log.FAILED], np.dtypes.StringDType())
 
 
@@ -34,7 +34,7 @@ class PlaceStates:
         self.latest_run = 0
         self.failures: dict[int, Outcome] = {}
         """by number of the place"""
-        self._part = np.full(len(places), _IN_STORE, np.int32)
+        self._part = np.full(len(places), _NO_PART, np.int32)
         self._parts: list[str] = []
         self._numbers = {place_id: number for number, place_id in enumerate(places.place_id.tolist())}
         self._where = where
@@ -106,20 +106,24 @@ class PlaceStates:
                 self.status[number], self._part[number] = DONE, part
                 self.failures.pop(number, None)
 
+    def arrive(self, numbers: list[int]) -> None:
+        """The tiles of these places have been appended to the store."""
+        self._part[numbers] = _NO_PART
+
     def move(self, tiles: slice, record: Record) -> None:
         """Tiles of the store are in a part now."""
         self._part[self.tiles[tiles]] = len(self._parts)
         self._parts.append(record.tiles)
 
     def part_of(self, number: int) -> str:
-        """The key of the tiles among which a place's is; empty if the store has it."""
+        """The key of the tiles among which a place's is; empty if it is in none."""
         part = int(self._part[number])
-        return "" if part == _IN_STORE else self._parts[part]
+        return "" if part == _NO_PART else self._parts[part]
 
     @property
     def live_parts(self) -> set[str]:
         """Keys of the tiles that the store has not."""
-        live = np.unique(self._part[(self._part != _IN_STORE) & (self.status == DONE)])
+        live = np.unique(self._part[(self._part != _NO_PART) & (self.status == DONE)])
         return {self._parts[part] for part in live.tolist()}
 
     def numbers_in(self, key: str, *, start: int) -> npt.NDArray[np.int64]:
@@ -130,17 +134,18 @@ class PlaceStates:
     def wait(self, numbers: npt.NDArray[np.int64]) -> None:
         """These places are to be made again."""
         self.status[numbers] = WAITING
-        self._part[numbers] = _IN_STORE
+        self._part[numbers] = _NO_PART
         for number in numbers.tolist():
             self.failures.pop(number, None)
 
     def log(self) -> PlaceLog:
-        """All of it, for the store."""
+        """All of it, for the store, to which a place whose tile is still in a part is waiting."""
         texts = np.full((2, len(self)), "", np.dtypes.StringDType())
         for number, outcome in self.failures.items():
             texts[:, number] = str(outcome.reason), outcome.detail
+        status = np.where((self.status == DONE) & (self._part != _NO_PART), WAITING, self.status)
         p = self.places
-        return PlaceLog(p.place_id, p.lat, p.lon, p.biome, p.ecoregion, _STATUS[self.status], texts[0], texts[1])
+        return PlaceLog(p.place_id, p.lat, p.lon, p.biome, p.ecoregion, _STATUS[status], texts[0], texts[1])
 
     def _fail(self, number: int, outcome: Outcome) -> None:
         self.status[number] = FAILED
