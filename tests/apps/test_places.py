@@ -175,6 +175,7 @@ def test_bad_input(ecoregions: Path, tmp_path: Path, capsys: Capture) -> None:
         (["--count", 5, "--box=1,2,3"], "is not four numbers W,S,E,N"),
         (["--count", 5, "--box"], "expected one argument"),
         (["--count", 5, "--strategy", "biomes"], "invalid choice: 'biomes'"),
+        (["--count", 5, "--figure", "x.xcf"], "does not end in .png"),
         (["--count", 5, "--min-distance", "-3"], "-3 is not a distance"),
         (["--count", 5, "--box=0,0,1,1", "--polygon", "x"], "not allowed with argument"),
     ]

@@ -25,7 +25,7 @@ from geopretext.build.points import read_points
 from geopretext.build.polygon_file import read_polygons
 from geopretext.build.region import box_region, read_region
 from geopretext.data.files import Files
-from geopretext.errors import InputError
+from geopretext.errors import InputError, StoreError
 from geopretext.modality import BIOMES, ECOREGIONS
 
 from .ecoregion_file import write_ecoregions
@@ -142,6 +142,10 @@ def test_what_is_no_file_of_places(tmp_path: Path) -> None:
         read_places(tmp_path / "biome.parquet")
     with pytest.raises(InputError, match="no such folder"):
         write_places(tmp_path / "none" / "places.parquet", [some_places()])
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(StoreError, match=r"folder.parquet: cannot be written"):
+        write_places(tmp_path / "folder.parquet", [some_places()])
+    assert not list(tmp_path.glob(".*"))
     with pytest.raises(InputError, match="written to a local disk"):
         write_places("s3://bucket/places.parquet", [some_places()])
 

@@ -65,8 +65,7 @@ def _parser() -> VerbParser:
     add("--count", type=whole(1), metavar="N", help="places; of --points: only the first N")
     add("--strategy", choices=_STRATEGIES, help=f"default: {_STRATEGIES[0]}; uniform if a region but no ecoregions")
     add("--seed", type=whole(0), default=0, help="another seed gives other places; default: %(default)s")
-    polygons = parser.add_argument_group("polygons of ecoregions")
-    add = polygons.add_argument
+    add = parser.add_argument_group("polygons of ecoregions").add_argument
     add("--ecoregions", metavar="FILE", help="RESOLVE Ecoregions 2017, or any polygons with names; path or URL")
     add("--name-field", default="ECO_NAME", metavar="FIELD", help="of the ecoregion's name; default: %(default)s")
     add("--stratum-field", default="BIOME_NAME", metavar="FIELD", help="of the biome's name; default: %(default)s")
@@ -81,7 +80,7 @@ def _parser() -> VerbParser:
     add("--no-overlap", action="store_true", help="no two tiles of --tile-size share ground")
     add("--tile-size", type=whole(1), default=128, metavar="PX", help="of 10 m; default: %(default)s")
     add = parser.add_argument_group("output").add_argument
-    add("--figure", type=Path, metavar="PNG", help="draw the sample by biome")
+    add("--figure", type=_picture, metavar="FILE", help="draw the sample by biome: .png, .pdf or .svg")
     add("--json", action="store_true", help="print the shares as JSON")
     return parser
 
@@ -115,6 +114,12 @@ def _distance(text: str) -> float:
     return number
 
 
+def _picture(text: str) -> Path:
+    if Path(text).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .png, .pdf or .svg")
+    return Path(text)
+
+
 def _sample(options: argparse.Namespace) -> "PlaceSample | PointSample":
     from geopretext.build.ecoregions import read_ecoregions
     from geopretext.build.place_sample import PlaceSample, PointSample, SampleSettings
@@ -146,8 +151,10 @@ def _sample(options: argparse.Namespace) -> "PlaceSample | PointSample":
 def _facts(options: argparse.Namespace, sample: "PlaceSample | PointSample") -> dict[str, Any]:
     """How the places were chosen, without what does not bear on them."""
     given = {name: getattr(options, name) for name in ("ecoregions", "box", "polygon", "points")}
-    rule = asdict(sample.settings) if options.points is None else {}
-    return {"version": __version__, **{name: value for name, value in given.items() if value}, **rule}
+    settings = asdict(sample.settings)
+    for name in ("strategy", "seed", "no_ocean") if options.points else ():
+        del settings[name]
+    return {"version": __version__, **{name: value for name, value in given.items() if value}, **settings}
 
 
 def _summary(options: argparse.Namespace, sample: "PlaceSample | PointSample") -> dict[str, Any]:

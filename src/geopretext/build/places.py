@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geopretext.data.files import Files
-from geopretext.errors import InputError
+from geopretext.errors import InputError, StoreError
 from geopretext.modality import BIOMES, ECOREGIONS
 
 _SCHEMA = pa.schema(
@@ -131,6 +131,7 @@ def write_places(path: str | Path, chunks: Iterable[Places], *, facts: Mapping[s
 
     Raises:
         InputError: ``path`` is a URL, or its folder does not exist.
+        StoreError: the disk refuses.
     """
     file = _local(path)
     partial = file.with_name(f".{file.name}.partial")
@@ -142,6 +143,8 @@ def write_places(path: str | Path, chunks: Iterable[Places], *, facts: Mapping[s
                 writer.write_table(_table(places).replace_schema_metadata(metadata))
                 written += len(places)
         partial.replace(file)
+    except OSError as error:
+        raise StoreError(f"cannot be written: {error}", where=str(file), hint="check the disk and the path") from error
     finally:
         partial.unlink(missing_ok=True)
     return written

@@ -26,7 +26,7 @@ STRATEGIES: tuple[Strategy, ...] = ("biome-area", "biome-even", "ecoregion-even"
 class Strata:
     """What places are drawn from: each stratum has its share of the places and is drawn evenly by area.
 
-    A stratum is made of polygons without holes between them (parts), which are sorted by stratum.
+    A stratum consists of single polygons, its parts; all parts are in one list, stratum by stratum.
     """
 
     name: Array
