@@ -256,6 +256,7 @@ def test_files_that_cannot_be_read_are_told_from_those_that_are_not_there(files:
         ({"path": "a.nc", "precipitation": "total"}, {}, "precipitation is 'total'"),
         ({"path": "a.nc", "variables": {"average": "t2m"}}, {}, "variables names 'average'"),
         ({"path": "a.nc", "units": {"mean": "F"}}, {}, "units.mean is 'F'"),
+        ({"path": "https://x/a.nc"}, {}, "path is 'https://x/a.nc'"),
         ({"path": "a.nc", "max_distance": -1}, {}, "max_distance is -1"),
         ({"path": "a.nc", "year_months": 0}, {}, "year_months is 0"),
         ({"path": "a.nc", "storage": "eu-west-1"}, {}, "storage is 'eu-west-1'"),

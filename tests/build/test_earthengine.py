@@ -423,6 +423,7 @@ BANDS = {"elevation": "b1", "slope": {"band": "b1", "slope": True}}
         ({}, {"image": "a", "bands": {"elevation": {"band": "b", "group": "asc"}}}, "group is 'asc'"),
         ({}, {"image": "a", "bands": BANDS, "pair": {"rule": "month"}}, "for climate vectors"),
         ({}, {"image": "a", "bandz": BANDS}, "no field bandz"),
+        ({}, {"collection": "a", "bands": BANDS, "pair": {"rule": "nearest"}}, "slope are for the rule 'static'"),
     ],
 )
 def test_options_that_do_not_fit_are_named(archive: dict[str, Any], entry: dict[str, Any], text: str) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from geopretext.build.climate_bands import STATISTICS, UNITS, ClimatePlan, Row, check_months, months_text
 from geopretext.build.climate_cells import Cell
-from geopretext.build.climate_files import STORAGE, Format, Series, open_series
+from geopretext.build.climate_files import STORAGE, Format, Series, format_of, open_series
 from geopretext.build.climate_months import Key, Monthly, Precipitation, unit_of
 from geopretext.build.recipe import ModalityRecipe
 from geopretext.build.source import Candidate, Observation, Query, Request
@@ -60,6 +60,10 @@ class ClimateSettings:
     def __post_init__(self) -> None:
         if not self.path:
             raise RecipeError("has no path", hint="path: the file, the folder.zarr, or a pattern such as /data/*.nc")
+        if "://" in self.path and (self.format or format_of(self.path)) != "zarr":
+            raise RecipeError(
+                f"path is {self.path!r}", hint="only Zarr is read by URL: download the file, or make Zarr of it"
+            )
         for option in ("variables", "units"):
             for statistic in getattr(self, option):
                 if statistic not in STATISTICS:

@@ -148,7 +148,7 @@ def check_months(statistic: str, numbers: Sequence[float], unit: str, *, where: 
     try:
         check_plausible(known, Band(statistic, wanted, low, high), unit, dtype="float", where=where)
     except UnitError as error:
-        hint = f"correct it: units: {{{statistic}: ...}}"
+        hint = "correct 'units' or 'variables' in the recipe"
         raise SourceError(error.what, reason=Reason.UNIT, where=where, hint=hint) from error
 
 

@@ -137,7 +137,7 @@ def open_series(
             one statistic, or its grid is not one of latitudes and longitudes.
     """
     found: dict[str, list[xr.DataArray]] = {}
-    for dataset in _datasets(path, format_ or _format_of(path), options):
+    for dataset in _datasets(path, format_ or format_of(path), options):
         for statistic in wanted:
             array = _find(dataset, statistic, names.get(statistic, ""), where=path)
             if array is not None:
@@ -146,7 +146,7 @@ def open_series(
         if statistic in wanted and statistic not in found:
             raise SourceError(f"has no variable {name!r}", reason=Reason.NO_ASSET, where=path)
     with reading(path):
-        return {statistic: _in_order(arrays, where=path) for statistic, arrays in found.items()}
+        return {name: _in_order(found[name], where=path) for name in STATISTICS if name in found}
 
 
 @contextmanager
@@ -229,7 +229,8 @@ def _zarr_store(path: str, options: Mapping[str, Any]) -> Any:
     return ObjectStore(_from_url(path, client_options=client, retry_config=_RETRIES, **options), read_only=True)
 
 
-def _format_of(path: str) -> Format:
+def format_of(path: str) -> Format:
+    """What the end of a path says; URLs are Zarr unless it says otherwise."""
     suffix = Path(path.rstrip("/")).suffix.lower()
     return _FORMATS.get(suffix, "zarr" if "://" in path else "netcdf")
 

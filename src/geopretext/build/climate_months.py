@@ -38,7 +38,7 @@ from geopretext.errors import Reason, SourceError
 Precipitation = Literal["", "monthly_rate", "monthly_total", "daily_total", "hourly_total", "since_midnight", "none"]
 
 _HOURS_OF_EXTREMES = 3
-_SLAB = 64 * 2**20
+_SLAB = 16 * 2**20
 """bytes that are read at once, at most, unless a single step is larger"""
 _BLOCK = 32
 """cells a side of a file without chunks that are read together"""

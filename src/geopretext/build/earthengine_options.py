@@ -142,8 +142,8 @@ def _check_map(product: EarthProduct, rule: str, resampling: str) -> None:
     for name, band in product.bands.items():
         if band.group and band.group not in product.groups.values():
             raise RecipeError(f"bands.{name}.group is {band.group!r}", hint=f"one of {list(product.groups.values())}")
-        if band.image and rule != "static":
-            raise RecipeError(f"bands.{name}.image is for the rule 'static', not {rule!r}")
+        if (band.image or band.slope) and rule != "static":
+            raise RecipeError(f"bands.{name}: image and slope are for the rule 'static', not {rule!r}")
 
 
 def _check_climate(product: EarthProduct, entry: ModalityRecipe) -> None:
