@@ -1,0 +1,302 @@
+"""One opened raster, local or remote: where it lies, and windows of its bands, with every failure named.
+
+A local path goes to GDAL as it is. A remote file is read by GDAL through ``remote_file``, so that the network is ours:
+its faults are seen and met by ``transfer``, nothing about a file that failed is remembered, and the blocks of all
+windows are fetched ahead, together.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from geopretext.build.alignment import Georeference, Rectangle, Transform, epsg_of, is_geographic
+from geopretext.build.fetch import REMOTE, public, scheme_of
+from geopretext.build.remote_file import ChangedError, RemoteFile, RemoteOpener
+from geopretext.build.source import Asset
+from geopretext.build.transfer import Transfer
+from geopretext.errors import MissingLibraryError, Reason, SourceError
+
+try:
+    import rasterio
+    from rasterio.enums import MaskFlags
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.windows import Window as PixelWindow
+except ImportError as error:
+    raise MissingLibraryError("rasterio", extra="geo", purpose="read rasters") from error
+
+_DECODING_TRIES = 3
+"""times that bytes which cannot be decoded are fetched, before the file counts as corrupt"""
+_HELD = 16 * 2**20
+"""bytes of a file's blocks that are fetched ahead and held at a time"""
+_REMOTE_DRIVERS = {
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "GTiff"),
+    b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
+}
+"""drivers of remote files by their first bytes; others, as VRT, could make GDAL read more than the file"""
+_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # a folder of a million tiles is not listed for each of them
+    "GDAL_NUM_THREADS": "1",  # files are read beside each other already
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+}
+_WHOLE = -1
+"""in place of the number of an overview: the file's own pixels"""
+_EASTERNMOST, _NORTHERNMOST = 541.0, 91.0
+"""degrees: a raster of 360 degrees may start anywhere, and a pixel may reach beyond the pole"""
+_numbers = itertools.count()
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A rectangle of one band: numbers as they stand in the file, and which of them were observed."""
+
+    numbers: npt.NDArray[Any]
+    observed: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is wanted of a file: a rectangle of its pixels."""
+
+    asset: Asset
+    part: Rectangle
+    overview: int = _WHOLE
+    """number of the overview whose pixels these are"""
+
+
+class _UndecodableError(SourceError):
+    """Bytes came, but they are no raster: perhaps they were spoilt on the way."""
+
+
+class RasterFile:
+    """An opened raster. Not safe for threads, but for one at a time.
+
+    Args:
+        href: path or URL.
+        transfer: for remote files.
+
+    Raises:
+        SourceError: the file is not there (``NO_FILE``), cannot be fetched, is no raster (``CORRUPT``), or does not
+            say where it lies (``NO_GEOREFERENCE``).
+    """
+
+    def __init__(self, href: str, transfer: Transfer) -> None:
+        self.name = public(href)
+        self._href = href
+        self._transfer = transfer
+        self._remote: RemoteFile | None = None
+        self._datasets: dict[int, Any] = {}
+        self._place: Georeference | None = None
+        # rasterio keeps what it opened through Python in a variable of the context, which differs between threads;
+        # a dataset that is closed in another context than its own crashes the process
+        self._context = Context()
+        try:
+            self._patiently(lambda: self._dataset(_WHOLE))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def georeference(self) -> Georeference:
+        """Where it lies."""
+        assert self._place is not None
+        return self._place
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is read."""
+        for dataset in self._datasets.values():
+            self._context.run(dataset.close)
+        self._datasets, self._remote = {}, None
+
+    def read(self, pieces: Sequence[Piece]) -> Iterator[Excerpt | SourceError]:
+        """Each piece, in order, or why it cannot be read. Pieces that lie together should follow each other."""
+        try:
+            batches = self._patiently(lambda: self._batches(pieces))
+        except SourceError as error:
+            yield from [error] * len(pieces)
+            return
+        for batch, ranges in batches:
+            yield from self._read_batch(batch, ranges)
+
+    def _read_batch(self, batch: Sequence[Piece], ranges: set[tuple[int, int]]) -> Iterator[Excerpt | SourceError]:
+        try:
+            if ranges:
+                self._patiently(lambda: self._prefetch(ranges))
+        except SourceError as error:
+            yield from [error] * len(batch)
+            return
+        for piece in batch:
+            try:
+                yield self._patiently(lambda piece=piece: self._read(piece))  # type: ignore[misc] # bound at once
+            except SourceError as error:
+                yield error
+        if self._remote is not None:
+            self._remote.forget()
+
+    def _batches(self, pieces: Sequence[Piece]) -> list[tuple[list[Piece], set[tuple[int, int]]]]:
+        """Pieces in groups whose new blocks are not too many bytes to hold, and where those blocks are in the file."""
+        batches: list[tuple[list[Piece], set[tuple[int, int]]]] = []
+        known: set[tuple[int, int]] = set()
+        held = _HELD
+        for piece in pieces:
+            ranges = set(self._blocks(piece)) - known if self._is_remote else set()
+            if held >= _HELD:
+                batches.append(([], set()))
+                held = 0
+            batches[-1][0].append(piece)
+            batches[-1][1].update(ranges)
+            known |= ranges
+            held += sum(stop - start for start, stop in ranges)
+        return batches
+
+    def _blocks(self, piece: Piece) -> list[tuple[int, int]]:
+        """Where the blocks of a piece are in a remote GeoTIFF; nothing for other formats."""
+        dataset, band = self._dataset(piece.overview), piece.asset.band
+        if dataset.driver not in ("GTiff", "COG") or band not in dataset.indexes:
+            return []
+        return self._decode(lambda: list(_block_ranges(dataset, band, piece.part)))
+
+    def overviews(self, band: int) -> list[int]:
+        """By how much each overview is coarser, finest first."""
+        return [int(factor) for factor in self._patiently(lambda: self._dataset(_WHOLE).overviews(band))]
+
+    def at_overview(self, number: int) -> Georeference:
+        """Where the pixels of an overview lie."""
+        dataset = self._patiently(lambda: self._dataset(number))
+        return Georeference(self.georeference.crs, Transform(*dataset.transform[:6]), dataset.width, dataset.height)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do something with the file; what cannot be decoded is fetched again from the start."""
+        for attempt in range(_DECODING_TRIES):
+            try:
+                with rasterio.Env(**_OPTIONS):
+                    return self._context.run(work)
+            except _UndecodableError as error:
+                self.close()
+                if not self._is_remote or attempt == _DECODING_TRIES - 1:
+                    raise SourceError(error.what, reason=Reason.CORRUPT, where=self.name, hint=error.hint) from error
+            time.sleep(self._transfer.pause(attempt))
+        raise AssertionError("the loop returns or raises")
+
+    @property
+    def _is_remote(self) -> bool:
+        return scheme_of(self._href) in REMOTE
+
+    def _dataset(self, overview: int) -> Any:
+        if overview not in self._datasets:
+            dataset = self._datasets[overview] = self._open(overview)
+            if overview == _WHOLE:
+                place = _locate(dataset, self.name)
+                if self._place not in (None, place):
+                    raise SourceError("the file changed while it was read", reason=Reason.CORRUPT, where=self.name)
+                self._place = place
+        return self._datasets[overview]
+
+    def _open(self, overview: int) -> Any:
+        options = {} if overview == _WHOLE else {"overview_level": overview}
+        if not self._is_remote:
+            if not self._href.startswith("/vsi") and not os.path.isfile(self._href):  # noqa: PTH113 # as given
+                raise SourceError("there is no such file", reason=Reason.NO_FILE, where=self.name)
+            return self._decode(lambda: rasterio.open(self._href, **options))
+        if self._remote is None:
+            self._remote = RemoteFile(self._transfer, self._href)
+        head = self._remote.read(0, 8)
+        driver = next((name for start, name in _REMOTE_DRIVERS.items() if head.startswith(start)), None)
+        if driver is None:
+            raise _UndecodableError("is neither TIFF nor JPEG 2000", reason=Reason.CORRUPT, where=self.name)
+        path = f"remote://{next(_numbers)}/{self.name.rsplit('/', 1)[-1]}"
+        opener = RemoteOpener(self._remote, path)
+        return self._decode(lambda: rasterio.open(path, opener=opener, driver=driver, **options))
+
+    def _decode(self, work: Callable[[], T]) -> T:
+        """Let GDAL work, and say what went wrong below it rather than what it made of that."""
+        result, refusal = None, None
+        try:
+            result = work()
+        except NotGeoreferencedWarning as warning:  # where warnings are errors
+            raise _unlocated("has no georeference", self.name) from warning
+        except RasterioError as error:
+            refusal = error
+        lost = self._remote.failure if self._remote is not None else None
+        if self._remote is not None and lost is not None:
+            self._remote.failure = None
+            if isinstance(result, rasterio.DatasetReader):
+                result.close()
+            kind = _UndecodableError if isinstance(lost, ChangedError) else SourceError
+            raise kind(lost.what, reason=lost.reason, where=self.name, hint=lost.hint) from refusal
+        if refusal is not None:
+            what = f"cannot be decoded: {refusal}"
+            raise _UndecodableError(what, reason=Reason.CORRUPT, where=self.name) from refusal
+        return cast("T", result)
+
+    def _prefetch(self, ranges: set[tuple[int, int]]) -> None:
+        self._dataset(_WHOLE)
+        assert self._remote is not None
+        try:
+            self._remote.prefetch(ranges)
+        except ChangedError as error:
+            raise _UndecodableError(error.what, reason=error.reason, where=self.name) from error
+
+    def _read(self, piece: Piece) -> Excerpt:
+        dataset, asset, part = self._dataset(piece.overview), piece.asset, piece.part
+        if asset.band not in dataset.indexes:
+            raise SourceError(
+                f"has no band {asset.band}, only {dataset.count}", reason=Reason.NO_ASSET, where=self.name
+            )
+        window = PixelWindow(part.left, part.top, part.right - part.left, part.bottom - part.top)
+        numbers = self._decode(lambda: dataset.read(asset.band, window=window))
+        observed = np.isfinite(numbers)
+        for number in {dataset.nodatavals[asset.band - 1], *asset.nodata} - {None}:
+            observed &= numbers != number
+        flags = dataset.mask_flag_enums[asset.band - 1]
+        if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
+            observed &= self._decode(lambda: dataset.read_masks(asset.band, window=window)) != 0
+        return Excerpt(numbers, observed)
+
+
+def _locate(dataset: Any, name: str) -> Georeference:
+    if dataset.crs is None or dataset.transform.is_identity:
+        hint = "ground control points alone do not tell where pixels are" if dataset.gcps[0] else ""
+        raise _unlocated("has no georeference", name, hint)
+    place = Georeference(dataset.crs.to_wkt(), Transform(*dataset.transform[:6]), dataset.width, dataset.height)
+    left, bottom, right, top = place.bounds
+    if is_geographic(place.crs) and not (max(-left, right) <= _EASTERNMOST and max(-bottom, top) <= _NORTHERNMOST):
+        raise _unlocated(f"x {left:g} to {right:g} and y {bottom:g} to {top:g} are no degrees", name)
+    return place
+
+
+def _block_ranges(dataset: Any, band: int, part: Rectangle) -> Iterator[tuple[int, int]]:
+    """Where the blocks that a rectangle touches are in a GeoTIFF."""
+    height, width = dataset.block_shapes[band - 1]
+    for row in range(part.top // height, (part.bottom - 1) // height + 1):
+        for column in range(part.left // width, (part.right - 1) // width + 1):
+            offset, size = (
+                dataset.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE")
+            )
+            if offset and size:
+                yield int(offset), int(offset) + int(size)
+
+
+def _unlocated(what: str, where: str, hint: str = "") -> SourceError:
+    return SourceError(what, reason=Reason.NO_GEOREFERENCE, where=where, hint=hint)
+
+
+def check_crs(where: Georeference, wanted: int, name: str) -> None:
+    """Refuse a raster that lies in another projection than its item says.
+
+    Raises:
+        SourceError: names both.
+    """
+    if epsg_of(where.crs) != wanted:
+        found = epsg_of(where.crs)
+        raise _unlocated(
+            f"is in {f'EPSG:{found}' if found else 'a projection without a code'}, its item says EPSG:{wanted}", name
+        )

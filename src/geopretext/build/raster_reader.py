@@ -1,0 +1,211 @@
+"""Windows of many rasters onto the grids of many tiles.
+
+All windows of a call are read together: every file is opened once, files are read beside each other, and the blocks
+that the windows of a file need are fetched once, by few requests.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from geopretext.build.alignment import Canvas, ControlPoints, Georeference, Rectangle, control_points, merge, shifts
+from geopretext.build.grid import Grid
+from geopretext.build.raster_file import Excerpt, Piece, RasterFile, check_crs
+from geopretext.build.source import Asset, Resampling
+from geopretext.build.transfer import TransferSettings, shared_transfer
+from geopretext.errors import Reason, SourceError
+
+_COARSER = 4.0
+"""a grid whose pixels are this many times larger than a raster's is read from an overview, if there is one"""
+
+
+@dataclass(frozen=True)
+class WindowJob:
+    """One band of one tile."""
+
+    assets: tuple[Asset, ...]
+    """the first one on top; later ones fill what is missing"""
+    grid: Grid
+    resampling: Resampling
+    """how numbers come onto the grid, where its pixels are not the raster's own"""
+    absent_is_missing: bool = False
+    """a file that is not there has no pixels (a tile of the ocean), instead of failing the window"""
+    crs: int | None = None
+    """EPSG code that the files must have, if it is known"""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was read."""
+
+    values: npt.NDArray[Any]
+    """(H, W), scale and offset applied: of the file's own type if there is nothing to apply and nothing was blended,
+    else float64"""
+    valid: npt.NDArray[np.bool_]
+    """(H, W): False where nothing was observed, and beyond the files"""
+
+
+@dataclass
+class _State:
+    """What is known of a job."""
+
+    number: int
+    job: WindowJob
+    canvases: list[Canvas] = field(default_factory=list)
+    next_asset: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.next_asset == len(self.job.assets) or any(canvas.is_full for canvas in self.canvases)
+
+
+@dataclass(frozen=True)
+class _Want:
+    """A piece of a file, and the canvas that it is for."""
+
+    state: _State
+    canvas: Canvas
+    piece: Piece
+    target: Rectangle
+    """pixels of the canvas' lattice"""
+
+
+class RasterReader:
+    """Reads windows. One a process and settings: see ``shared_reader``.
+
+    Args:
+        settings: of remote files; ``concurrency`` is also the number of files read at the same time.
+    """
+
+    def __init__(self, settings: TransferSettings) -> None:
+        self._settings = settings
+        self._transfer = shared_transfer(settings)
+
+    def read(self, jobs: Sequence[WindowJob]) -> Iterator[tuple[int, Window | SourceError]]:
+        """For each job its number and its window, or why there is none: in any order, each once.
+
+        A window in which nothing was observed is no failure.
+        """
+        states = [_State(number, job) for number, job in enumerate(jobs) if job.assets]
+        yield from ((number, _finish(_State(number, job))) for number, job in enumerate(jobs) if not job.assets)
+        files: dict[str, RasterFile] = {}
+        with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="rasters") as pool:
+            try:
+                while states:
+                    waiting: dict[str, list[_State]] = {}
+                    for state in states:
+                        waiting.setdefault(state.job.assets[state.next_asset].href, []).append(state)
+                    futures = [pool.submit(self._advance, href, files, group) for href, group in waiting.items()]
+                    states = []
+                    for future in as_completed(futures):
+                        for state, result in future.result():
+                            if result is None:
+                                states.append(state)
+                            else:
+                                yield state.number, result
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+                for file in files.values():
+                    file.close()
+
+    def _advance(
+        self, href: str, files: dict[str, RasterFile], states: Sequence[_State]
+    ) -> list[tuple[_State, Window | SourceError | None]]:
+        """Read one file for all windows whose next asset is in it; for each what came of it, None if more is needed."""
+        failures: dict[int, SourceError] = {}
+        wants: list[_Want] = []
+        try:
+            if href not in files:
+                files[href] = RasterFile(href, self._transfer)
+        except SourceError as error:
+            failures = {
+                state.number: error
+                for state in states
+                if error.reason is not Reason.NO_FILE or not state.job.absent_is_missing
+            }
+        else:
+            for state in states:
+                try:
+                    wants += list(_wants(files[href], state))
+                except SourceError as error:
+                    failures[state.number] = error
+            wants.sort(key=lambda want: (want.piece.part.top, want.piece.part.left))
+            for want, excerpt in zip(wants, files[href].read([want.piece for want in wants]), strict=True):
+                if isinstance(excerpt, SourceError):
+                    failures.setdefault(want.state.number, excerpt)
+                else:
+                    want.canvas.fill(want.target, *_scaled(excerpt, want.piece.asset))
+        for state in states:
+            state.next_asset += 1
+        return [(state, failures.get(state.number) or (_finish(state) if state.is_done else None)) for state in states]
+
+
+def _wants(file: RasterFile, state: _State) -> Iterator[_Want]:
+    """What a job needs of a file, and where that belongs."""
+    job, asset = state.job, state.job.assets[state.next_asset]
+    where = file.georeference
+    if job.crs is not None:
+        check_crs(where, job.crs, file.name)
+    try:
+        points = control_points(job.grid, where.crs)
+    except SourceError as error:
+        raise SourceError(error.what, reason=error.reason, where=file.name) from error
+    overview = -1
+    scale = min(points.scale(where.transform))
+    if scale >= _COARSER:
+        overview, where = _overview(file, asset.band, where, scale)
+    for shift in shifts(where, points):
+        canvas, offset = _canvas(state, where, points, shift)
+        whole = Rectangle(0, 0, where.width, where.height)
+        part = canvas.needed.moved(-offset[0], -offset[1]).within(whole)
+        if not part.is_empty:
+            yield _Want(state, canvas, Piece(asset, part, overview), part.moved(*offset))
+
+
+def _canvas(state: _State, where: Georeference, points: ControlPoints, shift: float) -> tuple[Canvas, tuple[int, int]]:
+    """The canvas of a job that a raster belongs to, one whose pixels are its own or a new one; and where it lies."""
+    for canvas in state.canvases:
+        offset = canvas.place(where, shift)
+        if offset is not None:
+            return canvas, offset
+    state.canvases.append(Canvas(state.job.grid, where, points, shift=shift, resampling=state.job.resampling))
+    return state.canvases[-1], (0, 0)
+
+
+def _overview(file: RasterFile, band: int, where: Georeference, scale: float) -> tuple[int, Georeference]:
+    """The coarsest overview that is still at least twice as fine as the grid."""
+    best = -1
+    factors = file.overviews(band)
+    for number, factor in enumerate(factors):
+        if factor <= scale / 2:
+            best = number
+    return (best, file.at_overview(best)) if best >= 0 else (-1, where)
+
+
+def _scaled(excerpt: Excerpt, asset: Asset) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    if asset.scale == 1.0 and asset.offset == 0.0:
+        return excerpt.numbers, excerpt.observed
+    return excerpt.numbers * np.float64(asset.scale) + asset.offset, excerpt.observed
+
+
+def _finish(state: _State) -> Window:
+    if not state.canvases:
+        shape = (state.job.grid.height, state.job.grid.width)
+        return Window(np.zeros(shape), np.zeros(shape, bool))
+    return Window(*merge(canvas.onto_grid() for canvas in state.canvases))
+
+
+def shared_reader(settings: TransferSettings) -> RasterReader:
+    """The one of this process."""
+    return _shared(settings, os.getpid())
+
+
+@lru_cache(maxsize=32)
+def _shared(settings: TransferSettings, _process: int) -> RasterReader:
+    return RasterReader(settings)
