@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from geopretext.build.places import Places
 from geopretext.build.recipe import BuildRecipe
 from geopretext.build.states import FAILED, PlaceStates
 from geopretext.build.tiles import Made, Outcome
+from geopretext.build.transfer import TransferSettings
 from geopretext.data.files import Files
 from geopretext.data.splits import split_places
 from geopretext.data.statistics import compute_statistics
@@ -38,7 +39,7 @@ GROUP_SIZE = 128
 
 _TICK_SECONDS = 0.5
 _SPLIT_INTO = 8  # tasks, of one that killed its workers: a place that does so is found in three steps
-_TRANSFER = ("timeout", "retries", "backoff", "concurrency", "requests_per_second")
+_TRANSFER = {f.name for f in fields(TransferSettings)}
 """keys of archives that change how a build runs, and nothing about its tiles"""
 
 
