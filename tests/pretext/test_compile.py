@@ -4,27 +4,19 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from geopretext.modality import PRETEXT, Observed
+from geopretext.modality import PRETEXT, PUBLISHED
 from geopretext.nn.kernels import kernels_enabled
 from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.mp_mae import MPMAE
 from geopretext.pretext.settings import MPMAESettings
 
+from .random_fields import random_fields
+
 
 def make_batch(method: MPMAE, seed: int):
     """Random tiles of all modalities, with other numbers missing in each batch."""
-    generator = torch.Generator().manual_seed(seed)
-    fields = {}
-    for name, bands in method.bands.items():
-        target = method.targets[name]
-        shape = (3, *(() if target.kind.is_categorical else (len(bands),)), *((32, 32) if target.kind.is_map else ()))
-        valid = torch.rand(shape, generator=generator) > 0.2 * seed
-        if target.kind.is_categorical:
-            values = torch.randint(target.channels, shape, generator=generator)
-        else:
-            values = torch.randn(shape, generator=generator)
-        fields[name] = Observed(values.masked_fill(~valid, 0), valid)
-    return fields, torch.randint(2**62, (3,), generator=generator)
+    fields = random_fields(method.bands, PUBLISHED, tiles=3, size=32, missing=0.2 * seed, seed=seed)
+    return fields, torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(seed))
 
 
 # torch's own: its compiler instantiates autograd functions while it traces them.

@@ -11,6 +11,8 @@ from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.mp_mae import MPMAE, standardise
 from geopretext.pretext.settings import MPMAESettings
 
+from .random_fields import random_fields
+
 SPECIES = Modality("species", Kind.MULTILABEL_VECTOR, (Band("oak"), Band("beech"), Band("fir")), "uint8", (255,))
 HELD = {**PUBLISHED, "species": SPECIES}
 ALL = {**MPMAESettings().targets, "species": None}
@@ -24,22 +26,7 @@ def make_method(seed: int = 0, encoder: EncoderSettings = ENCODER, modalities=HE
 
 
 def make_fields(method: MPMAE, batch: int = 4, *, size: int = SIZE, missing: float = 0.2, seed: int = 0):
-    """Random crops as the loader lays them out, a share of them missing."""
-    generator = torch.Generator().manual_seed(seed)
-    fields = {}
-    for name, bands in method.bands.items():
-        modality = HELD[name]
-        shape = (batch,) if modality.kind.is_categorical else (batch, len(bands))
-        shape += (size, size) if modality.kind.is_map else ()
-        valid = torch.rand(shape, generator=generator) >= missing
-        if modality.kind.is_continuous:
-            values = torch.randn(shape, generator=generator)
-        else:
-            high = modality.channels if modality.kind.is_categorical else 2
-            values = torch.randint(high, shape, generator=generator)
-            values = values if modality.kind.is_categorical else values.float()
-        fields[name] = Observed(values.masked_fill(~valid, 0), valid)
-    return fields
+    return random_fields(method.bands, HELD, tiles=batch, size=size, missing=missing, seed=seed)
 
 
 def take(fields, tiles):

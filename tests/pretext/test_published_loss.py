@@ -11,6 +11,7 @@ from geopretext.pretext.mp_mae import MPMAE
 from geopretext.pretext.settings import MPMAESettings
 
 from .published_loss import published_losses, published_targets, uncertainty
+from .random_fields import random_fields
 
 SIZE, PATCH, BATCH = 32, 8, 4
 SEEDS = torch.arange(BATCH) + 11
@@ -30,21 +31,15 @@ def make_method(**settings) -> MPMAE:
 
 def make_fields(method: MPMAE, *, missing: float = 0.2) -> dict[str, Observed[torch.Tensor]]:
     """Random crops with single numbers missing; of maps, also whole bands, and the whole of one tile."""
-    generator = torch.Generator().manual_seed(1)
-    fields = {}
-    for name, bands in method.bands.items():
+    fields = random_fields(method.bands, PUBLISHED, tiles=BATCH, size=SIZE, missing=missing, seed=1)
+    for name, (values, valid) in fields.items():
         kind = PUBLISHED[name].kind
-        shape = (BATCH,) if kind.is_categorical else (BATCH, len(bands))
-        shape += (SIZE, SIZE) if kind.is_map else ()
-        valid = torch.rand(shape, generator=generator) >= missing
         if kind is Kind.CONTINUOUS_MAP and missing:
             valid[:, 0] = False
             valid[1] = False
         if kind.is_continuous:
-            values = torch.randn(shape, generator=generator) + 0.5
-        else:
-            values = torch.randint(PUBLISHED[name].channels, shape, generator=generator)
-        fields[name] = Observed(values.masked_fill(~valid, 0), valid)
+            values += 0.5
+            values.masked_fill_(~valid, 0)
     return fields
 
 

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geopretext.apps.arguments import VerbParser, whole
@@ -121,7 +120,7 @@ def _build(options: argparse.Namespace, overrides: Mapping[str, Any]) -> "Build"
         recipe=recipe,
         maker=TileMaker(recipe),
         places=read_places(options.places),
-        out=options.out if "://" in options.out else Path(options.out),
+        out=options.out,
         limit=options.limit,
         group_size=options.group_size or GROUP_SIZE,
         retry_failed=options.retry_failed,

@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     parser = VerbParser("convert", about=_ABOUT, example=_EXAMPLE)
     add = parser.add_argument
     add("source", metavar="SRC", help=f"a folder, or the word {SYNTHETIC!r}")
-    add("--out", type=Path, required=True, metavar="STORE", help="tile store to write, or to go on with")
+    add("--out", required=True, metavar="STORE", help="tile store to write, or to go on with: a folder or URL")
     add("--mapping", type=Path, metavar="YAML", help="what a folder of GeoTIFFs holds")
     add("--modalities", type=Path, metavar="YAML", help="modalities of your own, see `geopretext modalities --help`")
     add("--count", type=whole(1), default=2000, help="tiles of the synthetic Earth; default: %(default)s")

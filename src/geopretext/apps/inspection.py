@@ -1,6 +1,5 @@
 """``geopretext inspect``: what a tile store or an official MMEarth directory holds, and whether it is sound."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,13 @@ import numpy as np
 
 from geopretext.apps.arguments import VerbParser, tile_numbers, whole
 from geopretext.apps.modalities import describe_bands, describe_storage
-from geopretext.apps.progress import say
+from geopretext.apps.progress import ProgressLine
 from geopretext.apps.stats import statistics_table
 from geopretext.apps.tables import text_table
 from geopretext.data.reader import open_tiles
+from geopretext.data.registration import PairRegistration, Shift
 from geopretext.data.store import Store
+from geopretext.data.survey import Coverage, Survey, survey_tiles
 from geopretext.data.tiles import SPLITS, TileReader
 from geopretext.errors import CorruptError
 from geopretext.modality import Modality
@@ -22,26 +23,29 @@ from geopretext.modality import Modality
 _EXAMPLE = """\
 geopretext inspect tiles.zarr
 geopretext inspect tiles.zarr --verify
-geopretext inspect tiles.zarr --out look        # contact sheet and tables as files
+geopretext inspect tiles.zarr --out look        # maps, histograms, suspects, contact sheets as files
+geopretext inspect s3://bucket/tiles.zarr --all --out look
 geopretext inspect data_100k_v001 --json | jq '.modalities[].name'"""
 
 _ABOUT = """\
 Show what a tile store or an official MMEarth directory holds: tiles, where and when they are, modalities with bands and
-units, what is missing, splits, corrections that were made on the way in, statistics."""
+units, what is missing, splits, corrections that were made on the way in, statistics; and tiles that deserve a look.
+
+What is missing, histograms and suspects are taken from 256 tiles spread over the store, or from all with --all."""
 
 _SAMPLE = 256
-"""tiles that the missing shares are counted over"""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Look, write, print; a problem that ``--verify`` finds is an error."""
     parser = VerbParser("inspect", about=_ABOUT, example=_EXAMPLE)
     add = parser.add_argument
-    add("path", type=Path, metavar="STORE", help="tile store, or an official MMEarth directory")
+    add("path", metavar="STORE", help="tile store (folder, s3:// or gs://), or an official MMEarth directory")
     add("--json", action="store_true", help="everything as one JSON object")
     add("--verify", action="store_true", help="read all bytes and check them against their checksums")
     add("--statistics", action="store_true", help="also print the statistics of every band")
-    add("--out", type=Path, metavar="DIR", help="also write contact_sheet.png, modalities.csv and summary.json there")
+    add("--all", action="store_true", help="look at every tile, not only at a sample")
+    add("--out", type=Path, metavar="DIR", help="also write maps, histograms, contact sheets and tables there")
     add("--tiles", type=tile_numbers, metavar="N,N,...", help="tiles of the contact sheet; default: spread evenly")
     add("--count", type=whole(1), default=8, help="how many tiles on the contact sheet; default: %(default)s")
     options = parser.parse_args(arguments)
@@ -50,9 +54,13 @@ def run(arguments: Sequence[str]) -> None:
         if not isinstance(reader, Store):
             parser.error("--verify needs a tile store: official MMEarth files have no checksums")
         _verify(reader, as_json=options.json)
-    summary = summarise(reader)
+    survey = _survey(reader, every=options.all)
+    summary = summarise(reader, survey)
     if options.out:
-        _write(reader, summary, options.out, options.tiles or evenly(len(reader), options.count))
+        from geopretext.apps.inspection_files import write_inspection  # needs matplotlib, which the table does not
+
+        shown = options.tiles or evenly(len(reader), options.count)
+        write_inspection(reader, survey, summary, options.out, tiles=shown, count=options.count)
     if options.json:
         print(json.dumps(summary, indent=2))
     else:
@@ -81,14 +89,19 @@ def evenly(tiles: int, count: int) -> list[int]:
     return np.unique(np.linspace(0, tiles - 1, min(count, tiles)).astype(np.int64)).tolist() if tiles else []
 
 
-def summarise(reader: TileReader) -> dict[str, Any]:
-    """What a reader holds, in plain types; what is missing is counted over a sample of tiles."""
+def _survey(reader: TileReader, *, every: bool) -> Survey:
+    if every:
+        return survey_tiles(reader, np.arange(len(reader)), progress=ProgressLine("tiles looked at"))
+    return survey_tiles(reader, np.array(evenly(len(reader), _SAMPLE), np.int64))
+
+
+def summarise(reader: TileReader, survey: Survey) -> dict[str, Any]:
+    """What a reader holds, and what a survey of its tiles saw, in plain types."""
     where = reader.coordinates
     times = where.time[~np.isnat(where.time)]
     assert where.split is not None
     attributes = reader.attributes if isinstance(reader, Store) else {}
     statistics = reader.statistics
-    sample = evenly(len(reader), _SAMPLE)
     return {
         "path": reader.path,
         "format": "tile store" if isinstance(reader, Store) else "official MMEarth files",
@@ -101,8 +114,11 @@ def summarise(reader: TileReader) -> dict[str, Any]:
         "splits": {name: int(np.count_nonzero(where.split == code)) for code, name in enumerate((*SPLITS, "none"))}
         | {"none": int(np.count_nonzero(where.split < 0))},
         "levels": {name: _levels(reader.modalities[name], codes) for name, codes in where.levels.items()},
-        "sampled_tiles": len(sample),
-        "modalities": [_modality(reader, modality, sample) for modality in reader.modalities.values()],
+        "sampled_tiles": len(survey.tiles),
+        "modalities": [_modality(modality, survey.coverage.get(name)) for name, modality in reader.modalities.items()],
+        "registration": [_registration(pair) for pair in survey.registration],
+        "suspicions": {str(suspicion): tiles for suspicion, tiles in survey.suspicions.items()},
+        "suspects": [{"tile_id": str(where.tile_id[suspect.tile]), **suspect.to_dict()} for suspect in survey.suspects],
         "statistics": None if statistics is None else {"tiles": statistics.tiles, "split": statistics.split},
         "recipe": attributes.get("recipe") or None,
     }
@@ -118,20 +134,27 @@ def _levels(modality: Modality, codes: Any) -> dict[str, int]:
     return counts | {"unknown": int(np.count_nonzero(codes < 0))}
 
 
-def _modality(reader: TileReader, modality: Modality, sample: Sequence[int]) -> dict[str, Any]:
+def _modality(modality: Modality, coverage: Coverage | None) -> dict[str, Any]:
     """The definition, and what is missing: tiles without any of it, and the share of numbers by band."""
-    entry = modality.to_dict()
-    if not sample:
-        return {**entry, "absent": None, "missing": None, "missing_by_band": {}}
-    raw = reader.read([modality.name], np.array(sample, np.int64))[modality.name]
-    _, valid = modality.decode(raw)
-    bands = valid[:, None] if modality.kind.is_categorical else valid
-    by_band = 1 - bands.mean(axis=(0, *range(2, bands.ndim)))
+    if coverage is None:
+        return {**modality.to_dict(), "absent": None, "missing": None, "missing_by_band": {}}
+    by_band = dict(coverage.missing)
+    return {**modality.to_dict(), "absent": coverage.absent, "missing": coverage.share, "missing_by_band": by_band}
+
+
+def _registration(pair: PairRegistration) -> dict[str, Any]:
+    shift = pair.shift
     return {
-        **entry,
-        "absent": 1 - float(valid.reshape(len(valid), -1).any(axis=1).mean()),
-        "missing": 1 - float(valid.mean()),
-        "missing_by_band": {name: float(share) for name, share in zip(modality.band_names, by_band, strict=True)},
+        "modality": pair.modality,
+        "reference": pair.reference,
+        "tiles": pair.tiles,
+        "comparable": shift is not None,
+        "peak": round(pair.peak, 2),
+        "pixels_south": None if shift is None else round(shift.down, 2),
+        "pixels_east": None if shift is None else round(shift.right, 2),
+        "shifted": pair.is_shifted,
+        "judged_tiles": len(pair.judged),
+        "misplaced_tiles": len(pair.misplaced),
     }
 
 
@@ -143,6 +166,7 @@ def describe(summary: Mapping[str, Any], modalities: Mapping[str, Modality]) -> 
     parts.append(text_table(_COLUMNS, rows, right=(4, 5)))
     parts.append(f"no tile: share of tiles without any of it; missing: share of its numbers (over {sampled})")
     parts.extend(_corrections(summary["recipe"] or {}))
+    parts.extend(_suspicions(summary))
     return "\n\n".join(parts)
 
 
@@ -185,17 +209,22 @@ def _corrections(recipe: Mapping[str, Any]) -> list[str]:
     return ["Sentinel-2 offset of processing baseline 04.00:\n" + "\n".join(lines)] if lines else []
 
 
-def _write(reader: TileReader, summary: Mapping[str, Any], folder: Path, tiles: Sequence[int]) -> None:
-    from geopretext.predict.contact_sheet import draw_contact_sheet  # needs matplotlib, which the table does not
-
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_contact_sheet(reader, tiles, folder / "contact_sheet.png")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    with (folder / "modalities.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("modality", "band", "unit", "dtype", "missing_share"))
-        for entry in summary["modalities"]:
-            for band in reader.modalities[entry["name"]].bands:
-                share = entry["missing_by_band"].get(band.name, "")
-                writer.writerow((entry["name"], band.name, band.unit, entry["dtype"], share))
-    say(f"wrote {folder}/contact_sheet.png, modalities.csv, summary.json")
+def _suspicions(summary: Mapping[str, Any]) -> list[str]:
+    """How many tiles deserve a look, and which modalities do not lie where the reference does."""
+    if not summary["sampled_tiles"]:
+        return []
+    tiles = len({suspect["tile"] for suspect in summary["suspects"]})
+    reasons = ", ".join(f"{name} {count:,}" for name, count in summary["suspicions"].items())
+    found = f": {reasons}; `--out DIR` writes suspects.csv" if tiles else ""
+    lines = [f"suspects: {tiles:,} of {summary['sampled_tiles']:,} tiles{found}"]
+    pairs = summary["registration"]
+    for pair in (pair for pair in pairs if pair["shifted"]):
+        shift = Shift(pair["pixels_south"], pair["pixels_east"])
+        lines.append(f"shifted: {pair['modality']} lies {shift} of {pair['reference']} over all of these tiles")
+    aligned = [pair["modality"] for pair in pairs if pair["comparable"] and not pair["shifted"]]
+    if aligned:
+        lines.append(f"aligned with {pairs[0]['reference']} by their edges: {', '.join(aligned)}")
+    unclear = [pair["modality"] for pair in pairs if not pair["comparable"]]
+    if unclear:
+        lines.append(f"too few edges in common with {pairs[0]['reference']} to tell: {', '.join(unclear)}")
+    return ["\n".join(lines)]

@@ -37,7 +37,7 @@ _LABEL, _BAR, _NUMBER = 3.0, 1.75, 0.62
 _CAPTION, _GAP = 0.34, 0.1
 
 
-def draw_places(
+def draw_places_figure(
     places: str | Path | Places,
     path: str | Path,
     *,
@@ -60,7 +60,7 @@ def draw_places(
     if not isinstance(places, Places):
         places = read_places(places)
     biomes = np.array([name or _UNKNOWN for name in places.biome_names.tolist()], object)
-    counts = Counter({name: 0 for name in rule or {}})
+    counts = Counter(dict.fromkeys(rule or {}, 0))
     counts.update(biomes.tolist())
     order = [name for name, _ in sorted(counts.items(), key=lambda item: (item[0] == _UNKNOWN, -item[1], item[0]))]
     cell = (_EDGE + _MAP_WIDTH + _EDGE + _LABEL + _BAR + _NUMBER + _GAP) / _COLUMNS - _GAP
@@ -69,7 +69,7 @@ def draw_places(
     page = Page(_EDGE + _COLUMNS * (cell + _GAP) - _GAP + _EDGE, height)
     view = _View(places, ecoregions)
     page.text(_EDGE, 0.2, f"{len(places):,} places", size=13, weight="bold")
-    page.text(_EDGE, 0.45, _subtitle(places, ecoregions), size=8, color=QUIET)
+    page.text(_EDGE, 0.45, _subtitle(places), size=8, color=QUIET)
     view.draw(page.axes(_EDGE, _HEAD + 0.1, _MAP_WIDTH, _MAP_HEIGHT), np.ones(len(places), bool), size=1.0)
     _draw_bars(page, order, counts, len(places), rule or {})
     top = _HEAD + _MAP_HEIGHT + 0.3
@@ -81,10 +81,10 @@ def draw_places(
     page.save(Path(path), dpi)
 
 
-def _subtitle(places: Places, ecoregions: Ecoregions | None) -> str:
+def _subtitle(places: Places) -> str:
     kinds = len(set(places.ecoregion_names.tolist()) - {""})
     dots = f"; dots: the first {_MOST_DOTS:,} of each map" if len(places) > _MOST_DOTS else ""
-    return f"in {kinds} ecoregions{dots}" if ecoregions is not None or kinds else f"of no known biome{dots}"
+    return f"in {kinds} ecoregions{dots}" if kinds else f"of no known ecoregion{dots}"
 
 
 def _two_lines(name: str) -> str:
@@ -126,7 +126,7 @@ class _View:
         turn = np.exp(1j * np.radians(places.lon)).mean()
         middle = float(np.degrees(np.angle(turn)))
         along = (places.lon - middle + 180) % 360 - 180
-        world = np.ptp(along) > 100 or np.ptp(places.lat) > 70
+        world = bool(np.ptp(along) > 100 or np.ptp(places.lat) > 70)
         if world:
             middle, projection = 0.0, "+proj=eqearth"
         else:

@@ -4,7 +4,6 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +49,7 @@ def run(arguments: Sequence[str]) -> None:
 def _parser() -> VerbParser:
     parser = VerbParser("split", about=_ABOUT, example=_EXAMPLE)
     add = parser.add_argument
-    add("store", type=Path, help="tile store")
+    add("store", help="tile store: a folder, s3:// or gs:// URL")
     add("--method", choices=("spatial", "random", "ecoregion"), default="spatial", help="default: %(default)s")
     add("--shares", type=shares, default=(0.8, 0.1, 0.1), metavar="TRAIN,VAL,TEST", help="default: 0.8,0.1,0.1")
     add("--seed", type=whole(0), default=0, help="same seed, same split; default: %(default)s")

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from geopretext.apps.arguments import VerbParser
 from geopretext.apps.tables import text_table
@@ -25,7 +24,7 @@ STATISTICS_HEADER = ("modality", "level", "band", "mean", "std", "min", "p2", "p
 def run(arguments: Sequence[str]) -> None:
     """Compute, store, print."""
     parser = VerbParser("stats", about=_ABOUT, example=_EXAMPLE)
-    parser.add_argument("store", type=Path, help="tile store")
+    parser.add_argument("store", help="tile store: a folder, s3:// or gs:// URL")
     parser.add_argument("--json", action="store_true", help="print everything that was computed")
     options = parser.parse_args(arguments)
     store = Store.open(options.store)

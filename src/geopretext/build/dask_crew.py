@@ -21,7 +21,7 @@ from typing import Any
 from geopretext import __version__
 from geopretext.build.crew import Ended, Task, run_task
 from geopretext.data.files import Files
-from geopretext.errors import ClusterError, MissingLibraryError
+from geopretext.errors import ClusterError, InputError, MissingLibraryError
 
 _IN_FLIGHT = 128  # tasks that the scheduler knows of, at least; it is twice the threads if these are many
 _COUNT_SECONDS = 10.0  # between looks at how many these are: clusters grow and shrink
@@ -148,6 +148,7 @@ def local_crew(
             again. By default an equal share of the machine's.
 
     Raises:
+        InputError: the memory limit is no amount of memory.
         MissingLibraryError: Dask is not installed.
     """
     _require_dask()
@@ -163,7 +164,7 @@ def local_crew(
         # Workers hold no results, so there is nothing to spill; one that pauses for want of memory may never go on.
         **{f"distributed.worker.memory.{threshold}": False for threshold in ("target", "spill", "pause")},
     }
-    limits = {} if memory_limit is None else {"memory_limit": memory_limit}
+    limits = {} if memory_limit is None else {"memory_limit": _bytes(memory_limit)}
     cluster: Any = None
     with _quiet(), dask.config.set(settings):
         try:
@@ -215,6 +216,15 @@ def _require_dask() -> None:
         import distributed  # noqa: F401
     except ImportError as error:
         raise MissingLibraryError("distributed", extra="geo", purpose="build on several processes") from error
+
+
+def _bytes(memory: str) -> int:
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(memory))
+    except ValueError:
+        raise InputError(f"{memory!r} is no amount of memory", hint="a number with a unit, as 4GiB") from None
 
 
 @contextmanager

@@ -25,13 +25,12 @@ from geopretext.build.recipe import BuildRecipe
 from geopretext.build.states import FAILED, PlaceStates
 from geopretext.build.tiles import Made, Outcome
 from geopretext.build.transfer import TransferSettings
-from geopretext.data.files import Files
 from geopretext.data.splits import split_places
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
+from geopretext.data.store_root import is_store
 from geopretext.data.tiles import SPLITS
 from geopretext.data.writer import StoreWriter
-from geopretext.data.zarr_format import ROOT
 from geopretext.errors import InputError, Reason, StoreError
 
 GROUP_SIZE = 128
@@ -320,7 +319,7 @@ def _groups(numbers: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[n
 
 
 def _open_store(path: str | Path) -> Store | None:
-    return Store.open(path) if Files(path).read(ROOT) is not None else None
+    return Store.open(path) if is_store(path) else None
 
 
 def _plain(recipe: BuildRecipe) -> dict[str, Any]:

@@ -84,6 +84,10 @@ class BandCounts:
         valid = self.modality.decode(numbers.astype(self.modality.dtype)[:, None])[1].ravel()
         return numbers[valid], counts[valid], int(counts[~valid].sum())
 
+    def values(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """The valid values that occur, ascending, and how often each does."""
+        return self.observed()[:2]
+
     def finish(self) -> BandStatistics:
         """The statistics of all that was taken in."""
         numbers, counts, missing = self.observed()
@@ -161,6 +165,12 @@ class BandMoments:
         ordered = (bins << 16).astype(np.uint32)
         pattern = np.where(ordered >> 31, ordered ^ np.uint32(1 << 31), ~ordered)
         return pattern.astype(np.uint32).view(np.float32).astype(np.float64)
+
+    def values(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """Middles of the bins that values fell into, ascending, and how many did."""
+        bins = np.flatnonzero(self.histogram)
+        middles = (self._edges(bins) + self._edges(bins + 1)) / 2 if len(bins) else np.empty(0)
+        return middles, self.histogram[bins]
 
     def finish(self) -> BandStatistics:
         """The statistics of all that was taken in."""

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.data.files import is_url
 from geopretext.data.findings import ConversionReport
 from geopretext.data.geotiff_mapping import GeoTiffMapping, load_mapping
 from geopretext.data.splits import split_places
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
+from geopretext.data.store_root import is_store
 from geopretext.data.tiles import SPLITS, TileBatch, TileReader
 from geopretext.data.writer import StoreWriter
-from geopretext.errors import ClassError, CorruptError, InputError, StoreError
+from geopretext.errors import ClassError, InputError, StoreError
 from geopretext.modality import PUBLISHED, Modality
 
 SYNTHETIC = "synthetic"
@@ -57,6 +59,8 @@ def convert(
     """
     if str(src) == SYNTHETIC:
         return _convert_synthetic(out, count, seed, progress)
+    if is_url(src):
+        raise InputError("is a URL", where=str(src), hint="what is converted lies in a folder; only --out may be a URL")
     if mapping is not None:
         return convert_geotiffs(src, out, load_mapping(mapping, modalities or PUBLISHED), seed=seed, progress=progress)
     if Path(src).suffix == ".h5" or any(Path(src).glob("*.h5")):
@@ -185,12 +189,9 @@ def _write(
 
 def _same_recipe(out: str | Path, recipe: Mapping[str, Any]) -> bool:
     """Whether there is a store of this recipe, to go on with. One of another recipe is an error."""
-    try:
-        there = Store.open(out).attributes["recipe"]
-    except CorruptError:
-        raise
-    except StoreError:
+    if not is_store(out):
         return False
+    there = Store.open(out).attributes["recipe"]
     if there != recipe:
         changed = sorted(key for key in {*there, *recipe} if there.get(key) != recipe.get(key))
         raise StoreError(

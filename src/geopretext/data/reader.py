@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from geopretext.data.files import is_url
 from geopretext.data.statistics import Statistics, compute_statistics
 from geopretext.data.store import Store
 from geopretext.data.tiles import TileReader
@@ -17,9 +18,9 @@ def open_tiles(path: str | Path) -> TileReader:
         CorruptError: it is damaged.
         MissingLibraryError: an official directory needs h5py.
     """
-    folder = Path(path)
-    if "://" in str(path) or (folder / ROOT).exists():
+    if is_url(path) or Path(path, ROOT).exists():
         return Store.open(path)
+    folder = Path(path)
     if folder.suffix == ".h5" or (folder.is_dir() and any(folder.glob("*.h5"))):
         from geopretext.data.mmearth import MMEarthReader  # needs h5py, which a store does not
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.data.band_statistics import PERCENTILES, BandCounts, BandMoments, BandStatistics
+from geopretext.data.histograms import Histogram
 from geopretext.data.tiles import SPLITS, Array, TileReader
 from geopretext.errors import BandError, InputError
 from geopretext.modality import Modality, find_modality
@@ -167,6 +168,30 @@ class StatisticsAccumulator:
             ClassError: a stored code is neither a class nor missing.
         """
         return Statistics({name: self._finish(m) for name, m in self._modalities.items()}, tiles, split)
+
+    def histograms(self) -> dict[str, dict[str, dict[str, Histogram]]]:
+        """Of each band of quantities that has valid values, by modality and level (empty if none, or unknown)."""
+        found: dict[str, dict[str, dict[str, Histogram]]] = {}
+        for (name, code), parts in sorted(self._parts.items(), key=lambda item: item[0][1]):
+            modality = self._modalities[name]
+            if modality.kind.is_categorical:
+                continue
+            level = modality.levels[code] if code >= 0 else ""
+            drawn = {band: Histogram.of(*part.values()) for band, part in zip(modality.band_names, parts, strict=True)}
+            present = {band: histogram for band, histogram in drawn.items() if histogram is not None}
+            if present:
+                found.setdefault(name, {})[level] = present
+        return found
+
+    def class_counts(self) -> dict[str, dict[int, int]]:
+        """Pixels or tiles of each class that occurs, by modality and stored code, the most frequent first."""
+        found = {}
+        for (name, _), parts in self._parts.items():
+            if self._modalities[name].kind.is_categorical:
+                codes, counts = parts[0].values()
+                order = np.argsort(-counts, kind="stable")
+                found[name] = dict(zip(codes[order].tolist(), counts[order].tolist(), strict=True))
+        return found
 
     def _bands(self, modality: Modality, code: int) -> list[BandCounts | BandMoments]:
         if (modality.name, code) not in self._parts:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from geopretext.data.files import Files
@@ -132,6 +133,15 @@ class StoreRoot:
         )
 
 
+def is_store(path: str | Path) -> bool:
+    """Whether there is a store, sound or not, at a folder or URL.
+
+    Raises:
+        StoreError: the storage cannot be reached.
+    """
+    return Files(path).read(ROOT) is not None
+
+
 def read_root(files: Files) -> StoreRoot:
     """Read and check the root of the store at ``files``.
 
@@ -142,6 +152,7 @@ def read_root(files: Files) -> StoreRoot:
     data = files.read(ROOT)
     where = files.where(ROOT)
     if data is None:
+        files.refuse_missing_bucket()
         raise StoreError(
             "there is no tile store here", where=files.path, hint="`geopretext convert` or `geopretext demo` makes one"
         )

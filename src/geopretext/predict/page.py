@@ -45,12 +45,18 @@ class Page:
 
     def swatch(self, left: float, top: float, color: str | tuple[float, float, float], size: float = 0.085) -> None:
         """A small square of one colour, for legends."""
-        axes = self.axes(left, top, size, size)
-        axes.set_facecolor(color)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set(linewidth=0.3, color=QUIET)
+        self.bar(left, top, size, size, color)
+
+    def bar(
+        self, left: float, top: float, width: float, height: float, color: str | tuple[float, float, float]
+    ) -> None:
+        """A rectangle of one colour with a fine outline."""
+        from matplotlib.patches import Rectangle
+
+        corner = (left / self.width, 1 - (top + height) / self.height)
+        size = (width / self.width, height / self.height)
+        style: dict[str, Any] = {"facecolor": color, "edgecolor": QUIET, "linewidth": 0.3}
+        self.figure.add_artist(Rectangle(corner, *size, transform=self.figure.transFigure, **style))
 
     def save(self, path: Path, dpi: int) -> None:
         """Write the picture, making its folder."""

@@ -5,14 +5,18 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from geopretext.data.splits import spatial_split
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
+from geopretext.data.store_root import is_store
 from geopretext.data.synthetic.earth import SyntheticEarth
 from geopretext.data.tiles import TileBatch
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import InputError, StoreError
+
+Place = TypeVar("Place", bound=str | Path)
 
 _CHUNK = 48
 """tiles that a process renders at a time"""
@@ -21,7 +25,7 @@ _SPLIT_FROM = 100
 
 
 def write_synthetic_store(
-    path: str | Path,
+    path: Place,
     *,
     count: int,
     seed: int = 0,
@@ -30,7 +34,7 @@ def write_synthetic_store(
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
-) -> Path:
+) -> Place:
     """Write ``count`` tiles of the planet ``seed`` into a store, with a spatial split and statistics.
 
     A store that an interrupted call left is continued, one that is complete is left as it is; the result is the same
@@ -38,7 +42,7 @@ def write_synthetic_store(
     always with processes that Python spawns.
 
     Args:
-        path: of the store.
+        path: folder or URL of the store.
         count: tiles; below 100 they are too few for three splits, and get none.
         seed: which planet.
         tile_size: pixels.
@@ -47,11 +51,13 @@ def write_synthetic_store(
         workers: processes that render; 1 renders in this one.
         progress: called with (tiles rendered, tiles in all).
 
+    Returns:
+        ``path``.
+
     Raises:
         InputError: a number is not positive.
         StoreError: there is another dataset at ``path``, or it cannot be written.
     """
-    path = Path(path)
     for name, value in (("count", count), ("tile_size", tile_size), ("shard_size", shard_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} is {value}, wanted at least 1")
@@ -72,7 +78,7 @@ def write_synthetic_store(
     return path
 
 
-def _writer(path: Path, earth: SyntheticEarth, count: int, shard_size: int) -> StoreWriter:
+def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int) -> StoreWriter:
     recipe = {
         "name": "synthetic earth",
         "version": SyntheticEarth.VERSION,
@@ -80,7 +86,7 @@ def _writer(path: Path, earth: SyntheticEarth, count: int, shard_size: int) -> S
         "tile_size": earth.tile_size,
         "count": count,
     }
-    if not (path / "zarr.json").exists():
+    if not is_store(path):
         return StoreWriter.create(
             path, earth.modalities.values(), tile_size=earth.tile_size, shard_size=shard_size, recipe=recipe
         )
