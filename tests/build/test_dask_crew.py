@@ -17,7 +17,7 @@ from geopretext.build.crew import SingleProcess
 from geopretext.build.dask_crew import DaskCrew, cluster_crew, local_crew
 from geopretext.build.pipeline import Build, BuildProgress
 from geopretext.data.store import Store
-from geopretext.errors import ClusterError, StoreError
+from geopretext.errors import ClusterError, InputError, StoreError
 
 from ..data.interruption import digests
 from .faulty_maker import RECIPE, FaultyMaker, make_places
@@ -118,6 +118,11 @@ def test_a_scheduler_that_dies_ends_the_build_and_it_goes_on_later(tmp_path: Pat
     assert Store.open(out).verify() == []
     assert build(out).run(SingleProcess()).made < 40
     assert digests(out) == digests(tmp_path / "clean.zarr")
+
+
+def test_a_memory_limit_is_an_amount_of_memory() -> None:
+    with pytest.raises(InputError, match="'4 apples' is no amount of memory"), local_crew(1, memory_limit="4 apples"):
+        pass
 
 
 def test_no_scheduler_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

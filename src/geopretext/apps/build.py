@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geopretext.apps.arguments import VerbParser, whole
@@ -77,7 +76,7 @@ def _parser() -> VerbParser:
         help="processes on this machine; 0: none but this one; default: one a core",
     )
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that runs, as tcp://10.0.0.1:8786")
-    add("--memory", default="auto", metavar="SIZE", help="of each process, as 4GiB; default: an equal share of all")
+    add("--memory", metavar="SIZE", help="most memory of each process, as 4GiB; default: an equal share of all")
     add("--group-size", type=whole(1), metavar="N", help="places of one task; tiles do not depend on it")
     add("--strict", action="store_true", help="exit with 1 if any place failed")
     add("--json", action="store_true", help="print the summary as JSON")
@@ -93,7 +92,7 @@ def _build(options: argparse.Namespace, overrides: Mapping[str, Any]) -> "Build"
         recipe=recipe,
         maker=maker,
         places=places,
-        out=options.out if "://" in options.out else Path(options.out),
+        out=options.out,
         limit=options.limit,
         group_size=options.group_size or GROUP_SIZE,
         retry_failed=options.retry_failed,
@@ -103,7 +102,8 @@ def _build(options: argparse.Namespace, overrides: Mapping[str, Any]) -> "Build"
 @contextmanager
 def _crew(options: argparse.Namespace, build: "Build") -> Iterator["Crew"]:
     """Whoever is to make the tiles, and a word about them."""
-    if options.workers == 0:
+    tasks = build.outlook().tasks
+    if options.workers == 0 or not tasks:
         from geopretext.build.crew import SingleProcess
 
         yield SingleProcess()
@@ -116,8 +116,7 @@ def _crew(options: argparse.Namespace, build: "Build") -> Iterator["Crew"]:
             say(f"{crew.workers} workers of {options.scheduler}{_dashboard(crew.dashboard)}")
             yield crew
         return
-    tasks = build.outlook().tasks
-    with local_crew(options.workers, at_most=max(1, tasks), memory_limit=options.memory) as crew:
+    with local_crew(options.workers, at_most=tasks, memory_limit=options.memory) as crew:
         say(f"{crew.workers} workers on this machine{_dashboard(crew.dashboard)}")
         yield crew
 

@@ -27,6 +27,7 @@ class Assembly:
 
     Args:
         writer: of the store, open.
+        store: where it is.
         staging: where the parts are.
         states: what has become of the places; ``advance`` reads it anew each time.
         run: number of this run, for parts that it makes itself.

@@ -75,7 +75,9 @@ def run_task(task: Task) -> Record:
     if task.build not in _makers:
         _makers.clear()
         _makers[task.build] = task.maker
-    return Staging(task.staging).put(task.run, _makers[task.build].make(task.places))
+    made = _makers[task.build].make(task.places)
+    assert [outcome.place_id for outcome in made.outcomes] == task.places.place_id.tolist()
+    return Staging(task.staging).put(task.run, made)
 
 
 class SingleProcess:

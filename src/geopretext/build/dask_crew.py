@@ -15,14 +15,16 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any
 
 from geopretext import __version__
 from geopretext.build.crew import Ended, Task, run_task
 from geopretext.data.files import Files
-from geopretext.errors import ClusterError, MissingLibraryError
+from geopretext.errors import ClusterError, InputError, MissingLibraryError
 
-_IN_FLIGHT = 128  # tasks that the scheduler knows of: enough for it to keep as many workers busy
+_IN_FLIGHT = 128  # tasks that the scheduler knows of, at least; it is twice the threads if these are many
+_COUNT_SECONDS = 10.0  # between looks at how many these are: clusters grow and shrink
 _CONNECT_SECONDS = 20.0
 _PROBE = "probe"
 _DEATHS = 1  # of workers that a task may survive, before it is taken to be the cause
@@ -37,11 +39,17 @@ class DaskCrew:
         self._client = client
         self._running: dict[str, tuple[Any, Task]] = {}
         self._ended: SimpleQueue[str] = SimpleQueue()
+        self._room = _IN_FLIGHT
+        self._counted = monotonic()
 
     @property
     def has_room(self) -> bool:
         """A bounded number of tasks is with the scheduler."""
-        return len(self._running) < _IN_FLIGHT
+        if monotonic() - self._counted > _COUNT_SECONDS:
+            with self._connected():
+                self._room = max(_IN_FLIGHT, 2 * sum(self._client.nthreads().values()))
+            self._counted = monotonic()
+        return len(self._running) < self._room
 
     @property
     def workers(self) -> int:
@@ -129,16 +137,18 @@ def _read_probe(staging: str) -> tuple[str, str]:
 
 @contextmanager
 def local_crew(
-    workers: int | None = None, *, at_most: int | None = None, memory_limit: str = "auto"
+    workers: int | None = None, *, at_most: int | None = None, memory_limit: str | None = None
 ) -> Iterator[DaskCrew]:
     """Processes of this machine, until the block is left; they end with this process, however it ends.
 
     Args:
         workers: how many; each runs one task at a time. By default one a core.
         at_most: no more than these, as there are not more tasks.
-        memory_limit: of each, as Dask takes it (``2GiB``); by default an equal share of the machine's.
+        memory_limit: of each, as Dask takes it (``2GiB``); a process that needs more is ended, and its task tried
+            again. By default an equal share of the machine's.
 
     Raises:
+        InputError: the memory limit is no amount of memory.
         MissingLibraryError: Dask is not installed.
     """
     _require_dask()
@@ -148,7 +158,13 @@ def local_crew(
 
     count = workers or CPU_COUNT
     dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
-    settings = {"distributed.scheduler.allowed-failures": _DEATHS, "distributed.scheduler.worker-saturation": 1.0}
+    settings: dict[str, Any] = {
+        "distributed.scheduler.allowed-failures": _DEATHS,
+        "distributed.scheduler.worker-saturation": 1.0,
+        # Workers hold no results, so there is nothing to spill; one that pauses for want of memory may never go on.
+        **{f"distributed.worker.memory.{threshold}": False for threshold in ("target", "spill", "pause")},
+    }
+    limits = {} if memory_limit is None else {"memory_limit": _bytes(memory_limit)}
     cluster: Any = None
     with _quiet(), dask.config.set(settings):
         try:
@@ -158,8 +174,8 @@ def local_crew(
                     threads_per_worker=1,
                     host="127.0.0.1",
                     dashboard_address=dashboard,
-                    memory_limit=memory_limit,
                     silence_logs=logging.CRITICAL,
+                    **limits,
                 )
             with Client(cluster) as client:  # type: ignore[no-untyped-call]
                 yield DaskCrew(client, dashboard=cluster.dashboard_link if dashboard else "")
@@ -200,6 +216,15 @@ def _require_dask() -> None:
         import distributed  # noqa: F401
     except ImportError as error:
         raise MissingLibraryError("distributed", extra="geo", purpose="build on several processes") from error
+
+
+def _bytes(memory: str) -> int:
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(memory))
+    except ValueError:
+        raise InputError(f"{memory!r} is no amount of memory", hint="a number with a unit, as 4GiB") from None
 
 
 @contextmanager

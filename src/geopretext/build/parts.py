@@ -23,7 +23,7 @@ import safetensors.numpy
 from numcodecs.zstd import Zstd
 
 from geopretext.build.tiles import Made, Outcome
-from geopretext.data.files import Files
+from geopretext.data.files import Files, is_url
 from geopretext.data.tiles import Array, Coordinates, TileBatch
 from geopretext.data.zarr_format import checksum, to_json
 from geopretext.errors import CorruptError, Reason
@@ -132,8 +132,7 @@ class Staging:
 
 def staging_path(store: str | Path) -> str:
     """Where the parts of a store lie: beside it."""
-    text = str(store)
-    return f"{text.rstrip('/')}.build" if "://" in text else f"{Path(text).absolute()}.build"
+    return f"{str(store).rstrip('/')}.build" if is_url(store) else f"{Path(store).absolute()}.build"
 
 
 def _to_bytes(batch: TileBatch) -> bytes:

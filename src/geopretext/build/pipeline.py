@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from geopretext.build.places import Places
 from geopretext.build.recipe import BuildRecipe
 from geopretext.build.states import FAILED, PlaceStates
 from geopretext.build.tiles import Made, Outcome
-from geopretext.data.files import Files
+from geopretext.build.transfer import TransferSettings
 from geopretext.data.splits import split_places
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
+from geopretext.data.store_root import is_store
 from geopretext.data.tiles import SPLITS
 from geopretext.data.writer import StoreWriter
-from geopretext.data.zarr_format import ROOT
 from geopretext.errors import InputError, Reason, StoreError
 
 GROUP_SIZE = 128
@@ -38,7 +38,7 @@ GROUP_SIZE = 128
 
 _TICK_SECONDS = 0.5
 _SPLIT_INTO = 8  # tasks, of one that killed its workers: a place that does so is found in three steps
-_TRANSFER = ("timeout", "retries", "backoff", "concurrency", "requests_per_second")
+_TRANSFER = {f.name for f in fields(TransferSettings)}
 """keys of archives that change how a build runs, and nothing about its tiles"""
 
 
@@ -319,7 +319,7 @@ def _groups(numbers: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[n
 
 
 def _open_store(path: str | Path) -> Store | None:
-    return Store.open(path) if Files(path).read(ROOT) is not None else None
+    return Store.open(path) if is_store(path) else None
 
 
 def _plain(recipe: BuildRecipe) -> dict[str, Any]:

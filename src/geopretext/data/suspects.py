@@ -140,7 +140,8 @@ class SuspectFinder:
                 if modality.kind.is_map:
                     self._find_constant(tiles, modality, values, valid, varied)
             if modality.levels and modality.kind is Kind.CONTINUOUS_MAP:
-                self._find_offset(tiles[clouds <= _TOO_CLOUDY_TO_JUDGE], modality, tiles, (values, valid), codes)
+                judged = (clouds <= _TOO_CLOUDY_TO_JUDGE) & (codes >= 0)
+                self._find_offset(tiles, modality, (values, valid), codes, judged)
         if self._reference:
             self._register(tiles, decoded)
 
@@ -210,15 +211,15 @@ class SuspectFinder:
 
     def _find_offset(
         self,
-        clear: npt.NDArray[np.int64],
-        modality: Modality,
         tiles: npt.NDArray[np.int64],
+        modality: Modality,
         decoded: tuple[Array, Mask],
         codes: npt.NDArray[np.int8],
+        judged: Mask,
     ) -> None:
         values, valid = decoded
         bands = [index for index, band in enumerate(modality.bands) if band.unit == REFLECTANCE]
-        for at in np.flatnonzero(np.isin(tiles, clear) & (codes >= 0)):
+        for at in np.flatnonzero(judged):
             level = modality.levels[codes[at]]
             observed = {modality.band_names[b]: values[at, b][valid[at, b]] for b in bands}
             observed = {name: numbers for name, numbers in observed.items() if len(numbers) >= _FEWEST_PIXELS}
