@@ -98,6 +98,17 @@ def test_pixels_of_the_grid_itself_are_copied(tmp_path: Path, resampling: Resamp
     np.testing.assert_array_equal(window.values, numbers[7:71, 33:97])
 
 
+@pytest.mark.parametrize("across", [True, False])
+def test_half_a_pixel_off_along_one_axis_is_no_copy(tmp_path: Path, across: bool) -> None:
+    grid = Grid.around(**PLACE, crs=32632, size=32)
+    numbers = np.random.default_rng(0).integers(0, 9000, (40, 40)).astype(np.uint16)
+    transform = (10.0, 0.0, grid.left - 20.0 - 5.0 * across, 0.0, -10.0, grid.top + 20.0 + 5.0 * (not across))
+    window = read(write_cog(tmp_path / "a.tif", numbers, crs=32632, transform=transform), grid=grid)
+    wide = numbers[2:34, 2:34].astype(float)
+    beside = numbers[2:34, 3:35] if across else numbers[3:35, 2:34]
+    np.testing.assert_allclose(window.values, (wide + beside) / 2, atol=1e-6)
+
+
 @pytest.mark.parametrize("factor", [2, 6])
 def test_coarser_pixels_of_the_same_zone_are_not_shifted(tmp_path: Path, factor: int) -> None:
     grid = Grid.around(**PLACE, crs=32632, size=60)

@@ -157,13 +157,13 @@ class Transfer:
                     _count(requests=1, repeats=attempt > 0)
                     part = fetcher.fetch(href, start, stop)
             except FetchError as error:
+                if error.wait:
+                    gate.rest(error.wait)
                 if not error.reason.is_transient or attempt == self.settings.retries:
                     tried = f" ({attempt + 1} attempts)" if attempt else ""
                     raise SourceError(
                         error.what + tried, reason=error.reason, where=error.where, hint=error.hint
                     ) from error
-                if error.wait:
-                    gate.rest(error.wait)
                 time.sleep(max(error.wait, self.pause(attempt)))
             else:
                 _count(received=len(part.data))
