@@ -1,6 +1,5 @@
 """Rasters that tests write: true COGs of arrays, and ramps whose value says where a pixel is."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +23,25 @@ def write_cog(
     blocksize: int = 128,
     overviews: bool = False,
     mask: npt.NDArray[np.bool_] | None = None,
+    compress: str = "DEFLATE",
 ) -> Path:
-    """Write (y, x) or (band, y, x) as a COG, deflated.
+    """Write (y, x) or (band, y, x) as a COG.
 
     Args:
         path: to write.
         values: numbers.
-        crs: EPSG code or WKT; None for none.
+        crs: EPSG code or WKT; None for a file without georeference.
         transform: a b c d e f.
         nodata: tag of the file.
         blocksize: pixels.
         overviews: by nearest, if the raster is larger than a block.
         mask: (y, x) valid pixels, as the file's own mask.
+        compress: ``DEFLATE`` (which checks sums) or ``NONE``.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return _write(
-            path, values if values.ndim == 3 else values[None], crs, transform, nodata, blocksize, overviews, mask
-        )
-
-
-def _write(
-    path: Path,
-    values: npt.NDArray[Any],
-    crs: int | str | None,
-    transform: tuple[float, ...],
-    nodata: float | None,
-    blocksize: int,
-    overviews: bool,
-    mask: npt.NDArray[np.bool_] | None,
-) -> Path:
-    options = {"crs": f"EPSG:{crs}" if isinstance(crs, int) else crs, "transform": Affine(*transform)} if crs else {}
+    values = values if values.ndim == 3 else values[None]
+    options: dict[str, Any] = {"transform": Affine(*transform)}
+    if crs is not None:
+        options["crs"] = f"EPSG:{crs}" if isinstance(crs, int) else crs
     with rasterio.io.MemoryFile() as memory:
         with memory.open(
             driver="GTiff",
@@ -75,7 +62,7 @@ def _write(
                 path,
                 driver="COG",
                 blocksize=blocksize,
-                compress="DEFLATE",
+                compress=compress,
                 overviews="AUTO" if overviews else "NONE",
                 overview_resampling="NEAREST",
             )

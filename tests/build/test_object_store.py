@@ -94,3 +94,16 @@ def test_a_store_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         part = Transfer(TransferSettings(anonymous=True)).fetch("s3://bucket/a.tif", 10, 200)
     assert (part.data, part.size) == (bytes(range(10, 100)), 100)
+
+
+def test_the_region_of_a_bucket_is_part_of_its_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RangeServer() as server:
+        server.files["/bucket/a.tif"] = bytes(range(100))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "key")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        Transfer(TransferSettings(region="eu-central-1")).fetch("s3://bucket/a.tif", 0, 10)
+        assert (
+            "/eu-central-1/s3/"
+            in {key.lower(): value for key, value in server.log[0].asked.headers.items()}["authorization"]
+        )

@@ -168,7 +168,7 @@ LASTING: list[tuple[Fault, Reason, str]] = [
     (ShortBody(), Reason.CORRUPT, "bytes came instead of"),
     (Corrupt(), Reason.CORRUPT, "neither TIFF nor JPEG 2000"),
     (Corrupt(first=300), Reason.CORRUPT, ""),
-    (Truncated(100_000), Reason.CORRUPT, "cannot be decoded"),
+    (Truncated(100_000), Reason.CORRUPT, "the file ends at byte 100000"),
     (Truncated(600), Reason.CORRUPT, ""),
     (Truncated(0), Reason.CORRUPT, ""),
     (Replaced(b"<html>moved</html>"), Reason.CORRUPT, "neither TIFF nor JPEG 2000"),
@@ -203,6 +203,24 @@ def test_one_bad_block_fails_the_windows_that_need_it(folder: Path) -> None:
     check(results[0], 0, column=0, row=400)
     assert failure(results[1]).reason is Reason.CORRUPT
     check(results[2], 0, column=600, row=400)
+
+
+def test_a_short_file_without_check_sums_is_corrupt(tmp_path: Path) -> None:
+    """What is read behind the end must not become pixels."""
+    path = write_cog(tmp_path / "a.tif", scene(0), crs=32632, transform=TRANSFORM, compress="NONE")
+    path.write_bytes(path.read_bytes()[:1_000_000])
+    with RangeServer(tmp_path) as server:
+        for href in (f"{server.url}/a.tif", str(path)):
+            first, last = read([job(href, grid=tile(0, row)) for row in (0, 900)])
+            check(first, 0, column=0, row=0)
+            assert failure(last).reason is Reason.CORRUPT
+
+
+def test_a_server_that_is_down_is_not_waited_for_by_each_window(server: RangeServer) -> None:
+    server.fault = lambda asked: Status(500) if asked.number > 0 else None
+    results = read([job(f"{server.url}/0.tif", grid=tile(column, 300)) for column in range(0, 900, 50)])
+    assert {failure(result).reason for result in results} == {Reason.SERVER}
+    assert server.requests() <= 1 + 3 * QUICK.concurrency
 
 
 def test_a_file_that_is_replaced_meanwhile_is_read_anew(server: RangeServer, folder: Path) -> None:

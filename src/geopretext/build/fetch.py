@@ -201,11 +201,13 @@ class StoreFetcher:
     Args:
         timeout: seconds that an attempt may take.
         anonymous: ask without credentials, as open buckets allow.
+        region: of S3 buckets; empty: as the environment says.
     """
 
-    def __init__(self, *, timeout: float, anonymous: bool) -> None:
+    def __init__(self, *, timeout: float, anonymous: bool, region: str) -> None:
         self._timeout = timeout
         self._anonymous = anonymous
+        self._region = region
         self._store = lru_cache(maxsize=64)(self._open)
 
     def _open(self, root: str) -> Any:
@@ -216,6 +218,8 @@ class StoreFetcher:
         }
         if self._anonymous:
             options["skip_signature"] = True
+        if self._region and root.startswith("s3:"):
+            options["region"] = self._region
         return from_url(root, **options)
 
     def fetch(self, href: str, start: int, stop: int) -> Part:
