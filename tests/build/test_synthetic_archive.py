@@ -26,7 +26,7 @@ from geopretext.build.synthetic_truth import climate, truth
 from geopretext.data.synthetic.optics import BANDS, RESOLUTION
 from geopretext.errors import InputError, StoreError
 
-SETTINGS = ArchiveSettings(granules=2, size=126, dates=3, places=10, tile_size=32)
+SETTINGS = ArchiveSettings(granules=2, size=126, dates=3, places=10, tile_size=32, center=(-8.4, -118.5))
 GRANULES = granules_of(SETTINGS)
 
 

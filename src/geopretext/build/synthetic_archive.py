@@ -98,7 +98,8 @@ def write_archive(
     Args:
         root: folder; made if it is not there.
         settings: what it is to hold.
-        workers: processes that render; 1 renders in this one. Each needs about 200 bytes a pixel of a granule.
+        workers: processes that render; 1 renders in this one. Each needs about 1 GB of memory, or 150 bytes a pixel of
+            a granule if that is more.
         progress: called with (pieces done, pieces in all).
 
     Raises:

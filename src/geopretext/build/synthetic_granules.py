@@ -45,7 +45,7 @@ class ArchiveSettings:
     granules: int = 4
     """squares that are observed, at least 1"""
     size: int = 1098
-    """their sides in pixels of 10 m, a multiple of 6 from 96 to 10980; a tenth of a real one by default"""
+    """their sides in pixels of 10 m, a multiple of 6 from 96 to 5490; a tenth of a real one by default"""
     dates: int = 4
     """images of Sentinel-2 of each granule, of both levels; about as many of Sentinel-1 of each orbit"""
     years: tuple[int, int] = (2019, 2020)
@@ -61,7 +61,7 @@ class ArchiveSettings:
         for name, low, high in (
             ("seed", 0, 2**31),
             ("granules", 1, 1000),
-            ("size", 96, 10980),
+            ("size", 96, 5490),
             ("dates", 1, 1000),
             ("places", 0, 10**7),
             ("tile_size", 1, self.size),
