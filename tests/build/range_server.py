@@ -74,6 +74,14 @@ class CloseInMiddle:
 
 
 @dataclass(frozen=True)
+class Trickle:
+    """A good answer that comes in ten pieces, slowly."""
+
+    seconds: float
+    """before each piece"""
+
+
+@dataclass(frozen=True)
 class ShortBody:
     """A complete answer whose body has fewer bytes than were asked for."""
 
@@ -107,7 +115,7 @@ class Replaced:
     data: bytes
 
 
-Fault = Status | Hang | CloseInMiddle | ShortBody | Corrupt | Truncated | IgnoreRange | Replaced
+Fault = Status | Hang | Trickle | CloseInMiddle | ShortBody | Corrupt | Truncated | IgnoreRange | Replaced
 
 
 class RangeServer:
@@ -123,7 +131,7 @@ class RangeServer:
         self.fault: Callable[[Asked], Fault | None] = lambda asked: None
         """decides for each request"""
         self.log: list[Answered] = []
-        """every request, in the order in which they ended"""
+        """every request, in the order in which they were answered"""
         self.busiest = 0
         """most requests that were served at the same time"""
         self._folder = folder
@@ -154,7 +162,7 @@ class RangeServer:
     def requests(self, path: str = "") -> int:
         """How many came, for one path or for all."""
         with self._lock:
-            return sum(1 for answered in self.log if path in ("", answered.asked.path))
+            return self._numbers[path] if path else self._numbers.total()
 
     def sent(self, path: str = "") -> int:
         """Bytes of bodies that left, for one path or for all."""
@@ -219,71 +227,85 @@ class _Handler(BaseHTTPRequestHandler):
             number=number,
             headers=dict(self.headers),
         )
-        status, sent = 0, 0
         try:
-            status, sent = self._answer(asked, owner.fault(asked))
-            self.wfile.flush()
+            answer = self._answer(asked, owner.fault(asked))
+            # what is sent is logged before it leaves: a client that has it may look at the log at once
+            with owner._lock:
+                owner.log.append(Answered(asked, answer.status, len(answer.body)))
+            if answer.status:
+                self._send(answer)
+            else:
+                owner._closing.wait(answer.seconds)
+                self.close_connection = True
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:
             with owner._lock:
                 owner._busy -= 1
-                owner.log.append(Answered(asked, status, sent))
 
-    def _answer(self, asked: Asked, fault: Fault | None) -> tuple[int, int]:
-        """Status and bytes of the body."""
-        if isinstance(fault, Hang):
-            self._owner._closing.wait(fault.seconds)
+    def _send(self, answer: "_Answer") -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            step = len(answer.body) if not answer.trickle else -(-len(answer.body) // 10)
+            for start in range(0, len(answer.body), max(1, step)):
+                self._owner._closing.wait(answer.trickle)
+                self.wfile.write(answer.body[start : start + step])
+                self.wfile.flush()
+        self.wfile.flush()
+        if answer.closes:
             self.close_connection = True
-            return 0, 0
+
+    def _answer(self, asked: Asked, fault: Fault | None) -> "_Answer":
+        if isinstance(fault, Hang):
+            return _Answer(0, seconds=fault.seconds)
         if isinstance(fault, Status):
-            return self._plain(fault.code, fault.headers)
+            return _Answer(fault.code, {**fault.headers, "Content-Length": "0"})
         file = fault.data if isinstance(fault, Replaced) else self._owner._find(asked.path)
         if file is None:
-            return self._plain(404, {})
+            return _Answer(404, {"Content-Length": "0"})
         if isinstance(file, Path):
             size, tag = file.stat().st_size, f"{file.stat().st_mtime_ns:x}"
         else:
             size, tag = len(file), sha256(file).hexdigest()[:16]
         if isinstance(fault, Truncated):
             size = min(size, fault.size)
-        ranged = asked.start is not None and not isinstance(fault, IgnoreRange)
-        start = asked.start if ranged and asked.start is not None else 0
-        stop = min(size, asked.stop) if ranged and asked.stop is not None else size
-        if ranged and start >= size:
-            return self._plain(416, {"Content-Range": f"bytes */{size}"})
-        headers = {"ETag": f'"{tag}"', "Accept-Ranges": "bytes"}
-        if ranged:
+        if asked.start is None or isinstance(fault, IgnoreRange):
+            status, start, stop = 200, 0, size
+        else:
+            status, start, stop = 206, asked.start, min(size, asked.stop or size)
+        if status == 206 and start >= size:
+            return _Answer(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
+        body = _spoilt(_read(file, start, stop), fault)
+        headers = {"ETag": f'"{tag}"', "Accept-Ranges": "bytes", "Content-Length": str(len(body))}
+        if status == 206:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-        return self._body(file, start, stop, 206 if ranged else 200, headers, fault)
-
-    def _body(
-        self, file: bytes | Path, start: int, stop: int, status: int, headers: Mapping[str, str], fault: Fault | None
-    ) -> tuple[int, int]:
-        if self.command == "HEAD":
-            self._head(status, {**headers, "Content-Length": str(stop - start)})
-            return status, 0
-        data = _read(file, start, stop)
-        if isinstance(fault, ShortBody):
-            data = data[: int(len(data) * fault.share)]
-        if isinstance(fault, Corrupt):
-            data = data[: fault.first] + bytes(255 - byte for byte in data[fault.first :])
-        self._head(status, {**headers, "Content-Length": str(len(data))})
         if isinstance(fault, CloseInMiddle):
-            data = data[: int(len(data) * fault.share)]
-            self.close_connection = True
-        self.wfile.write(data)
-        return status, len(data)
+            return _Answer(status, headers, body[: int(len(body) * fault.share)], closes=True)
+        return _Answer(status, headers, body, trickle=fault.seconds if isinstance(fault, Trickle) else 0.0)
 
-    def _plain(self, status: int, headers: Mapping[str, str]) -> tuple[int, int]:
-        self._head(status, {**headers, "Content-Length": "0"})
-        return status, 0
 
-    def _head(self, status: int, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    """0: none"""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    closes: bool = False
+    seconds: float = 0.0
+    """of silence, if there is no answer"""
+    trickle: float = 0.0
+    """seconds before each piece of the body"""
+
+
+def _spoilt(body: bytes, fault: Fault | None) -> bytes:
+    if isinstance(fault, ShortBody):
+        return body[: int(len(body) * fault.share)]
+    if isinstance(fault, Corrupt):
+        return body[: fault.first] + bytes(255 - byte for byte in body[fault.first :])
+    return body
 
 
 def _read(file: bytes | Path, start: int, stop: int) -> bytes:

@@ -23,21 +23,25 @@ def write_cog(
     blocksize: int = 128,
     overviews: bool = False,
     mask: npt.NDArray[np.bool_] | None = None,
+    compress: str = "DEFLATE",
 ) -> Path:
-    """Write (y, x) or (band, y, x) as a COG, deflated.
+    """Write (y, x) or (band, y, x) as a COG.
 
     Args:
         path: to write.
         values: numbers.
-        crs: EPSG code or WKT; None for none.
+        crs: EPSG code or WKT; None for a file without georeference.
         transform: a b c d e f.
         nodata: tag of the file.
         blocksize: pixels.
         overviews: by nearest, if the raster is larger than a block.
         mask: (y, x) valid pixels, as the file's own mask.
+        compress: ``DEFLATE`` (which checks sums) or ``NONE``.
     """
     values = values if values.ndim == 3 else values[None]
-    options = {"crs": f"EPSG:{crs}" if isinstance(crs, int) else crs, "transform": Affine(*transform)} if crs else {}
+    options: dict[str, Any] = {"transform": Affine(*transform)}
+    if crs is not None:
+        options["crs"] = f"EPSG:{crs}" if isinstance(crs, int) else crs
     with rasterio.io.MemoryFile() as memory:
         with memory.open(
             driver="GTiff",
@@ -58,7 +62,7 @@ def write_cog(
                 path,
                 driver="COG",
                 blocksize=blocksize,
-                compress="DEFLATE",
+                compress=compress,
                 overviews="AUTO" if overviews else "NONE",
                 overview_resampling="NEAREST",
             )
@@ -66,9 +70,9 @@ def write_cog(
 
 
 def ramp(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """(y, x): the column of each pixel's centre plus 1000 times its row: bilinear resampling keeps it exactly."""
+    """(2, y, x): column and row of each pixel's centre, which blending keeps: what is read says where it comes from."""
     rows, columns = np.indices(shape)
-    return (columns + 0.5) + 1000.0 * (rows + 0.5)
+    return np.stack([columns + 0.5, rows + 0.5])
 
 
 def pixel_positions(

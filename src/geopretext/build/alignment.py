@@ -156,8 +156,8 @@ def _transformer(grid_crs: int, crs: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Footing:
-    """Where a grid lies in the coordinates of a raster: its control points, (rows, columns) each."""
+class ControlPoints:
+    """Where a grid lies in another projection: its control points, (rows, columns) each."""
 
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.float64]
@@ -166,40 +166,20 @@ class Footing:
     height: int
     """pixels"""
 
-    @classmethod
-    def of(cls, grid: Grid, where: Georeference, *, name: str) -> "Footing":
-        """Transform a grid's control points.
-
-        Raises:
-            SourceError: the grid lies where the raster's projection is not defined, or is torn there.
-        """
-        left, bottom, right, top = grid.bounds
-        x, y = np.meshgrid(np.linspace(left, right, _CONTROL), np.linspace(top, bottom, _CONTROL))
-        if epsg_of(where.crs) != grid.crs:
-            x, y = _transformer(grid.crs, where.crs).transform(x, y)
-        if where.period:
-            x = x[_CONTROL // 2, _CONTROL // 2] + np.mod(x - x[_CONTROL // 2, _CONTROL // 2] + 180.0, 360.0) - 180.0
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise _beyond(grid, name)
-        footing = cls(x, y, grid.width, grid.height)
-        if any(step.max() > _TORN * np.median(step) for step in footing._steps(where.transform)):
-            raise _beyond(grid, name)
-        return footing
-
-    def _steps(self, transform: Transform) -> list[npt.NDArray[np.float64]]:
-        """Pixels between neighbouring control points, along columns and along rows."""
-        columns, rows = transform.pixels(self.x, self.y)
-        return [np.hypot(np.diff(columns, axis=axis), np.diff(rows, axis=axis)) for axis in (0, 1)]
-
-    def scale(self, transform: Transform) -> float:
-        """Side of the grid's pixels in pixels of a lattice."""
-        down, across = (float(np.median(step)) * (_CONTROL - 1) for step in self._steps(transform))
-        return max(down / self.height, across / self.width)
+    def scale(self, transform: Transform) -> tuple[float, float]:
+        """Width and height of the grid's pixels in pixels of a lattice."""
+        middle = _CONTROL // 2
+        columns, rows = transform.pixels(
+            np.array([self.x[middle, 0], self.x[middle, -1], self.x[0, middle], self.x[-1, middle]]),
+            np.array([self.y[middle, 0], self.y[middle, -1], self.y[0, middle], self.y[-1, middle]]),
+        )
+        across, down = (float(np.hypot(columns[i + 1] - columns[i], rows[i + 1] - rows[i])) for i in (0, 2))
+        return across / self.width, down / self.height
 
     def rectangle(self, transform: Transform, margin: int) -> Rectangle:
         """The pixels of a lattice that the grid needs, with as many more on all sides, or of its own if larger."""
         columns, rows = transform.pixels(self.x, self.y)
-        beyond = margin * max(1.0, self.scale(transform))
+        beyond = margin * max(1.0, *self.scale(transform))
         return Rectangle(
             int(np.floor(columns.min() - beyond)),
             int(np.floor(rows.min() - beyond)),
@@ -208,13 +188,27 @@ class Footing:
         )
 
 
-def _beyond(grid: Grid, name: str) -> SourceError:
-    lat, lon = grid.center
-    return SourceError(
-        f"its projection is not defined or is torn at lat {lat:.5g}, lon {lon:.5g}",
-        reason=Reason.NO_GEOREFERENCE,
-        where=name,
-    )
+@lru_cache(maxsize=4096)
+def control_points(grid: Grid, crs: str) -> ControlPoints:
+    """Transform a grid's control points. The bands of a tile share them.
+
+    Raises:
+        SourceError: the grid lies where the projection is not defined, or is torn there.
+    """
+    left, bottom, right, top = grid.bounds
+    x, y = np.meshgrid(np.linspace(left, right, _CONTROL), np.linspace(top, bottom, _CONTROL))
+    if epsg_of(crs) != grid.crs:
+        x, y = _transformer(grid.crs, crs).transform(x, y)
+    if is_geographic(crs):
+        middle = x[_CONTROL // 2, _CONTROL // 2]
+        x = middle + np.mod(x - middle + 180.0, 360.0) - 180.0
+    steps = [np.hypot(np.diff(x, axis=axis), np.diff(y, axis=axis)) for axis in (0, 1)]
+    if not all(np.isfinite(step).all() and step.max() <= _TORN * np.median(step) for step in steps):
+        lat, lon = grid.center
+        raise SourceError(
+            f"the projection is not defined or is torn at lat {lat:.5g}, lon {lon:.5g}", reason=Reason.NO_GEOREFERENCE
+        )
+    return ControlPoints(x, y, grid.width, grid.height)
 
 
 class Canvas:
@@ -223,13 +217,13 @@ class Canvas:
     Args:
         grid: the target.
         base: the raster whose lattice this is.
-        footing: of the grid in the raster's coordinates.
+        points: of the grid in the raster's projection.
         shift: added to the raster's x: multiples of 360 degrees.
         resampling: to come.
     """
 
     def __init__(
-        self, grid: Grid, base: Georeference, footing: Footing, *, shift: float, resampling: Resampling
+        self, grid: Grid, base: Georeference, points: ControlPoints, *, shift: float, resampling: Resampling
     ) -> None:
         self._grid = grid
         self._resampling = resampling
@@ -238,8 +232,9 @@ class Canvas:
         same = epsg_of(base.crs) == grid.crs
         exact = self._transform.offset(Transform(*grid.transform), grid.width, grid.height) if same else None
         self._is_exact = exact is not None
+        self._points = points
         if exact is None:
-            self.needed = footing.rectangle(self._transform, _MARGIN[resampling])
+            self.needed = points.rectangle(self._transform, _MARGIN[resampling])
         else:
             self.needed = Rectangle(0, 0, grid.width, grid.height).moved(*exact)
         shape = (self.needed.bottom - self.needed.top, self.needed.right - self.needed.left)
@@ -279,6 +274,7 @@ class Canvas:
         work = np.float64 if blends or dtype.itemsize > 2 else np.float32
         if not self._valid.any():
             return np.zeros(shape, work if blends else dtype), np.zeros(shape, bool)
+        across, down = self._points.scale(self._transform)
         x, y = self._transform.positions(self.needed.left, self.needed.top)
         warped = np.full(shape, np.nan, work)
         rasterio.warp.reproject(
@@ -292,21 +288,24 @@ class Canvas:
             dst_nodata=np.nan,
             resampling=rasterio.warp.Resampling[self._resampling],
             tolerance=_TOLERANCE,
+            # GDAL would guess from the sizes of both arrays, and blur where the canvas is larger by its margin
+            XSCALE=min(1.0, 1.0 / across),
+            YSCALE=min(1.0, 1.0 / down),
         )
         valid = np.isfinite(warped)
         return np.where(valid, warped, 0).astype(work if blends else dtype), valid
 
 
-def shifts(where: Georeference, footing: Footing) -> list[float]:
+def shifts(where: Georeference, points: ControlPoints) -> list[float]:
     """What to add to a raster's x, so that it meets a grid: 0, or multiples of 360 degrees; none if it does not."""
     low, south, high, north = where.bounds
-    if footing.y.max() <= south or footing.y.min() >= north:
+    if points.y.max() <= south or points.y.min() >= north:
         return []
     turns = (0, -1, 1) if where.period else (0,)
     return [
         turn * where.period
         for turn in turns
-        if footing.x.max() > low + turn * where.period and footing.x.min() < high + turn * where.period
+        if points.x.max() > low + turn * where.period and points.x.min() < high + turn * where.period
     ]
 
 

@@ -95,7 +95,9 @@ class WebFetcher:
             "num_pools": 64,
             "timeout": urllib3.Timeout(connect=timeout, read=timeout),
             # it follows redirections; failures are the business of `transfer`
-            "retries": urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=_REDIRECTS),
+            "retries": urllib3.Retry(
+                total=None, connect=False, read=False, status=False, other=False, redirect=_REDIRECTS
+            ),
             "headers": {"Accept-Encoding": "identity", "User-Agent": "geopretext"},
         }
         self._direct = urllib3.PoolManager(**options)
@@ -121,11 +123,14 @@ class WebFetcher:
                 response.close()  # what is left of the body must not be read as the next answer
                 raise
             response.release_conn()
+        except urllib3.exceptions.NewConnectionError as error:  # a kind of time-out to urllib3
+            raise FetchError(f"cannot be reached: {error}", reason=Reason.SERVER, where=where) from error
         except urllib3.exceptions.TimeoutError as error:
             raise FetchError(f"no answer within {self._timeout:g} s", reason=Reason.TIMEOUT, where=where) from error
+        except urllib3.exceptions.MaxRetryError as error:
+            raise FetchError(f"redirected more than {_REDIRECTS} times", reason=Reason.SERVER, where=where) from error
         except urllib3.exceptions.HTTPError as error:
-            what = "the connection broke" if isinstance(error, urllib3.exceptions.ProtocolError) else "cannot be asked"
-            raise FetchError(f"{what}: {error}", reason=Reason.SERVER, where=where) from error
+            raise FetchError(f"the connection broke: {error}", reason=Reason.SERVER, where=where) from error
         return part
 
     def _receive(self, response: Any, start: int, stop: int, where: str) -> Part:
@@ -177,6 +182,7 @@ _REFUSALS = {
     429: (Reason.THROTTLED, "the server asks to be asked less often"),
     504: (Reason.TIMEOUT, "a gateway gave up waiting"),
 }
+"""by HTTP status; all others are failures of the server"""
 
 
 def _refusal(response: Any, where: str) -> FetchError:
@@ -195,11 +201,13 @@ class StoreFetcher:
     Args:
         timeout: seconds that an attempt may take.
         anonymous: ask without credentials, as open buckets allow.
+        region: of S3 buckets; empty: as the environment says.
     """
 
-    def __init__(self, *, timeout: float, anonymous: bool) -> None:
+    def __init__(self, *, timeout: float, anonymous: bool, region: str) -> None:
         self._timeout = timeout
         self._anonymous = anonymous
+        self._region = region
         self._store = lru_cache(maxsize=64)(self._open)
 
     def _open(self, root: str) -> Any:
@@ -210,6 +218,8 @@ class StoreFetcher:
         }
         if self._anonymous:
             options["skip_signature"] = True
+        if self._region and root.startswith("s3:"):
+            options["region"] = self._region
         return from_url(root, **options)
 
     def fetch(self, href: str, start: int, stop: int) -> Part:
@@ -237,15 +247,13 @@ class StoreFetcher:
 
 def _store_reason(error: Exception) -> Reason:
     """From the text of the message: obstore has no kinds of errors for these."""
-    text = str(error)
-    for reason, pattern in (
-        (Reason.THROTTLED, r"\b429\b|SlowDown|Throttl|Too Many Requests"),
-        (Reason.TIMEOUT, r"TimedOut|timed out|[Tt]imeout"),
-        (Reason.CORRUPT, r"\b416\b|InvalidRange|Wanted range starting at|start offset"),
-    ):
-        if re.search(pattern, text):
-            return reason
-    return Reason.SERVER
+    status = re.search(r"status code: (\d{3})", str(error))
+    if status:
+        slow = status[1] == "503" and "SlowDown" in str(error)  # as S3 says 429
+        return Reason.THROTTLED if slow else _REFUSALS.get(int(status[1]), (Reason.SERVER, ""))[0]
+    if re.search(r"TimedOut|timed out", str(error)):
+        return Reason.TIMEOUT
+    return Reason.CORRUPT if "Wanted range starting at" in str(error) else Reason.SERVER
 
 
 def _gist(error: Exception) -> str:

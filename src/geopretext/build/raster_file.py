@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from geopretext.build.alignment import Georeference, Rectangle, Transform, epsg_of, is_geographic
 from geopretext.build.fetch import REMOTE, public, scheme_of
-from geopretext.build.remote_file import ChangedError, RemoteFile, RemoteOpener
+from geopretext.build.remote_file import RemoteFile, RemoteOpener, SpoiltError
 from geopretext.build.source import Asset
 from geopretext.build.transfer import Transfer
 from geopretext.errors import MissingLibraryError, Reason, SourceError
@@ -45,6 +46,8 @@ _OPTIONS = {
     "GDAL_NUM_THREADS": "1",  # files are read beside each other already
     "GTIFF_IGNORE_READ_ERRORS": "NO",
 }
+_DOWN = (Reason.SERVER, Reason.THROTTLED, Reason.TIMEOUT, Reason.FORBIDDEN, Reason.NO_FILE)
+"""reasons after which nothing more is asked for the same file: all attempts have been made"""
 _WHOLE = -1
 """in place of the number of an overview: the file's own pixels"""
 _EASTERNMOST, _NORTHERNMOST = 541.0, 91.0
@@ -118,28 +121,30 @@ class RasterFile:
 
     def read(self, pieces: Sequence[Piece]) -> Iterator[Excerpt | SourceError]:
         """Each piece, in order, or why it cannot be read. Pieces that lie together should follow each other."""
-        try:
-            batches = self._patiently(lambda: self._batches(pieces))
-        except SourceError as error:
-            yield from [error] * len(pieces)
+        batches = self._attempt(lambda: self._batches(pieces))
+        if isinstance(batches, SourceError):
+            yield from [batches] * len(pieces)
             return
+        lost: SourceError | None = None
         for batch, ranges in batches:
-            yield from self._read_batch(batch, ranges)
+            if ranges and lost is None:
+                lost = self._attempt(partial(self._prefetch, ranges))
+            for piece in batch:
+                if lost is not None:
+                    yield lost
+                    continue
+                excerpt = self._attempt(partial(self._read, piece))
+                if isinstance(excerpt, SourceError) and excerpt.reason in _DOWN:
+                    lost = excerpt
+                yield excerpt
+            if self._remote is not None:
+                self._remote.forget()
 
-    def _read_batch(self, batch: Sequence[Piece], ranges: set[tuple[int, int]]) -> Iterator[Excerpt | SourceError]:
+    def _attempt(self, work: Callable[[], T]) -> T | SourceError:
         try:
-            if ranges:
-                self._patiently(lambda: self._prefetch(ranges))
+            return self._patiently(work)
         except SourceError as error:
-            yield from [error] * len(batch)
-            return
-        for piece in batch:
-            try:
-                yield self._patiently(lambda piece=piece: self._read(piece))  # type: ignore[misc] # bound at once
-            except SourceError as error:
-                yield error
-        if self._remote is not None:
-            self._remote.forget()
+            return error
 
     def _batches(self, pieces: Sequence[Piece]) -> list[tuple[list[Piece], set[tuple[int, int]]]]:
         """Pieces in groups whose new blocks are not too many bytes to hold, and where those blocks are in the file."""
@@ -166,7 +171,12 @@ class RasterFile:
 
     def overviews(self, band: int) -> list[int]:
         """By how much each overview is coarser, finest first."""
-        return [int(factor) for factor in self._patiently(lambda: self._dataset(_WHOLE).overviews(band))]
+
+        def factors() -> list[int]:
+            dataset = self._dataset(_WHOLE)
+            return self._decode(lambda: [int(factor) for factor in dataset.overviews(band)])
+
+        return self._patiently(factors)
 
     def at_overview(self, number: int) -> Georeference:
         """Where the pixels of an overview lie."""
@@ -230,7 +240,7 @@ class RasterFile:
             self._remote.failure = None
             if isinstance(result, rasterio.DatasetReader):
                 result.close()
-            kind = _UndecodableError if isinstance(lost, ChangedError) else SourceError
+            kind = _UndecodableError if isinstance(lost, SpoiltError) else SourceError
             raise kind(lost.what, reason=lost.reason, where=self.name, hint=lost.hint) from refusal
         if refusal is not None:
             what = f"cannot be decoded: {refusal}"
@@ -238,11 +248,11 @@ class RasterFile:
         return cast("T", result)
 
     def _prefetch(self, ranges: set[tuple[int, int]]) -> None:
-        self._dataset(_WHOLE)
+        self._dataset(_WHOLE)  # after a failure it is opened anew
         assert self._remote is not None
         try:
             self._remote.prefetch(ranges)
-        except ChangedError as error:
+        except SpoiltError as error:
             raise _UndecodableError(error.what, reason=error.reason, where=self.name) from error
 
     def _read(self, piece: Piece) -> Excerpt:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.build.alignment import Canvas, Footing, Georeference, Rectangle, merge, shifts
+from geopretext.build.alignment import Canvas, ControlPoints, Georeference, Rectangle, control_points, merge, shifts
 from geopretext.build.grid import Grid
 from geopretext.build.raster_file import Excerpt, Piece, RasterFile, check_crs
 from geopretext.build.source import Asset, Resampling
@@ -152,26 +152,29 @@ def _wants(file: RasterFile, state: _State) -> Iterator[_Want]:
     where = file.georeference
     if job.crs is not None:
         check_crs(where, job.crs, file.name)
-    footing = Footing.of(job.grid, where, name=file.name)
+    try:
+        points = control_points(job.grid, where.crs)
+    except SourceError as error:
+        raise SourceError(error.what, reason=error.reason, where=file.name) from error
     overview = -1
-    scale = footing.scale(where.transform)
+    scale = min(points.scale(where.transform))
     if scale >= _COARSER:
         overview, where = _overview(file, asset.band, where, scale)
-    for shift in shifts(where, footing):
-        canvas, offset = _canvas(state, where, footing, shift)
+    for shift in shifts(where, points):
+        canvas, offset = _canvas(state, where, points, shift)
         whole = Rectangle(0, 0, where.width, where.height)
         part = canvas.needed.moved(-offset[0], -offset[1]).within(whole)
         if not part.is_empty:
             yield _Want(state, canvas, Piece(asset, part, overview), part.moved(*offset))
 
 
-def _canvas(state: _State, where: Georeference, footing: Footing, shift: float) -> tuple[Canvas, tuple[int, int]]:
+def _canvas(state: _State, where: Georeference, points: ControlPoints, shift: float) -> tuple[Canvas, tuple[int, int]]:
     """The canvas of a job that a raster belongs to, one whose pixels are its own or a new one; and where it lies."""
     for canvas in state.canvases:
         offset = canvas.place(where, shift)
         if offset is not None:
             return canvas, offset
-    state.canvases.append(Canvas(state.job.grid, where, footing, shift=shift, resampling=state.job.resampling))
+    state.canvases.append(Canvas(state.job.grid, where, points, shift=shift, resampling=state.job.resampling))
     return state.canvases[-1], (0, 0)
 
 

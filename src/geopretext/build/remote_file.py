@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from geopretext.build.fetch import public
 from geopretext.build.transfer import Transfer
 from geopretext.errors import MissingLibraryError, Reason, SourceError
 
@@ -22,8 +23,8 @@ _LONGEST = 1024
 """pages of one request: longer runs are fetched in several, at the same time"""
 
 
-class ChangedError(SourceError):
-    """The file was replaced while it was read: it must be read again from its start."""
+class SpoiltError(SourceError):
+    """Bytes came, but not those of one whole file: it must be read again from its start."""
 
 
 class RemoteFile:
@@ -102,7 +103,7 @@ class RemoteFile:
             if self._version is None:
                 self._version = version
             if version != self._version:
-                raise ChangedError("the file changed while it was read", reason=Reason.CORRUPT, where=self._href)
+                raise SpoiltError("the file changed while it was read", reason=Reason.CORRUPT, where=public(self._href))
             for number, start in enumerate(range(0, len(part.data), _PAGE)):
                 self._pages[first + number] = part.data[start : start + _PAGE]
 
@@ -131,8 +132,7 @@ class _Handle:
         return self._position
 
     def get_byte_ranges(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-        # GDAL takes as many bytes as it asked for, whatever comes: zeros are no valid block
-        return [self._bytes(offset, size).ljust(size, b"\0") for offset, size in zip(offsets, sizes, strict=True)]
+        return [self._block(offset, size) for offset, size in zip(offsets, sizes, strict=True)]
 
     def close(self) -> None:
         pass
@@ -142,6 +142,14 @@ class _Handle:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _block(self, start: int, size: int) -> bytes:
+        data = self._bytes(start, size)
+        if len(data) < size and self._file.failure is None:
+            what = f"the file ends at byte {self._file.size}, within or before a block"
+            self._file.failure = SpoiltError(what, reason=Reason.CORRUPT)
+        # GDAL copies as many bytes as it asked for, whatever comes
+        return data.ljust(size, b"\0")
 
     def _bytes(self, start: int, size: int) -> bytes:
         try:

@@ -42,6 +42,8 @@ class TransferSettings:
     """to one host, per process; 0: no limit"""
     anonymous: bool = False
     """ask object stores without credentials, as open buckets allow"""
+    region: str = ""
+    """of S3 buckets; empty: as the environment says, else us-east-1"""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -136,7 +138,9 @@ class Transfer:
 
     @cached_property
     def _store(self) -> Fetcher:
-        return StoreFetcher(timeout=self.settings.timeout, anonymous=self.settings.anonymous)
+        return StoreFetcher(
+            timeout=self.settings.timeout, anonymous=self.settings.anonymous, region=self.settings.region
+        )
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -203,8 +207,11 @@ class Transfer:
 
     def _gate(self, href: str) -> _Gate:
         parts = urlsplit(href)
+        host = f"{parts.scheme}://{parts.netloc}"
         with self._lock:
-            return self._gates.setdefault(f"{parts.scheme}://{parts.netloc}", _Gate(self.settings))
+            if host not in self._gates:
+                self._gates[host] = _Gate(self.settings)
+            return self._gates[host]
 
 
 def shared_transfer(settings: TransferSettings) -> Transfer:
