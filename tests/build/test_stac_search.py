@@ -105,11 +105,11 @@ def test_a_real_api_answers_many_places_by_few_searches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("region", "methods"), [(0.05, ("GET", "POST")), (1.0, ("GET",)), (1.0, ("POST",)), (30.0, ("GET", "POST"))]
+    ("square", "methods"), [(0.05, ("GET", "POST")), (1.0, ("GET",)), (1.0, ("POST",)), (30.0, ("GET", "POST"))]
 )
-def test_what_is_found_does_not_depend_on_company(region: float, methods: tuple[str, ...]) -> None:
+def test_what_is_found_does_not_depend_on_company(square: float, methods: tuple[str, ...]) -> None:
     with stac_server(StacServer(WORLD, methods=methods)) as server:
-        searcher = source({"url": server.url, "limit": 5, "region": region})
+        searcher = source({"url": server.url, "limit": 5, "square": square})
         together = searcher.search(PLACES)
         assert names(together) == [expected(one) for one in PLACES]
         alone = [searcher.search([one])[0] for one in reversed(PLACES)]

@@ -98,7 +98,7 @@ class StacSource:
             where=tuple(sorted(self.options.layer.where.items())),
         )
         asked = [queries[number] for number in numbers]
-        clusters = cluster(asked, region=self.options.catalogue.region, common=common)
+        clusters = cluster(asked, square=self.options.catalogue.square, common=common)
         catalogue = self._catalogue
 
         def answer(one: Cluster) -> list[list[StacItem]]:
