@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import shapely
 import shapely.geometry
@@ -31,7 +32,7 @@ class Fault:
 
 @dataclass
 class StacServer:
-    """Items behind ``POST /search``; answers by box, ids and, if it says so, by clouds."""
+    """Items behind ``/search``; answers by box, ids and, if it says so, by clouds."""
 
     items: Sequence[Mapping[str, Any]]
     conforms_to: Sequence[str] = ()
@@ -67,8 +68,11 @@ class StacServer:
         links = []
         if first + limit < len(found) or self.endless:
             token = min(first + limit, max(len(found) - 1, 0))
-            after = {"rel": "next", "href": f"{self.url}search", "method": "POST", "body": {**body, "token": token}}
-            links.append(after)
+            if "POST" in self.methods:
+                after = {"href": f"{self.url}search", "method": "POST", "body": {**body, "token": token}}
+            else:
+                after = {"href": f"{self.url}search?{urlencode({**body, 'token': token}, doseq=True)}", "method": "GET"}
+            links.append({"rel": "next", **after})
         return {"type": "FeatureCollection", "features": found[first : first + limit], "links": links}
 
     def _fits(self, plain: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
@@ -80,7 +84,9 @@ class StacServer:
             return False
         if not plain.get("geometry"):
             return True
-        return bool(shapely.intersects(shapely.geometry.shape(plain["geometry"]), shapely.box(*body["bbox"])))
+        return bool(
+            shapely.intersects(shapely.geometry.shape(plain["geometry"]), shapely.box(*map(float, body["bbox"])))
+        )
 
 
 @contextmanager
@@ -89,10 +95,20 @@ def stac_server(server: StacServer) -> Iterator[StacServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._send(Fault(body=json.dumps(server.landing_page())))
+            parts = urlsplit(self.path)
+            if parts.path != "/search":
+                self._send(Fault(body=json.dumps(server.landing_page())))
+                return
+            body: dict[str, Any] = {key: ",".join(values) for key, values in parse_qs(parts.query).items()}
+            for key in ("collections", "ids", "bbox"):
+                if key in body:
+                    body[key] = body[key].split(",")
+            self._search(body)
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._search(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _search(self, body: dict[str, Any]) -> None:
             with server._lock:
                 number = len(server.searches)
                 server.searches.append(body)

@@ -1,6 +1,7 @@
 """Options of the kind ``stac``: each that does not fit is refused by name."""
 
 import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from geopretext.build.archives import open_sources
 from geopretext.build.recipe import read_build_recipe
 from geopretext.build.stac import StacSource
+from geopretext.build.stac_options import CatalogueOptions
+from geopretext.build.transfer import TransferSettings
 from geopretext.errors import RecipeError
 
 ARCHIVE = {"kind": "stac", "url": "http://127.0.0.1:9/"}
@@ -40,6 +43,10 @@ def test_transfer_settings_are_keys_of_the_archive() -> None:
     assert (options.transfer.retries, options.transfer.requests_per_second, options.catalogue.limit) == (2, 3.5, 7)
 
 
+def test_no_key_means_two_things() -> None:
+    assert not {f.name for f in fields(TransferSettings)} & {f.name for f in fields(CatalogueOptions)}
+
+
 def test_orbits_follow_from_names_of_bands_unless_said() -> None:
     layer = opened("sentinel1", SENTINEL1, ARCHIVE).options.layer
     assert {name: band.orbit for name, band in layer.bands.items()} == {"asc_VV": "ascending", "desc_VV": "descending"}
@@ -53,7 +60,7 @@ def test_orbits_follow_from_names_of_bands_unless_said() -> None:
         ("sentinel2", {}, {"url": "", "items": ""}, "either url or items"),
         ("sentinel2", {}, {"items": "x.json"}, "either url or items"),
         ("sentinel2", {}, {"limit": 0}, "limit is 0"),
-        ("sentinel2", {}, {"region": 90}, "region is 90"),
+        ("sentinel2", {}, {"square": 90}, "square is 90"),
         ("sentinel2", {}, {"sign": "me"}, "sign is 'me'"),
         ("sentinel2", {}, {"retires": 3}, "no key 'retires'.*did you mean retries"),
         ("sentinel2", {}, {"retries": "often"}, "retries is 'often'"),

@@ -104,10 +104,12 @@ def test_a_real_api_answers_many_places_by_few_searches(tmp_path: Path) -> None:
     assert one.notes["processing_baseline"] == "02.12"
 
 
-@pytest.mark.parametrize("region", [0.05, 1.0, 30.0])
-def test_what_is_found_does_not_depend_on_company(region: float) -> None:
-    with stac_server(StacServer(WORLD)) as server:
-        searcher = source({"url": server.url, "limit": 5, "region": region})
+@pytest.mark.parametrize(
+    ("square", "methods"), [(0.05, ("GET", "POST")), (1.0, ("GET",)), (1.0, ("POST",)), (30.0, ("GET", "POST"))]
+)
+def test_what_is_found_does_not_depend_on_company(square: float, methods: tuple[str, ...]) -> None:
+    with stac_server(StacServer(WORLD, methods=methods)) as server:
+        searcher = source({"url": server.url, "limit": 5, "square": square})
         together = searcher.search(PLACES)
         assert names(together) == [expected(one) for one in PLACES]
         alone = [searcher.search([one])[0] for one in reversed(PLACES)]
@@ -368,7 +370,8 @@ def test_a_static_catalogue_is_no_api() -> None:
 
 
 def test_pages_that_never_end_are_left() -> None:
-    with stac_server(StacServer(WORLD, endless=True)) as server:
+    enough = Fault(404, body="asked for ever")
+    with stac_server(StacServer(WORLD, endless=True, fault=lambda n: enough if n > 30 else None)) as server:
         searcher = source({"url": server.url, "limit": 2})
         assert names(searcher.search([PLACES[5]])) == [expected(PLACES[5])]
         assert len(server.searches) < 10

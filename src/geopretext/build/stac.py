@@ -98,7 +98,7 @@ class StacSource:
             where=tuple(sorted(self.options.layer.where.items())),
         )
         asked = [queries[number] for number in numbers]
-        clusters = cluster(asked, region=self.options.catalogue.region, common=common)
+        clusters = cluster(asked, square=self.options.catalogue.square, common=common)
         catalogue = self._catalogue
 
         def answer(one: Cluster) -> list[list[StacItem]]:
@@ -177,7 +177,7 @@ class StacSource:
                 found = numbers[band.name]
             else:
                 continue
-            if found.shape != shape[1:]:
+            if found.shape != shape[1:]:  # what slopes are made of was read with a margin
                 found = found[1:-1, 1:-1]
             valid[number] = np.isfinite(found)
             if band.unit == REFLECTANCE:
@@ -209,7 +209,7 @@ class StacSource:
         if observed.size >= _ENOUGH_PIXELS:
             undone = candidate.assets[band.name][0].offset if carries_offset(self.options.layer, self.modality) else 0.0
             try:
-                check_plausible(observed - undone, band, unit, dtype="number", where=candidate.item)
+                check_plausible(observed - undone, band, unit, dtype=window.values.dtype.name, where=candidate.item)
             except UnitError as error:
                 raise self._unit_error(candidate, error.what, options.asset) from error
         return to_unit(numbers, unit, band.unit)

@@ -141,18 +141,18 @@ class ApiCatalogue:
             limit=self._options.limit,
             **parameters,
         )
-        seen: set[str] = set()
+        seen: set[Any] = set()
         where = f"{href}, collection {self._collection!r}"
         try:
             for page in search.pages_as_dicts():
-                items = list(_usable((plain, links[0]["href"]) for plain in page["features"]))
-                new = [item for item in items if item.id not in seen]
-                if items and not new:
+                new = {plain.get("id"): plain for plain in page["features"] if plain and plain.get("id") not in seen}
+                if not new:
                     # a server whose last page names itself as the next one would be asked for ever
                     return
-                seen |= {item.id for item in new}
-                self._keep(new)
-                yield from new
+                seen.update(new)
+                items = list(_usable((plain, links[0]["href"]) for plain in new.values()))
+                self._keep(items)
+                yield from items
         except SourceError as error:
             raise SourceError(error.what, reason=error.reason, where=where, hint=error.hint) from error
         except (KeyError, TypeError, AttributeError) as error:
@@ -288,11 +288,11 @@ def _read_geoparquet(href: str) -> list[dict[str, Any]]:
         ) from None
 
 
-def _usable(features: Iterable[tuple[Any, str]]) -> Iterator[StacItem]:
+def _usable(features: Iterable[tuple[Mapping[str, Any], str]]) -> Iterator[StacItem]:
     """Items without those that are malformed, which are logged."""
     for plain, base in features:
         try:
-            yield read_item(plain if isinstance(plain, Mapping) else {}, base=base)
+            yield read_item(plain, base=base)
         except SourceError as error:
             _log.warning("left out: %s %s (%s)", error.where, error.what, base)
 

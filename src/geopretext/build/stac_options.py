@@ -8,7 +8,7 @@
         url: https://earth-search.aws.element84.com/v1     # or items: FILE, an item collection or stac-geoparquet
         sign: none                                         # or planetary-computer
         limit: 250                                         # items a page
-        region: 1.0                                        # degrees: places this near are searched together
+        square: 1.0                                        # degrees: places this near are searched together
         requests_per_second: 5                             # and the other keys of TransferSettings
         modalities:                                        # what is called otherwise in this archive than in others
           sentinel2: {collection: sentinel-2-c1-l2a, bands: {B2: blue, B3: green, B4: red}}
@@ -51,8 +51,8 @@ class CatalogueOptions:
     """instead of ``url``: path or URL of an item collection, an item, a static catalogue (JSON), or stac-geoparquet"""
     limit: int = 250
     """items a page, 1 to 10000"""
-    region: float = 1.0
-    """degrees, 0.01 to 30: places in one square of this size are asked for by one search"""
+    square: float = 1.0
+    """degrees, 0.01 to 30: places in one square of this side are asked for by one search"""
     sign: Signer = "none"
     """how URLs are signed when they are read"""
 
@@ -61,8 +61,8 @@ class CatalogueOptions:
             raise RecipeError("needs either url or items", hint="url: https://..., the root of a STAC API")
         if not 1 <= self.limit <= 10_000:
             raise RecipeError(f"limit is {self.limit}", hint="items a page, 1 to 10000")
-        if not 0.01 <= self.region <= 30:
-            raise RecipeError(f"region is {self.region:g}", hint="degrees, 0.01 to 30")
+        if not 0.01 <= self.square <= 30:
+            raise RecipeError(f"square is {self.square:g}", hint="degrees, 0.01 to 30")
 
     @property
     def place(self) -> str:

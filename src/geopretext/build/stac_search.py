@@ -1,6 +1,6 @@
 """One search for many places: queries that lie close in place and time are asked for together.
 
-Squares of ``region`` degrees are fixed on the Earth; within one, time windows are joined while they overlap and the
+Squares of ``square`` degrees are fixed on the Earth; within one, time windows are joined while they overlap and the
 joint one is no more than twice as long as the longest of them, so that little is returned that nobody asked for.
 """
 
@@ -40,18 +40,18 @@ class Cluster:
     """of the queries; one that crosses the antimeridian is in two clusters"""
 
 
-def cluster(queries: Sequence[Query], *, region: float, common: Search) -> list[Cluster]:
+def cluster(queries: Sequence[Query], *, square: float, common: Search) -> list[Cluster]:
     """Searches that together answer all queries.
 
     Args:
         queries: none of which names an item.
-        region: degrees.
+        square: degrees.
         common: limits that hold for all; its box and times are not used.
     """
     cells: dict[tuple[int, int], list[_Part]] = {}
     for number, query in enumerate(queries):
         for box in boxes_of(query):
-            cell = int(box[0] // region), int(box[1] // region)
+            cell = int(box[0] // square), int(box[1] // square)
             start, stop = _seconds(query.start, _EARLIEST), _seconds(query.stop, _LATEST)
             cells.setdefault(cell, []).append(_Part(number, box, start, stop))
     return [
