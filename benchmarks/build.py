@@ -90,7 +90,7 @@ class AccessLog:
         """Requests and bytes since the last call, over tiles."""
         lines = self._path.read_text(encoding="utf-8").splitlines()
         new, self._read = lines[self._read :], len(lines)
-        sent = sum(int(line.split("\t")[3]) for line in new)
+        sent = sum(int(line.split("\t")[2]) for line in new)
         return Work(len(new) / tiles, sent / 1e3 / tiles)
 
 

@@ -40,12 +40,16 @@ class Served:
 
 
 @contextmanager
-def serve_archive(root: str | Path, *, port: int = 0) -> Iterator[Served]:
+def serve_archive(
+    root: str | Path, *, port: int = 0, log: str | Path | None = None, delay: float = 0.0
+) -> Iterator[Served]:
     """Serve an archive that ``write_archive`` finished, and write its ``recipe-served.yaml``.
 
     Args:
         root: of the archive.
         port: of the STAC API, or of the files if rustac is not installed; 0: free ones.
+        log: file that gets a line for each answer of the file server, see ``serve_files``.
+        delay: seconds before each answer of the file server.
 
     Raises:
         InputError: the port is taken.
@@ -57,7 +61,7 @@ def serve_archive(root: str | Path, *, port: int = 0) -> Iterator[Served]:
             "holds no finished archive", where=str(root), hint="write it first: geopretext serve-synthetic"
         )
     program = _rustac()
-    with serve_files(root, port=0 if program else port) as files:
+    with serve_files(root, port=0 if program else port, log=log, delay=delay) as files:
         if program is None:
             write_text(root / _SERVED_ITEMS, json.dumps(item_collection(root, files)))
             write_text(root / SERVED_RECIPE, recipe_text(base=files, items=f"{files}/{_SERVED_ITEMS}"))
