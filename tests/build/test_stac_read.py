@@ -26,7 +26,6 @@ GRID = Grid(crs=CRS, left=500_000, top=5_000_000, height=SIZE, width=SIZE)
 HERE = outline(crs=CRS, transform=CORNER, height=SIZE, width=SIZE)
 LON, LAT = HERE.centroid.x, HERE.centroid.y
 # rasterio silences this warning of its own in a way that is not safe in threads
-pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 
 
 def cog(folder: Path, name: str, *bands: npt.NDArray[Any], **more: Any) -> str:

@@ -40,7 +40,6 @@ DAYS = dict(zip(NAMES, ("2019-07-21", "2020-06-10", "2020-04-11", "2018-01-11", 
 L2A = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 SIZE = 128
 # rasterio silences this warning of its own in a way that is not safe in threads
-pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 
 
 def pixels(data: Path, kind: str, name: str) -> tuple[npt.NDArray[Any], int, Affine]:

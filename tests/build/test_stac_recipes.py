@@ -19,7 +19,6 @@ from .stac_items import item, outline, sloping, write_cog, write_items
 
 SIZE = 96
 # rasterio silences this warning of its own in a way that is not safe in threads
-pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
 
 
 @pytest.mark.parametrize("name", ["mmearth-stac", "local"])

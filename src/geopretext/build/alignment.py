@@ -11,6 +11,7 @@ lattice is the grid's own, the canvas is the result; otherwise GDAL warps it, an
 Longitudes are continued across the antimeridian: a raster in degrees is met wherever it lies, 360 degrees east or west.
 """
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,9 @@ try:
     from rasterio.transform import Affine
 except ImportError as error:
     raise MissingLibraryError("rasterio", extra="geo", purpose="read rasters") from error
+
+# rasterio.warp hides this warning about its own arrays in memory, but not from other threads at the same time
+warnings.filterwarnings("ignore", message="Dataset has no geotransform")
 
 _CONTROL = 9
 """points along each side of a grid whose positions in the raster tell which part of it is needed"""
