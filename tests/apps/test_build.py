@@ -51,11 +51,11 @@ def words(tmp_path: Path) -> list[str]:
 def test_a_build_prints_what_came_of_it(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--workers", "0", "--group-size", "5"]) == 0
     printed = capsys.readouterr()
-    assert "tiles.zarr: 11 of 12 places are tiles\n1 failed (1 no image)\n" in printed.out
+    assert "tiles.zarr: 11 of 12 places are tiles\n1 failed (1 polar)\n" in printed.out
     lines = printed.err.splitlines()
     assert lines[0] == "places: 0 of 12"
     assert lines[-4].startswith("places: 12 of 12, ")
-    assert lines[-4].endswith(", 1 failed (1 no image)")
+    assert lines[-4].endswith(", 1 failed (1 polar)")
     assert lines[-3] == "split and statistics"
     assert lines[-2] == "split by place at random, 60 : 20 : 20"
     again = lines[-1].removeprefix("to try the failed ones again: geopretext ").split()

@@ -14,6 +14,7 @@ import numpy as np
 
 from geopretext.build.archives import open_sources
 from geopretext.build.draft import Draft, batch_of
+from geopretext.build.grid import utm_zone
 from geopretext.build.pairing import Choice, Spot, clear_share, companions, references, window_of
 from geopretext.build.places import Places
 from geopretext.build.recipe import BuildRecipe
@@ -120,7 +121,13 @@ class TileMaker:
         rule, name = entry.pair, entry.modality.name
         start, stop = window_of(rule, None)
         waiting: dict[Draft, Iterator[Choice]] = {}
-        for draft, pool in self._search(name, [(draft, draft.spot.query(start=start, stop=stop)) for draft in drafts]):
+        for draft in drafts:
+            try:
+                utm_zone(lat=draft.spot.lat, lon=draft.spot.lon)
+            except SourceError as error:
+                draft.failure = error
+        queries = [(draft, draft.spot.query(start=start, stop=stop)) for draft in _alive(drafts)]
+        for draft, pool in self._search(name, queries):
             try:
                 waiting[draft] = iter(references(draft.spot, pool, rule, seed)[: rule.tries])
             except SourceError as error:
