@@ -15,7 +15,7 @@ from geopretext.data.tiles import Array, Coordinates, TileBatch
 from geopretext.errors import Reason, SourceError
 from geopretext.modality import Modality
 
-_MAY_LACK = (Reason.NO_IMAGE, Reason.NO_DATA, Reason.NO_ASSET, Reason.NO_FILE)
+MAY_LACK = (Reason.NO_IMAGE, Reason.NO_DATA, Reason.NO_ASSET, Reason.NO_FILE)
 """failures that leave a modality missing at a tile, unless the recipe requires it; by all others the place fails"""
 
 
@@ -63,7 +63,7 @@ class Draft:
 
     def lack(self, name: str, error: SourceError, *, required: bool) -> None:
         """Note that a modality cannot be had: the tile fails, or the modality is missing there."""
-        if required or error.reason not in _MAY_LACK:
+        if required or error.reason not in MAY_LACK:
             self.failure = self.failure or error
         elif name not in self.chosen:
             self.records[name] = [{"missing": str(error.reason), "why": error.what}]

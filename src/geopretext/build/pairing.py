@@ -61,27 +61,30 @@ class Spot:
         return Query(place=self.place, lat=self.lat, lon=self.lon, box=box, start=start, stop=stop, item=item)
 
 
-def references(spot: Spot, pool: Iterable[Choice], rule: Pairing, seed: int) -> list[Choice]:
+def references(spot: Spot, pool: Sequence[Choice], rule: Pairing, seed: int) -> list[Choice]:
     """Images that may be the reference of a tile, in the order in which they are tried.
 
     Raises:
         SourceError: none lies in time and covers the tile (``NO_IMAGE``), or all are clouded (``CLOUDY``).
     """
     start, stop = np.datetime64(rule.start, "s"), np.datetime64(rule.stop, "s")
-    in_time = [choice for choice in pool if choice.candidate.time is None or start <= choice.candidate.time < stop]
+    in_time = [choice for choice in pool if choice.candidate.time is not None and start <= choice.candidate.time < stop]
     covering = [choice for choice in in_time if covers(choice.candidate, spot.grid(choice.candidate.crs))]
     if not covering:
-        seen = f"{len(in_time)} touch it" if in_time else "none is there"
+        seen = f"of {len(pool)} there, {len(in_time)} have a date in that time"
         raise SourceError(
             f"no image from {rule.start} to {rule.stop} covers the tile ({seen})",
             reason=Reason.NO_IMAGE,
             where=spot.place,
         )
-    clear = [choice for choice in covering if (choice.candidate.cloud or 0.0) <= rule.max_cloud]
+    clear = [choice for choice in covering if rule.max_cloud >= 100 or _cloud(choice) <= rule.max_cloud]
     if not clear:
-        least = min(choice.candidate.cloud or 0.0 for choice in covering)
+        least = min(map(_cloud, covering))
+        said = f"is clouded by {least:.0f} %, more than {rule.max_cloud:g}"
+        if not np.isfinite(least):
+            said = "does not say how clouded it is"
         raise SourceError(
-            f"the clearest of {len(covering)} images is clouded by {least:.0f} %, more than {rule.max_cloud:g}",
+            f"the clearest of {len(covering)} images {said}",
             reason=Reason.CLOUDY,
             where=spot.place,
         )
@@ -92,8 +95,11 @@ def companions(rule: Pairing, grid: Grid, time: np.datetime64 | None, pool: Iter
     """What to read of another modality at a tile: for each observation that is needed, candidates by preference.
 
     Observations complete each other. For ``nearest`` there is one of each group, of which later candidates serve if
-    the first has nothing at the tile; otherwise each candidate that touches the tile is one, unless one covers it all.
+    the first has nothing at the tile; for ``same`` each candidate is one; otherwise each that touches the tile is,
+    unless one covers it all.
     """
+    if rule.rule == "same":
+        return [[choice] for choice in sorted(pool, key=lambda choice: choice.candidate.item)]
     if rule.rule == "nearest":
         assert time is not None
         limit = rule.days * _DAY
@@ -147,6 +153,11 @@ def record(choice: Choice, time: np.datetime64 | None, notes: Any = None) -> dic
 def clear_share(codes: Any, valid: Any, classes: Sequence[int]) -> float:
     """Share of a tile's pixels whose class is among ``classes``."""
     return float(np.mean(valid & np.isin(codes, classes)))
+
+
+def _cloud(choice: Choice) -> float:
+    """Percent of the scene; infinite if it is not said."""
+    return np.inf if choice.candidate.cloud is None else choice.candidate.cloud
 
 
 def _distance(candidate: Candidate, time: np.datetime64) -> float:
