@@ -9,7 +9,7 @@ import shapely
 from geopretext.build import tiles
 from geopretext.build.places import Places
 from geopretext.build.recipe import BuildRecipe, read_build_recipe
-from geopretext.build.source import Candidate, Observation, Query, Request
+from geopretext.build.source import Asset, Candidate, Observation, Query, Request
 from geopretext.build.tiles import Made, TileMaker
 from geopretext.errors import Reason, SourceError
 from geopretext.modality import PUBLISHED, Modality
@@ -331,6 +331,28 @@ def test_static_tiles_that_meet_at_a_place_are_joined(make):
     assert [entry["item"] for entry in records(made)["esa_worldcover"]] == ["east", "west"]
     assert (made.batch.arrays["esa_worldcover"][0, 0, :, :8] == 10).all()
     assert (made.batch.arrays["esa_worldcover"][0, 0, :, 8:] == 20).all()
+
+
+def test_files_that_meet_at_a_place_are_read_as_one_mosaic(make):
+    """Else what needs neighbours, as slope and interpolation do, would have a seam."""
+    seen: list[Candidate] = []
+
+    def note(request: Request) -> None:
+        seen.append(request.candidate)
+
+    asset = {side: {"elevation": (Asset(f"{side}.tif"),)} for side in ("west", "east")}
+    halves = [
+        Candidate("west", footprint=shapely.box(7, 46, 8, 48), assets=asset["west"], notes={"by": "x"}),
+        Candidate("east", footprint=shapely.box(8, 46, 9, 48), assets=asset["east"], notes={"by": "x"}),
+        Candidate("far", footprint=shapely.box(9, 46, 10, 48), assets=asset["east"]),
+    ]
+    made = make(
+        recipe({"aster": ARCHIVE}), {"sentinel2": optical([image("S2")]), "aster": source("aster", halves, fault=note)}
+    )
+    joined = next(candidate for candidate in seen if "+" in candidate.item)
+    assert [asset.href for asset in joined.assets["elevation"]] == ["east.tif", "west.tif"]
+    assert records(made)["aster"] == [{"item": "east", "by": "x"}, {"item": "west", "by": "x"}]
+    assert [entry["item"] for entry in records(made, 1)["aster"]] == ["east"]  # one that covers the tile is enough
 
 
 def test_stray_class_codes_are_refused(make):

@@ -200,9 +200,9 @@ class TileMaker:
                 )
                 continue
             draft.time = choice.candidate.time
-            draft.take(name, entry.modality, choice, seen)
+            draft.take(name, choice, seen)
             if draft in masks:
-                draft.take(rule.clear_by, self.modalities[rule.clear_by], *masks[draft])
+                draft.take(rule.clear_by, *masks[draft])
         return [(draft, refused.get(draft)) for draft, _ in tried]
 
     def _add_companions(self, drafts: Sequence[Draft], names: Sequence[str]) -> None:
@@ -252,7 +252,7 @@ class TileMaker:
                 if isinstance(seen, SourceError):
                     self._note(draft, name, seen, why)
                 elif seen.valid.any():
-                    draft.take(name, self.modalities[name], choice, seen)
+                    draft.take(name, choice, seen)
                     del needs[keys[number]]
                 else:
                     nothing = SourceError("nothing was observed at the tile", reason=Reason.NO_DATA)
@@ -275,9 +275,9 @@ class TileMaker:
         rule = self._recipe.modalities[name].pair
         if rule.rule == "same":
             return [
-                (draft, draft.spot.query(item=choice.candidate.item))
+                (draft, draft.spot.query(item=candidate.item))
                 for draft in drafts
-                for choice in draft.chosen.get(rule.to, ())
+                for candidate in draft.chosen.get(rule.to, ())
             ]
         windows = [window_of(rule, draft.time) for draft in drafts]
         return [
