@@ -20,6 +20,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ def read_description(path: Path, facts: Facts = UNKNOWN, *, as_shipped: bool = F
         raise CorruptError("its metadata are no dictionary", where=str(path))
     bands: dict[str, str] = {}
     other = []
-    for name in names:
+    order = [name for name in plain.get("bands_order", ()) if name in names]
+    for name in order or names:
         entry = plain.get(name)
         info = entry.get("band_info") if isinstance(entry, dict) else None
         if name.startswith(_LABEL):
@@ -290,7 +292,7 @@ def geobench_task(
     images = GeoBenchImages.open(paths, first, unit or facts.unit)
     specs = _read_specs(folder)
     bounds = np.cumsum([0, *(len(listed[split]) for split in _GEOBENCH_SPLITS)])
-    positions = [np.arange(start, end) for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    positions = [np.arange(start, end) for start, end in pairwise(bounds)]
     if len(set(names)) < len(names):
         raise InputError("a sample is in two splits", where=str(folder / f"{partition}{_PARTITION}"))
     ignored = None if as_shipped else facts.ignored

@@ -2,8 +2,8 @@
 
 The table has a column ``tile_id``, or ``lon`` and ``lat`` in degrees (or ``longitude`` and ``latitude``), or is
 GeoParquet with points. A row at a place belongs to the nearest tile within a distance; a tile with several rows takes
-the mean of quantities, and the class only if they agree. A column of text or whole numbers is a class; with decimals it is
-a quantity. Tiles are split as the store is.
+the mean of quantities, and the class only if they agree. A column of text or whole numbers is a class; with decimals it
+is a quantity. Tiles are split as the store is.
 """
 
 from collections.abc import Mapping

@@ -141,9 +141,11 @@ def judge_inputs(
     if reference is None:
         return _not_checked("nothing: the bundle does not say how its bands vary together")
     rows, levels = _comparable(reference, valid, reference.bands if real is None else real, level)
+    if len(rows) < 2 or not len(values):
+        return _not_checked(reference.source)
     seen = valid[:, rows] if unit_known else valid[:, rows] & (values[:, rows] < values[:, rows].max(initial=-np.inf))
     images = _sample(values[:, rows], seen)
-    if len(rows) < 2 or not images:
+    if not images:
         return _not_checked(reference.source)
     bands = tuple(reference.bands[row] for row in rows)
     tried = readings(bands, unit_known=unit_known)
@@ -176,7 +178,8 @@ def _comparable(
     levels = dict(reference.levels)
     if level in levels:
         levels = {level: levels[level]}
-    present = np.array([name in real for name in reference.bands]) & (valid.mean((0, 2, 3)) > 0.5)
+    observed = valid.sum((0, 2, 3)) > valid[:, 0].size / 2
+    present = np.array([name in real for name in reference.bands]) & observed
     complete = {name: entry for name, entry in levels.items() if entry.known[present].all()}
     levels = complete or levels  # B10, if it is observed, says which level it is
     rows = np.flatnonzero(present & np.logical_and.reduce([entry.known for entry in levels.values()]))
