@@ -1,4 +1,6 @@
-"""A task of one's own: how bright is a picture? Run it with
+"""A task of one's own: how bright is a picture.
+
+Run it with
 
     BRIGHTNESS_IMAGES=EuroSAT/2750 geopretext evaluate probe BUNDLE --task examples/own_task.py:make_task --out runs/own
 

@@ -18,7 +18,7 @@ from geopretext.evaluate.tasks import load_task
 
 pytest.importorskip("h5py", reason="GEO-Bench is HDF5")
 
-from .geobench_files import LANDSAT, S1, S2, sentinel2, write_partition, write_sample, write_specs  # noqa: E402
+from .geobench_files import LANDSAT, S1, S2, sentinel2, write_partition, write_sample, write_specs
 
 NAMES = [f"id_{n:04d}" for n in range(12)]
 L2A = tuple(name for name in S2 if not name.startswith("10"))
@@ -199,7 +199,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a sample is in two splits"):
         load_task(f"geobench:{folder}:twice")
     write_partition(folder, "outside", train=["../../secret"], valid=NAMES[5:9], test=NAMES[9:])
-    with pytest.raises(InputError, match="names no sample: '../../secret'"):
+    with pytest.raises(InputError, match="names no sample"):
         load_task(f"geobench:{folder}:outside")
     write_partition(folder, "empty", train=[], valid=[])
     with pytest.raises(InputError, match="is no partition"):
@@ -235,7 +235,7 @@ def test_real_samples_are_read_and_their_wrong_names_are_known(test_data: Path) 
     folder = test_data / "geobench_samples" / "m-brick-kiln"
     paths = sorted(folder.glob("*.hdf5"))
     described = [read_description(path, FACTS["m-brick-kiln"]) for path in paths]
-    assert [one.label for one in described] == [0, 0, 0, 0, 0] or set(one.label for one in described) <= {0, 1}
+    assert {one.label for one in described} <= {0, 1}
     images = GeoBenchImages.open(paths, described[0], "reflectance x 10000")
     assert images.bands == ("B1", "B2", "B3", "B4", "B5", "B7", "B8A", "B8", "B11", "B12", "TCI_R", "TCI_G", "TCI_B")
     values, valid = images.read(np.arange(5), ["B4", "TCI_R", "B8", "B8A"])

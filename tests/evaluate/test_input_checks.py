@@ -26,7 +26,7 @@ GIVEN = tuple(name for name in BANDS if name not in ("B1", "B9"))
 
 def make_encoder() -> Encoder:
     modality = PUBLISHED["sentinel2"].select(BANDS)
-    scales = {level: ((1500.0,) * 12, (1000.0,) * 12) for level in ("all", "L1C", "L2A")}
+    scales = dict.fromkeys(("all", "L1C", "L2A"), ((1500.0,) * 12, (1000.0,) * 12))
     return Encoder(ConvNeXtV2(EncoderSettings(size="micro", bands=BANDS)), modality, statistics=scales).eval()
 
 
@@ -66,7 +66,7 @@ def test_what_was_done_is_on_record_and_in_words(folder: Path) -> None:
     assert inputs["gate"]["suspicions"] == []
     lines = "\n".join(door_lines(inputs))
     assert "B2 for B1, B8A for B9" in lines
-    assert "unit: reflectance -> reflectance x 10000; standardised by the bundle's means" in lines
+    assert "unit: reflectance -> reflectance x 10000; standardised by means and deviations of the bundle" in lines
 
 
 def test_exchanged_bands_warn_and_strict_stops(folder: Path) -> None:

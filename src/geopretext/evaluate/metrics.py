@@ -3,7 +3,7 @@
 Shapes: ``n`` test samples, ``K`` classes, labels or regression targets, ``R`` resamples. Every head gives ``scores``
 (n, K): class probabilities (single-label), probabilities of each label (multi-label), or predicted values in the
 target's unit (regression). ``labels`` are (n,) class indices, (n, K) of 0 and 1, or (n, K) values. Of dense tasks, n
-counts the labelled pixels.
+counts the labelled pixels; change detection has one label, changed or not (K is 1).
 
 Point values come from torchmetrics. A resample of the test set is a vector of counts, how often each sample was drawn,
 so that ``weighted`` evaluates all resamples at once by matrix products; with all counts 1 both agree.
@@ -77,7 +77,7 @@ METRICS: dict[TaskKind, tuple[Metric, Metric]] = {
     TaskKind.REGRESSION: (Metric.R2, Metric.RMSE),
     TaskKind.SEGMENTATION: (Metric.MEAN_JACCARD, Metric.ACCURACY),
     TaskKind.DENSE_REGRESSION: (Metric.R2, Metric.RMSE),
-    TaskKind.CHANGE_DETECTION: (Metric.MICRO_F1, Metric.MEAN_JACCARD),
+    TaskKind.CHANGE_DETECTION: (Metric.MICRO_F1, Metric.MEAN_AVERAGE_PRECISION),
 }
 """Of each kind of task; the first is its headline, by which heads choose their setting on the validation split."""
 

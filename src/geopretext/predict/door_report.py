@@ -23,11 +23,11 @@ def door_lines(record: Mapping[str, Any]) -> list[str]:
     if record.get("band_names"):
         lines.append(f"names of bands: {record['band_names']}")
     given, wanted = record["unit"], record["unit_of_encoder"]
-    statistics = {"bundle": "the bundle's", "dataset": "those of the task's training images"}[record["statistics"]]
+    statistics = {"bundle": "of the bundle", "dataset": "of the task's training images"}[record["statistics"]]
     unit = f"{given} (as the encoder)" if given == wanted else f"{given} -> {wanted}"
     if given != wanted and record["statistics"] == "dataset":
         unit = f"{given}, not converted to {wanted}"
-    lines.append(f"unit: {unit}; standardised by {statistics} means and deviations")
+    lines.append(f"unit: {unit}; standardised by means and deviations {statistics}")
     return lines + gate_lines(record["gate"])
 
 

@@ -58,6 +58,8 @@ _CARRY = 0.5
 """of the images, that must show the offset"""
 _FAR = 1.0
 """nats a pixel and band below ordinary training data, beyond which no reading is believed"""
+_MOST_BANDS = 3
+"""that are named; one wrong band makes others look wrong"""
 _STRANGE = 12.0
 """deviations from what the other bands let expect, beyond which a band cannot be what it is named"""
 
@@ -156,6 +158,9 @@ def judge_inputs(
         suspicions, undecided = [*offset, *suspicions], [*undecided, *open_question]
     if unit_known and not suspicions:
         suspicions = _strange_bands(bands, residuals(images, levels[best[0]]))
+        instead = next((name for name in undecided if name != UNLIKE), None)
+        if suspicions and instead:
+            suspicions[0] += f"; the likeliest of the other readings: {instead}"
     verdict = GateVerdict.UNDECIDED if undecided else GateVerdict.PLAUSIBLE
     return GateReport(
         GateVerdict.IMPLAUSIBLE if suspicions else verdict,
@@ -247,4 +252,4 @@ def _strange_bands(bands: Sequence[str], deviations: Floats) -> list[str]:
         " bands let expect)"
         for row in np.argsort(-np.abs(deviations))
         if abs(deviations[row]) > _STRANGE
-    ]
+    ][:_MOST_BANDS]

@@ -91,20 +91,25 @@ def likelihoods(
         (readings, images), and the level of each reading.
     """
     rows, names = [], []
+    densities = {name: (_Student(shape[1]), _Student(shape[2])) for name, shape in levels.items()}
     for reading in tried:
-        by_level = {name: _of_reading(images, reading, shape, unit_known) for name, shape in levels.items()}
+        by_level = {
+            name: _of_reading(images, reading, shape, densities[name], unit_known) for name, shape in levels.items()
+        }
         best = max(by_level, key=lambda name: float(by_level[name].mean()))
         rows.append(by_level[best])
         names.append(best)
     return np.stack(rows), names
 
 
-def _of_reading(images: Sequence[Floats], reading: Reading, shape: Shape, unit_known: bool) -> Floats:
-    mean, together, within = shape
+def _of_reading(
+    images: Sequence[Floats], reading: Reading, shape: Shape, densities: "tuple[_Student, _Student]", unit_known: bool
+) -> Floats:
+    mean, _, within = shape
+    density, contrast = densities
     order = list(reading.order)
     deviations = [image[:, order] - image[:, order].mean(0) for image in images]
     if unit_known:
-        density, contrast = _Student(together), _Student(within)
         scale = len(mean) * np.log(reading.factor)
         return np.array(
             [
@@ -112,7 +117,6 @@ def _of_reading(images: Sequence[Floats], reading: Reading, shape: Shape, unit_k
                 for image, deviation in zip(images, deviations, strict=True)
             ]
         )
-    contrast = _Student(within)
     spread = np.median([deviation.std(0) for deviation in deviations], axis=0)
     gain = float(np.exp(np.mean(np.log(np.sqrt(np.diag(within)) / np.maximum(spread, 1e-12)))))
     each = [
@@ -135,7 +139,7 @@ class _Student:
         return self._density(np.array([float(len(self._precision))]))
 
     def __call__(self, centred: Floats) -> float:
-        return self._density(np.einsum("ni,ij,nj->n", centred, self._precision, centred))
+        return self._density(((centred @ self._precision) * centred).sum(1))
 
     def _density(self, distance: Floats) -> float:
         power = (len(self._precision) + _FREEDOM) * np.log1p(distance / _FREEDOM)
