@@ -132,6 +132,7 @@ def test_eurosat_with_b8a_last_is_caught(test_data: Path) -> None:
     assert judge(stored[:, without], L2A).verdict is GateVerdict.IMPLAUSIBLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "bands"), [("S2L1C", L1C), ("S2L2A", L2A)])
 def test_real_places_with_all_bands(test_data: Path, level: str, bands: tuple[str, ...]) -> None:
     """Five places, one of them all snow and one a desert; what is right raises nothing, and no trap is called right."""
