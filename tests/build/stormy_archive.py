@@ -248,4 +248,4 @@ def _first_block(path: Path) -> int:
                 for (row, column), _ in file.block_windows(1)
             )
             found += [int(offset) for offset in offsets if offset]  # a block without data has none
-    return min(found)
+    return min(found, default=path.stat().st_size)
