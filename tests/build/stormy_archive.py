@@ -8,6 +8,7 @@
         weather.happened  # how often, by kind
 """
 
+import copy
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -195,9 +196,10 @@ class StormyArchive:
         """That reads from the servers."""
         return recipe_of(self.stac.url)
 
-    def path_of(self, item: Mapping[str, Any], asset: str) -> Path:
-        """The file of an asset."""
-        return self.root / item["assets"][asset]["href"].removeprefix(f"{self.files.url}/")
+    def path_of(self, item: str, asset: str) -> str:
+        """Of an asset's file, on the server and below ``root``."""
+        [href] = [plain["assets"][asset]["href"] for plain in self.stac.items if plain["id"] == item]
+        return href.removeprefix(self.files.url)
 
     @contextmanager
     def weather(self, weather: Weather) -> Iterator[Weather]:
@@ -212,13 +214,12 @@ class StormyArchive:
             self.files.fault, self.stac.fault = (lambda _: None), (lambda _: None)
 
     @contextmanager
-    def changed(self, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-        """Let ``change`` edit the items that the API knows, until the end."""
-        before = self.stac.items
-        edited = item_collection(self.root, self.files.url)["features"]
-        for plain in edited:
-            change(plain)
-        self.stac.items = edited
+    def edited(self, edit: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+        """Let the API know each item as ``edit`` changes it."""
+        before, items = self.stac.items, copy.deepcopy(list(self.stac.items))
+        for plain in items:
+            edit(plain)
+        self.stac.items = items
         try:
             yield
         finally:
