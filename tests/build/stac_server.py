@@ -91,6 +91,11 @@ class StacServer:
         )
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that leave are part of the tests."""
+
+
 @contextmanager
 def stac_server(server: StacServer) -> Iterator[StacServer]:
     """The server, running."""
@@ -138,7 +143,7 @@ def stac_server(server: StacServer) -> Iterator[StacServer]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", server.port), Handler) as http:
+    with _Server(("127.0.0.1", server.port), Handler) as http:
         server.url = f"http://127.0.0.1:{http.server_address[1]}/"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -112,7 +112,7 @@ def live_through(
     for number in range(40):
         calm = 1 + number / 2
         weather = Weather(1000 * seed + number, draw.choice((0.02, 0.1, 0.25)) / calm, draw.choice((0.0, 0.08)) / calm)
-        keys = int(10 ** draw.uniform(0, 2.3))
+        keys = int(10 ** draw.uniform(0.5, 2)) if draw.random() < 0.4 else 1_000_000
         report = None
         with archive.weather(weather), killed_after(keys, monkeypatch, seed=seed, deletes=True):
             try:
