@@ -199,7 +199,7 @@ class StormyArchive:
     def path_of(self, item: str, asset: str) -> str:
         """Of an asset's file, on the server and below ``root``."""
         [href] = [plain["assets"][asset]["href"] for plain in self.stac.items if plain["id"] == item]
-        return href.removeprefix(self.files.url)
+        return str(href).removeprefix(self.files.url)
 
     @contextmanager
     def weather(self, weather: Weather) -> Iterator[Weather]:
@@ -243,7 +243,8 @@ def _first_block(path: Path) -> int:
         levels = len(file.overviews(1))
     found: list[int] = []
     for level in range(-1, levels):
-        with rasterio.open(path, **({} if level < 0 else {"overview_level": level})) as file:
+        options = {} if level < 0 else {"overview_level": level}
+        with rasterio.open(path, **options) as file:
             offsets = (
                 file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=1)
                 for (row, column), _ in file.block_windows(1)

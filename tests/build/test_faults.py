@@ -52,7 +52,10 @@ def run(archive: StormyArchive, out: Path, **settings: Any) -> BuildReport:
 
 
 def account(archive: StormyArchive, path: Path, *, is_settled: bool = True) -> PlaceLog:
-    """Every place is once in the log, and once in the store or, with its reason, not at all."""
+    """Every place is once in the log, and once in the store or, with its reason, not at all.
+
+    Where a build was killed (``is_settled`` is False) some may still wait.
+    """
     store = Store.open(path)
     assert store.verify() == []
     log = store.place_log
@@ -60,14 +63,13 @@ def account(archive: StormyArchive, path: Path, *, is_settled: bool = True) -> P
     assert sorted(log.place_id.tolist()) == sorted(archive.places.place_id.tolist())
     tiles = store.coordinates.tile_id.tolist()
     assert len(set(tiles)) == len(tiles)
+    assert set(tiles) <= set(log.place_id.tolist())
     if is_settled:
         assert log.is_settled
         assert log.place_id[log.status == "done"].tolist() == tiles
         failed = log.status == "failed"
         assert np.array_equal(failed, log.reason != "")
         assert all(detail for detail in log.detail[failed].tolist())
-    else:
-        assert set(tiles) <= set(archive.places.place_id.tolist())
     return log
 
 
