@@ -19,10 +19,10 @@ from geopretext.build.recipe import ModalityRecipe
 from geopretext.build.source import Candidate, Observation, Query, Request, Resampling
 from geopretext.build.stac_catalogue import Catalogue, Search, open_catalogue
 from geopretext.build.stac_items import StacItem, candidate_of, refusal_of
-from geopretext.build.stac_options import BandOptions, StacOptions, carries_offset, read_options
+from geopretext.build.stac_options import BandOptions, StacOptions, is_reflectance, read_options
 from geopretext.build.stac_search import Cluster, cluster, match
 from geopretext.build.stac_signing import sign
-from geopretext.data.offset import Verdict, judge_offset
+from geopretext.data.offset import LEVELS, Verdict, judge_offset
 from geopretext.data.terrain import slope_degrees
 from geopretext.data.units import REFLECTANCE, check_plausible, to_unit
 from geopretext.errors import Reason, SourceError, UnitError
@@ -207,7 +207,8 @@ class StacSource:
             return np.where(np.isin(numbers, self.modality.missing), np.nan, numbers)
         unit = options.unit or self.options.layer.unit or band.unit
         if observed.size >= _ENOUGH_PIXELS:
-            undone = candidate.assets[band.name][0].offset if carries_offset(self.options.layer, self.modality) else 0.0
+            is_undone = "offset_undone" in candidate.notes and is_reflectance(band)
+            undone = candidate.assets[band.name][0].offset if is_undone else 0.0
             try:
                 check_plausible(observed - undone, band, unit, dtype=window.values.dtype.name, where=candidate.item)
             except UnitError as error:
@@ -216,7 +217,7 @@ class StacSource:
 
     def _judge(self, numbers: Mapping[str, npt.NDArray[np.float64]], candidate: Candidate) -> dict[str, str]:
         """A note if Sentinel-2 numbers look as if the offset had been treated wrongly; they are left as they are."""
-        if not carries_offset(self.options.layer, self.modality):
+        if candidate.level not in LEVELS:
             return {}
         undone = candidate.notes.get("offset_undone", 0)
         stored = {name: n[np.isfinite(n)] + undone for name, n in numbers.items()}
