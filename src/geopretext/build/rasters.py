@@ -100,7 +100,7 @@ class RastersSource:
     resampling: Resampling
     settings: TransferSettings = field(default_factory=TransferSettings)
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
         """One candidate for each place, or one for each year of a yearly product; files are not looked at."""
         return [
             [
