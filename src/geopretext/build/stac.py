@@ -20,7 +20,7 @@ from geopretext.build.source import Candidate, Observation, Query, Request, Resa
 from geopretext.build.stac_catalogue import Catalogue, Search, open_catalogue
 from geopretext.build.stac_items import StacItem, candidate_of, refusal_of
 from geopretext.build.stac_options import BandOptions, StacOptions, is_reflectance, read_options
-from geopretext.build.stac_search import Cluster, cluster, match
+from geopretext.build.stac_search import Cluster, cluster, covers_any, match
 from geopretext.build.stac_signing import sign
 from geopretext.data.offset import LEVELS, Verdict, judge_offset
 from geopretext.data.terrain import slope_degrees
@@ -57,38 +57,54 @@ class StacSource:
     options: StacOptions
     resampling: Resampling
     max_cloud: float = 100.0
-    """percent: more clouded images are not asked for where there are others"""
+    """percent: more clouded images are not asked for where others cover the place"""
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
-        """Candidates for each query.
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
+        """Candidates for each query, or why the catalogue could not be asked for it, after retries.
 
-        Of the images at a place only those with at most ``max_cloud`` are given, unless all have more: then all are, so
-        that whoever chooses can say why none will do.
-
-        Raises:
-            SourceError: the catalogue cannot be asked, after retries.
+        Of the images at a place only those with at most ``max_cloud`` are given, unless none of them covers it all:
+        then all are, so that whoever chooses can say why none will do.
         """
-        named = [number for number, query in enumerate(queries) if query.item]
-        open_ones = [number for number, query in enumerate(queries) if not query.item]
-        found: dict[int, list[StacItem]] = {}
-        known = self._catalogue.by_id(sorted({queries[number].item for number in named})) if named else {}
-        for number in named:
-            item = known.get(queries[number].item)
-            found[number] = [item] if item is not None else []
-        found |= self._find(queries, open_ones, self.max_cloud)
+        found = self._named(queries) | self._find(
+            queries, [number for number, query in enumerate(queries) if not query.item], self.max_cloud
+        )
         if self.max_cloud < 100:
-            found |= self._find(queries, [number for number in open_ones if not found[number]], 100.0)
+            uncovered = [
+                number
+                for number, items in found.items()
+                if not queries[number].item
+                and not isinstance(items, SourceError)
+                and not covers_any(items, queries[number])
+            ]
+            found |= self._find(queries, uncovered, 100.0)
         made: dict[str, Candidate | None] = {}
-        for items in found.values():
-            for item in items:
-                if item.id not in made:
-                    made[item.id] = candidate_of(item, self.options.layer, self.modality)
-        return [
-            [candidate for item in found[number] if (candidate := made[item.id]) is not None]
-            for number in range(len(queries))
-        ]
+        return [self._candidates(found[number], made) for number in range(len(queries))]
 
-    def _find(self, queries: Sequence[Query], numbers: Sequence[int], max_cloud: float) -> dict[int, list[StacItem]]:
+    def _candidates(
+        self, items: Sequence[StacItem] | SourceError, made: dict[str, Candidate | None]
+    ) -> list[Candidate] | SourceError:
+        """Candidates of items; those that are in ``made`` already are shared."""
+        if isinstance(items, SourceError):
+            return items
+        for item in items:
+            if item.id not in made:
+                made[item.id] = candidate_of(item, self.options.layer, self.modality)
+        return [candidate for item in items if (candidate := made[item.id]) is not None]
+
+    def _named(self, queries: Sequence[Query]) -> dict[int, list[StacItem] | SourceError]:
+        """Items of the queries that name one."""
+        wanted = sorted({query.item for query in queries if query.item})
+        known = self._catalogue.by_id(wanted) if wanted else {}
+        found: dict[int, list[StacItem] | SourceError] = {}
+        for number, query in enumerate(queries):
+            if query.item:
+                item = known.get(query.item)
+                found[number] = item if isinstance(item, SourceError) else [item] if item is not None else []
+        return found
+
+    def _find(
+        self, queries: Sequence[Query], numbers: Sequence[int], max_cloud: float
+    ) -> dict[int, list[StacItem] | SourceError]:
         """Items for some of the queries, by their numbers."""
         common = Search(
             box=(0.0, 0.0, 0.0, 0.0),
@@ -101,15 +117,22 @@ class StacSource:
         clusters = cluster(asked, square=self.options.catalogue.square, common=common)
         catalogue = self._catalogue
 
-        def answer(one: Cluster) -> list[list[StacItem]]:
-            return list(match(catalogue.search(one.search), [asked[n] for n in one.numbers], one.search))
+        def answer(one: Cluster) -> list[list[StacItem]] | SourceError:
+            try:
+                return list(match(catalogue.search(one.search), [asked[n] for n in one.numbers], one.search))
+            except SourceError as error:
+                return error
 
         found: dict[int, dict[str, StacItem]] = {number: {} for number in numbers}
+        failed: dict[int, SourceError] = {}
         with ThreadPoolExecutor(max(1, min(len(clusters), self.options.transfer.concurrency))) as pool:
             for one, answers in zip(clusters, pool.map(answer, clusters), strict=True):
+                if isinstance(answers, SourceError):
+                    failed |= dict.fromkeys((numbers[n] for n in one.numbers), answers)
+                    continue
                 for n, items in zip(one.numbers, answers, strict=True):
                     found[numbers[n]] |= {item.id: item for item in items}
-        return {number: list(items.values()) for number, items in found.items()}
+        return {number: failed.get(number) or list(items.values()) for number, items in found.items()}
 
     @property
     def _catalogue(self) -> Catalogue:

@@ -50,6 +50,14 @@ class StacItem:
     assets: Mapping[str, Mapping[str, Any]]
     """by key; ``href`` is absolute"""
 
+    @property
+    def cloud(self) -> float | None:
+        """Of the whole scene, percent; None if the item does not say it."""
+        said = self.properties.get("eo:cloud_cover")
+        return (
+            float(said) if isinstance(said, int | float) and not isinstance(said, bool) and np.isfinite(said) else None
+        )
+
 
 @dataclass(frozen=True)
 class _Stated:
@@ -69,14 +77,25 @@ def read_item(plain: Mapping[str, Any], *, base: str) -> StacItem:
         base: path or URL that relative hrefs start from, if the item has no link to itself.
 
     Raises:
-        SourceError: ``CORRUPT``: it has no id, assets or place, or its date is none.
+        SourceError: ``CORRUPT``: it is no item: it has no id, assets or place, its date is none, or any other part is
+            not what it should be.
     """
+    try:
+        return _read(plain, base)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        name = plain.get("id") if isinstance(plain, Mapping) else plain
+        raise _malformed(str(name), f"{type(error).__name__}: {error}") from error
+
+
+def _read(plain: Mapping[str, Any], base: str) -> StacItem:
     item = plain.get("id")
     properties, assets = plain.get("properties"), plain.get("assets")
     if not isinstance(item, str) or not isinstance(properties, Mapping) or not isinstance(assets, Mapping):
         raise _malformed(str(item), "it lacks an id, properties or assets")
     links = plain.get("links") or ()
-    own = next((link["href"] for link in links if link.get("rel") == "self" and link.get("href")), base)
+    own = next(
+        (link["href"] for link in links if link.get("rel") == "self" and isinstance(link.get("href"), str)), base
+    )
     start, stop = (_time(properties.get(key), item) for key in ("start_datetime", "end_datetime"))
     time = _time(properties.get("datetime"), item)
     if time is None and start is not None and stop is not None:
@@ -126,7 +145,6 @@ def candidate_of(item: StacItem, layer: LayerOptions, modality: Modality) -> Can
         }
     except SourceError as error:
         notes["refused"] = {"reason": str(error.reason), "what": error.what, "hint": error.hint}
-    cloud = item.properties.get("eo:cloud_cover")
     return Candidate(
         item=item.id,
         time=item.time,
@@ -134,7 +152,7 @@ def candidate_of(item: StacItem, layer: LayerOptions, modality: Modality) -> Can
         footprint=item.footprint,
         assets=assets,
         group=group,
-        cloud=float(cloud) if isinstance(cloud, int | float) else None,
+        cloud=item.cloud,
         level=layer.level,
         notes=notes,
     )
