@@ -11,6 +11,7 @@ import pyproj
 import shapely
 import shapely.geometry
 
+from geopretext.build.bands import missing_numbers
 from geopretext.build.source import Asset, Candidate
 from geopretext.build.stac_offset import is_sentinel2, offset_in
 from geopretext.build.stac_options import ORBITS, BandOptions, LayerOptions, is_reflectance
@@ -247,15 +248,16 @@ def _asset(
             )
         if layer.item_scale == "apply":
             scale, offset = said.scale or 1.0, said.offset or 0.0
-    nodata = {*layer.nodata, *said.nodata}
-    if (unit, scale, offset) == (own.unit, 1.0, 0.0) or is_sentinel2_band:
-        nodata |= {float(number) for number in modality.missing}
+    if is_sentinel2_band:  # whatever is done to it, a number of 0 is none in the product itself
+        missing = missing_numbers(modality, own, unit=own.unit, scale=1.0, offset=0.0)
+    else:
+        missing = missing_numbers(modality, own, unit=unit, scale=scale, offset=offset)
     return Asset(
         href=item.assets[band.asset]["href"],
         band=band.band,
         scale=scale,
         offset=offset,
-        nodata=tuple(sorted(nodata)),
+        nodata=tuple(sorted({*layer.nodata, *said.nodata, *missing})),
     )
 
 

@@ -25,10 +25,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal
 
-from geopretext.build.recipe import ModalityRecipe
+from geopretext.build.recipe import ModalityRecipe, refuse_unknown
 from geopretext.build.stac_signing import Signer
 from geopretext.build.transfer import TransferSettings
 from geopretext.data.fields import read_settings
@@ -160,7 +159,7 @@ def read_options(entry: ModalityRecipe, archive: Mapping[str, Any], *, where: st
     """
     transfer_keys = {f.name for f in fields(TransferSettings)}
     catalogue_keys = {f.name for f in fields(CatalogueOptions)}
-    _refuse_unknown(archive, {"kind", "modalities", *transfer_keys, *catalogue_keys}, where)
+    refuse_unknown(archive, {"kind", "modalities", *transfer_keys, *catalogue_keys}, where)
     catalogue = read_settings(CatalogueOptions, _only(archive, catalogue_keys), where=where)
     transfer = read_settings(TransferSettings, _only(archive, transfer_keys), where=where)
     own = _mapping(archive.get("modalities") or {}, "modalities", where).get(entry.modality.name) or {}
@@ -242,11 +241,3 @@ def _mapping(value: Any, name: str, where: str) -> Mapping[str, Any]:
 
 def _only(plain: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key in keys}
-
-
-def _refuse_unknown(plain: Mapping[str, Any], known: set[str], where: str) -> None:
-    for key in plain:
-        if key not in known:
-            close = get_close_matches(str(key), known, n=2)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(sorted(known))}"
-            raise RecipeError(f"no key {key!r}", where=where, hint=hint)
