@@ -41,6 +41,8 @@ class StacServer:
     """whether the last page names itself as the next one"""
     fault: Callable[[int], Fault | None] = lambda _: None
     """by the number of the search, from 0"""
+    fault_of: Callable[[Mapping[str, Any]], Fault | None] = lambda _: None
+    """by the body of the search"""
     searches: list[dict[str, Any]] = field(default_factory=list)
     """bodies that were asked"""
     times: list[float] = field(default_factory=list)
@@ -123,7 +125,7 @@ def stac_server(server: StacServer) -> Iterator[StacServer]:
                 server._open += 1
                 server.together = max(server.together, server._open)
             try:
-                self._send(server.fault(number) or Fault(body=json.dumps(server.page(body))))
+                self._send(server.fault(number) or server.fault_of(body) or Fault(body=json.dumps(server.page(body))))
             finally:
                 with server._lock:
                     server._open -= 1

@@ -23,7 +23,7 @@
 ``docs/building.md`` explains every key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
@@ -181,7 +181,7 @@ def read_build_recipe(plain: Mapping[str, Any], *, where: str = "recipe") -> Bui
     """
     plain = _plain_copy(plain)
     known = ("name", "tile_size", "ground_sampling_distance", "seed", "archives", "modalities", "define", "notes")
-    _refuse_unknown(plain, known, where)
+    refuse_unknown(plain, known, where)
     archives, entries = plain.get("archives") or {}, plain.get("modalities") or {}
     for key, value in (("archives", archives), ("modalities", entries)):
         if not isinstance(value, Mapping) or not all(isinstance(entry, Mapping) for entry in value.values()):
@@ -238,7 +238,7 @@ def _read_modality(
         raise RecipeError("there is no such modality", where=where, hint=f"{hint}; others are listed under 'define'")
     modality = modalities[name]
     if "derive" in entry:
-        _refuse_unknown(entry, ("derive",), where)
+        refuse_unknown(entry, ("derive",), where)
         if entry["derive"] not in DERIVED:
             raise RecipeError(f"cannot derive {entry['derive']!r}", where=where, hint=f"one of {', '.join(DERIVED)}")
         return ModalityRecipe(modality, options={"derive": entry["derive"]})
@@ -318,11 +318,16 @@ def _override(plain: Mapping[str, Any], keys: list[str], value: Any) -> dict[str
     return {**plain, first: value}
 
 
-def _refuse_unknown(plain: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def refuse_unknown(plain: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuse keys that are not known.
+
+    Raises:
+        RecipeError: names the key, and the nearest ones that there are.
+    """
     for key in plain:
         if key not in known:
             close = get_close_matches(str(key), known, n=2)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(known)}"
+            hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(sorted(known))}"
             raise RecipeError(f"no key {key!r}", where=where, hint=hint)
 
 
