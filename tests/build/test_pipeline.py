@@ -14,6 +14,8 @@ import pytest
 from geopretext.build.crew import Ended, SingleProcess, Task, run_task
 from geopretext.build.order import spatial_order
 from geopretext.build.pipeline import Build, BuildProgress, BuildReport
+from geopretext.build.places import Places
+from geopretext.build.tiles import Made
 from geopretext.data.files import Files
 from geopretext.data.place_log import PlaceLog
 from geopretext.data.store import Store
@@ -69,6 +71,17 @@ def check(path: Path) -> PlaceLog:
         for name, array in store.read(wanted.arrays, np.arange(len(store))).items():
             np.testing.assert_array_equal(array, wanted.arrays[name], err_msg=name)
     return log
+
+
+class OtherMaker(FaultyMaker):
+    """Makes the same places into other tiles."""
+
+    def make(self, places: Places) -> Made:
+        made = super().make(places)
+        if made.batch is None:
+            return made
+        arrays = {**made.batch.arrays, "sentinel2": made.batch.arrays["sentinel2"] + np.uint16(1)}
+        return replace(made, batch=replace(made.batch, arrays=arrays))
 
 
 class Shuffled:
@@ -290,6 +303,46 @@ def test_parts_of_a_store_that_was_deleted_are_not_used(tmp_path: Path, clean: M
     assert build(tmp_path / "s.zarr").outlook().done == 0
     assert run(tmp_path / "s.zarr").made == COUNT
     assert digests(tmp_path / "s.zarr") == clean
+
+
+class Late(Shuffled):
+    """A crew whose first tasks end long after the build that they were for."""
+
+    late: list[Task]
+
+    def submit(self, task: Task) -> None:
+        self.late = [*getattr(self, "late", []), task]
+        super().submit(task)
+
+
+def test_late_tasks_of_a_store_that_was_deleted_leave_nothing_in_the_next(
+    tmp_path: Path, clean: Mapping[str, str]
+) -> None:
+    old = Late(0)
+    plain = {**RECIPE.plain, "seed": 4}
+    with pytest.raises(ZeroDivisionError):
+        build(tmp_path / "s.zarr", maker=OtherMaker(), recipe=replace(RECIPE, plain=plain)).run(
+            old, progress=lambda p: 1 // (p.made < 5)
+        )
+    shutil.rmtree(tmp_path / "s.zarr")
+
+    def stop(progress: BuildProgress) -> None:
+        for task in old.late:
+            run_task(task)
+        assert progress.made < 20, "stop"
+
+    with pytest.raises(AssertionError, match="stop"):
+        build(tmp_path / "s.zarr").run(Shuffled(1), progress=stop)
+    report = run(tmp_path / "s.zarr")
+    assert 0 < report.made < COUNT
+    assert digests(tmp_path / "s.zarr") == clean
+    for task in old.late:
+        run_task(task)
+    assert (tmp_path / "s.zarr.build").exists()
+    assert build(tmp_path / "s.zarr").outlook().to_make == 0
+    assert run(tmp_path / "s.zarr").made == 0
+    assert digests(tmp_path / "s.zarr") == clean
+    assert not (tmp_path / "s.zarr.build").exists()
 
 
 def _survive(path: Path, tries: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> int:

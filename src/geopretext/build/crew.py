@@ -37,6 +37,8 @@ class Task:
     places: Places
     staging: str
     """where to put the part, as all processes see it"""
+    owner: str
+    """whose part it is, as ``Staging.build``"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def run_task(task: Task) -> Record:
         _makers[task.build] = task.maker
     made = _makers[task.build].make(task.places)
     assert [outcome.place_id for outcome in made.outcomes] == task.places.place_id.tolist()
-    return Staging(task.staging).put(task.run, made)
+    return Staging(task.staging, task.owner).put(task.run, made)
 
 
 class SingleProcess:
