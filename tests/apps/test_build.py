@@ -13,6 +13,7 @@ import pytest
 
 from geopretext.apps.cli import main
 from geopretext.build.places import Places, write_places
+from geopretext.build.tiles import Made, TileMaker
 from geopretext.data.store import Store
 
 from ..data.interruption import digests
@@ -62,6 +63,24 @@ def test_a_build_prints_what_came_of_it(words: list[str], tmp_path: Path, capsys
     assert again == [*words, "--workers", "0", "--group-size", "5", "--retry-failed"]
     assert main([*again, "--strict"]) == 1
     assert len(Store.open(tmp_path / "tiles.zarr")) == 11
+
+
+def test_what_looks_like_a_bug_is_said_to_be_one(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = TileMaker.make
+
+    def odd(self: TileMaker, places: Places) -> Made:
+        if "p03" in places.place_id:
+            raise IndexError("odd")
+        return plain(self, places)
+
+    monkeypatch.setattr(TileMaker, "make", odd)
+    assert main([*words, "--workers", "0", "--limit", "6"]) == 0
+    printed = capsys.readouterr()
+    assert "1 failed (1 error)" in printed.out
+    assert "1 places failed by an error that looks like a bug of geopretext" in printed.err
+    assert "please report it" in printed.err
 
 
 def test_the_summary_as_json(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Whole builds with faults: every place arrives once or is listed with its reason; the bytes are always the same."""
 
 import random
+import re
 import resource
 import shutil
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from geopretext.build.tiles import Made
 from geopretext.data.files import Files
 from geopretext.data.place_log import PlaceLog
 from geopretext.data.store import Store
-from geopretext.errors import InputError, StoreError
+from geopretext.errors import CorruptError, InputError, Reason, RecipeError, SourceError, StoreError
 
 from ..data.interruption import Killed, digests, killed_after, make_lock_stale
 from ..data.s3_server import BUCKET, KEYS, s3_server
@@ -249,6 +250,49 @@ def test_a_task_that_kills_its_workers_costs_only_the_place_that_does(tmp_path: 
     log = check(tmp_path / "s.zarr")
     assert log.place_id[log.reason == "worker"].tolist() == [deadly]
     assert report.done == len(Store.open(tmp_path / "s.zarr")) == COUNT - 1 - report.failed["no image"]
+
+
+def test_an_error_that_nobody_expected_costs_only_the_place_that_raises_it(
+    tmp_path: Path, clean: Mapping[str, str]
+) -> None:
+    odd = {
+        "place-3": TypeError("odd file"),
+        "place-23": CorruptError("a file is damaged"),
+        "place-30": SourceError("no answer", reason=Reason.TIMEOUT),
+    }
+    report = build(tmp_path / "s.zarr", maker=FaultyMaker(errors=odd), group_size=20).run(Shuffled(0))
+    log = check(tmp_path / "s.zarr")
+    assert report.failed.keys() == {"error", "timeout", "no image"}
+    assert sorted(log.place_id[log.reason == "error"].tolist()) == ["place-23", "place-3"]
+    assert log.place_id[log.reason == "timeout"].tolist() == ["place-30"]
+    (detail,) = log.detail[log.place_id == "place-3"].tolist()
+    assert re.fullmatch(r"TypeError: odd file \(build/faulty_maker\.py:\d+\)", detail)
+    assert report.done == COUNT - 3 - report.failed["no image"]
+    run(tmp_path / "s.zarr", retry_failed=True)
+    assert digests(tmp_path / "s.zarr") == clean
+
+
+def test_tiles_that_the_store_would_refuse_cost_only_their_place(tmp_path: Path) -> None:
+    class OddClasses(FaultyMaker):
+        def make(self, places: Places) -> Made:
+            made = super().make(places)
+            if made.batch is not None:
+                made.batch.arrays["dynamic_world"][made.batch.coordinates.tile_id == "place-5"] = 77
+            return made
+
+    report = run(tmp_path / "s.zarr", maker=OddClasses())
+    log = check(tmp_path / "s.zarr")
+    assert report.failed["error"] == 1
+    assert log.place_id[log.reason == "error"].tolist() == ["place-5"]
+    assert "ClassError" in log.detail[log.reason == "error"][0]
+
+
+def test_errors_that_all_places_would_meet_stop_the_build(tmp_path: Path) -> None:
+    for number, error in enumerate((MemoryError(), RecipeError("odd"), StoreError("odd"))):
+        with pytest.raises(type(error)):
+            run(tmp_path / f"{number}.zarr", maker=FaultyMaker(errors={"place-3": error}))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "s.zarr", maker=FaultyMaker(errors={"place-3": KeyboardInterrupt()}))
 
 
 def test_damaged_parts_are_made_again(tmp_path: Path, clean: Mapping[str, str]) -> None:

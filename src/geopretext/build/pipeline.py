@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.build.assembly import Assembly
-from geopretext.build.crew import Crew, Ended, Maker, Task
+from geopretext.build.crew import DIED, Broken, Crew, Ended, Maker, Task
 from geopretext.build.order import spatial_order
 from geopretext.build.parts import Staging, staging_path
 from geopretext.build.places import Places
@@ -31,13 +31,13 @@ from geopretext.data.store import Store
 from geopretext.data.store_root import is_store
 from geopretext.data.tiles import SPLITS
 from geopretext.data.writer import StoreWriter
-from geopretext.errors import InputError, Reason, StoreError
+from geopretext.errors import InputError, StoreError
 
 GROUP_SIZE = 128
 """places of one task by default: as many as lie in a scene of Sentinel-2 at MMEarth's density"""
 
 _TICK_SECONDS = 0.5
-_SPLIT_INTO = 8  # tasks, of one that killed its workers: a place that does so is found in three steps
+_SPLIT_INTO = 8  # tasks, of one that broke or killed its workers: a place that does so is found in three steps
 _TRANSFER = {f.name for f in fields(TransferSettings)}
 """keys of archives that change how a build runs, and nothing about its tiles"""
 
@@ -306,13 +306,13 @@ class _Run:
         self._crew.submit(task)
 
     def _take(self, ended: Ended) -> None:
-        places, record = ended.task.places, ended.record
-        if record is None and len(places) > 1:
+        places, record = ended.task.places, ended.record or DIED
+        if isinstance(record, Broken) and len(places) > 1:
             for numbers in _groups(np.arange(len(places)), -(-len(places) // _SPLIT_INTO)):
                 self._submit(places.take(numbers))
             return
-        if record is None:
-            lost = Outcome(str(places.place_id[0]), Reason.WORKER, "the process that made the tile died each time")
+        if isinstance(record, Broken):
+            lost = Outcome(str(places.place_id[0]), record.reason, record.detail)
             record = self._staging.put(self._number, Made(None, (lost,)))
         self._states.add_record(record)
         self.made += len(places)
