@@ -130,6 +130,9 @@ def test_any_key_of_the_recipe_can_be_replaced(
         (["--seed"], "argument --seed: expected a value"),
         (["--seed", "[1"], "argument --seed: '[1' is not YAML"),
         (["--limit", "0"], "argument --limit: 0 is below 1"),
+        (["--modalities.aster"], "argument --modalities.aster: expected a value"),
+        (["--workers", "0", "--memory", "1GiB"], "argument --memory: it is of the processes of --workers"),
+        (["--scheduler", "tcp://127.0.0.1:1", "--memory", "1GiB"], "argument --memory: it is of the processes"),
         (["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], "not allowed with argument"),
     ],
 )
@@ -138,6 +141,16 @@ def test_wrong_words_are_refused(
 ) -> None:
     assert main([*words, *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_overrides_may_stand_anywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    verb, *rest = words
+    assert main([verb, "--modalities.aster", "null", "--archives.planet.seed=-4", *rest, "--dry-run", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["sources"]) == ["sentinel2", "lat"]
+    assert main([verb, "--modalities.aster", "3", *rest, "--dry-run"]) == 1
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.endswith("modalities.aster is 3")
+    assert hint == "hint: a mapping of its keys to values"
 
 
 def test_no_tile_at_all_is_a_failure(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

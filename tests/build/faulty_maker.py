@@ -83,7 +83,7 @@ class FaultyMaker:
         outcomes, rows = [], []
         for row, place_id in enumerate(places.place_id.tolist()):
             time.sleep(self.seconds)
-            if place_id in (self.errors or {}):
+            if self.errors and place_id in self.errors:
                 raise self.errors[place_id]
             outcome = self._try(place_id)
             outcomes.append(outcome)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from geopretext.apps.arguments import VerbParser, whole
-from geopretext.apps.build_recipe import add_recipe, open_maker, read_overrides
+from geopretext.apps.build_recipe import add_recipe, open_maker, parse_with_overrides
 from geopretext.apps.progress import say
 from geopretext.errors import Reason
 
@@ -39,8 +39,9 @@ Any key of the recipe can be replaced, by --KEY.KEY VALUE, where the value is YA
 def run(arguments: Sequence[str]) -> int:
     """Build, print what came of it; 1 if there is no tile at all, or with ``--strict`` if any place failed."""
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    overrides = read_overrides(parser, rest)
+    options, overrides = parse_with_overrides(parser, arguments)
+    if options.memory and (options.scheduler or options.workers == 0):
+        parser.error("argument --memory: it is of the processes of --workers; there are none of ours to limit here")
     with _terminated_as_interrupted():
         build = _build(options, overrides)
         if options.dry_run:
