@@ -108,6 +108,8 @@ class Reason(StrEnum):
     """the place lies outside the UTM zones, 80 S to 84 N"""
     WORKER = "worker"
     """the process that made the tile died of it, each time it was tried"""
+    BUG = "error"
+    """making the tile raised what nothing here should raise: a bug, or a file so odd that nobody thought of it"""
 
     @property
     def is_transient(self) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from geopretext.apps.cli import main
 from geopretext.build.places import Places, write_places
+from geopretext.build.tiles import Made, TileMaker
 from geopretext.data.store import Store
 
 from ..data.interruption import digests
@@ -64,6 +65,24 @@ def test_a_build_prints_what_came_of_it(words: list[str], tmp_path: Path, capsys
     assert len(Store.open(tmp_path / "tiles.zarr")) == 11
 
 
+def test_what_looks_like_a_bug_is_said_to_be_one(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = TileMaker.make
+
+    def odd(self: TileMaker, places: Places) -> Made:
+        if "p03" in places.place_id:
+            raise IndexError("odd")
+        return plain(self, places)
+
+    monkeypatch.setattr(TileMaker, "make", odd)
+    assert main([*words, "--workers", "0", "--limit", "6"]) == 0
+    printed = capsys.readouterr()
+    assert "1 failed (1 error)" in printed.out
+    assert "1 places failed by an error that looks like a bug of geopretext" in printed.err
+    assert "please report it" in printed.err
+
+
 def test_the_summary_as_json(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--workers", "0", "--limit", "7", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
@@ -111,6 +130,9 @@ def test_any_key_of_the_recipe_can_be_replaced(
         (["--seed"], "argument --seed: expected a value"),
         (["--seed", "[1"], "argument --seed: '[1' is not YAML"),
         (["--limit", "0"], "argument --limit: 0 is below 1"),
+        (["--modalities.aster"], "argument --modalities.aster: expected a value"),
+        (["--workers", "0", "--memory", "1GiB"], "argument --memory: it is of the processes of --workers"),
+        (["--scheduler", "tcp://127.0.0.1:1", "--memory", "1GiB"], "argument --memory: it is of the processes"),
         (["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], "not allowed with argument"),
     ],
 )
@@ -119,6 +141,16 @@ def test_wrong_words_are_refused(
 ) -> None:
     assert main([*words, *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_overrides_may_stand_anywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    verb, *rest = words
+    assert main([verb, "--modalities.aster", "null", "--archives.planet.seed=-4", *rest, "--dry-run", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["sources"]) == ["sentinel2", "lat"]
+    assert main([verb, "--modalities.aster", "3", *rest, "--dry-run"]) == 1
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.endswith("modalities.aster is 3")
+    assert hint == "hint: a mapping of its keys to values"
 
 
 def test_no_tile_at_all_is_a_failure(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

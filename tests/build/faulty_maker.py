@@ -68,6 +68,8 @@ class FaultyMaker:
     """by place: how many times trying it ends the process; -1 for always"""
     seconds: float = 0.0
     """that a place takes"""
+    errors: Mapping[str, BaseException] | None = None
+    """by place: what trying it raises"""
     full: bool = False
     """the storage is full"""
 
@@ -81,6 +83,8 @@ class FaultyMaker:
         outcomes, rows = [], []
         for row, place_id in enumerate(places.place_id.tolist()):
             time.sleep(self.seconds)
+            if self.errors and place_id in self.errors:
+                raise self.errors[place_id]
             outcome = self._try(place_id)
             outcomes.append(outcome)
             if outcome.reason is None:

@@ -101,6 +101,13 @@ def test_workers_are_asked_whether_they_see_the_staging_folder(tmp_path: Path, c
     assert "s3://" in caught.value.hint
 
 
+def test_workers_with_many_threads_are_refused(tmp_path: Path, crew: DaskCrew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew._client, "nthreads", lambda: {"tcp://10.0.0.7:4": 1, "tcp://10.0.0.8:4": 6})
+    with pytest.raises(ClusterError, match=r"worker tcp://10\.0\.0\.8:4 has 6 threads") as caught:
+        crew.probe(build(tmp_path / "s.zarr").staging.path)
+    assert "--nthreads 1" in caught.value.hint
+
+
 def test_a_scheduler_that_dies_ends_the_build_and_it_goes_on_later(tmp_path: Path) -> None:
     build(tmp_path / "clean.zarr").run(SingleProcess())
     out = tmp_path / "s.zarr"

@@ -1,5 +1,6 @@
 """Parts: what tasks leave comes back bit for bit, and damage is noticed."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,42 @@ def test_a_task_that_runs_twice_leaves_one_part(tmp_path: Path) -> None:
     for _ in range(2):
         staging.put(1, Made(make_tiles(make_places(2)), OUTCOMES))
     assert len(staging.files.list()) == 2
+    staging.put(1, Made(None, OUTCOMES))  # a late one, which knows less, replaces nothing
+    assert len(staging.records()[0]) == 2
+
+
+def test_records_of_another_build_do_not_count_and_are_swept(tmp_path: Path) -> None:
+    folder = Staging(str(tmp_path / "s"))
+    assert folder.of_build(b"a").build != folder.of_build(b"a").build
+    assert folder.files.list() == []
+    mine = folder.of_build(b"a", start=True)
+    assert folder.of_build(b"a").build == folder.of_build(b"a", start=True).build == mine.build
+    record = mine.put(1, Made(make_tiles(make_places(1)), OUTCOMES))
+    other = folder.of_build(b"b")
+    assert other.records() == ([], {record.tiles})
+    other.put(1, Made(make_tiles(make_places(1, seed=1)), OUTCOMES))
+    assert mine.records()[0] == [record]
+    mine.keep_tiles({record.tiles})
+    assert mine.records() == ([record], {record.tiles})
+    assert len(folder.files.list()) == 3
+    folder.remove()
+    mine.put(2, Made(None, OUTCOMES))
+    assert folder.of_build(b"a", start=True).records()[0] == []
+
+
+def test_a_folder_into_which_a_late_task_writes_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staging = Staging(str(tmp_path / "s"))
+    plain, late = shutil.rmtree, iter([True, False])
+
+    def rmtree(folder: Path) -> None:
+        if next(late):
+            staging.put(1, Made(None, OUTCOMES))
+            raise OSError("Directory not empty")
+        plain(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    staging.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damage_is_noticed(tmp_path: Path) -> None:
@@ -59,7 +96,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match="is missing"):
         staging.read_tiles(record.tiles)
     for damaged in (b"", b"[]", b"{", record.to_bytes()[:-4], b'{"run": 1, "outcomes": [["a", "odd", ""]]}'):
-        (tmp_path / "s" / record.key).write_bytes(damaged)
+        next((tmp_path / "s/records").rglob("*.json")).write_bytes(damaged)
         assert staging.records() == ([], set())
 
 
@@ -68,7 +105,7 @@ def test_what_is_not_kept_is_deleted_and_all_of_it_in_the_end(tmp_path: Path) ->
     one, two = (staging.put(1, Made(make_tiles(make_places(1, seed=seed)), OUTCOMES)) for seed in (1, 2))
     staging.keep_tiles({two.tiles})
     assert staging.records()[1] == {two.tiles}
-    assert one.key == two.key
+    assert one.tiles != two.tiles
     staging.remove()
     assert list(tmp_path.iterdir()) == []
     staging.remove()

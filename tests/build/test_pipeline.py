@@ -1,6 +1,7 @@
 """Whole builds with faults: every place arrives once or is listed with its reason; the bytes are always the same."""
 
 import random
+import re
 import resource
 import shutil
 from collections.abc import Mapping
@@ -14,10 +15,12 @@ import pytest
 from geopretext.build.crew import Ended, SingleProcess, Task, run_task
 from geopretext.build.order import spatial_order
 from geopretext.build.pipeline import Build, BuildProgress, BuildReport
+from geopretext.build.places import Places
+from geopretext.build.tiles import Made
 from geopretext.data.files import Files
 from geopretext.data.place_log import PlaceLog
 from geopretext.data.store import Store
-from geopretext.errors import InputError, StoreError
+from geopretext.errors import CorruptError, InputError, Reason, RecipeError, SourceError, StoreError
 
 from ..data.interruption import Killed, digests, killed_after, make_lock_stale
 from ..data.s3_server import BUCKET, KEYS, s3_server
@@ -69,6 +72,17 @@ def check(path: Path) -> PlaceLog:
         for name, array in store.read(wanted.arrays, np.arange(len(store))).items():
             np.testing.assert_array_equal(array, wanted.arrays[name], err_msg=name)
     return log
+
+
+class OtherMaker(FaultyMaker):
+    """Makes the same places into other tiles."""
+
+    def make(self, places: Places) -> Made:
+        made = super().make(places)
+        if made.batch is None:
+            return made
+        arrays = {**made.batch.arrays, "sentinel2": made.batch.arrays["sentinel2"] + np.uint16(1)}
+        return replace(made, batch=replace(made.batch, arrays=arrays))
 
 
 class Shuffled:
@@ -238,6 +252,49 @@ def test_a_task_that_kills_its_workers_costs_only_the_place_that_does(tmp_path: 
     assert report.done == len(Store.open(tmp_path / "s.zarr")) == COUNT - 1 - report.failed["no image"]
 
 
+def test_an_error_that_nobody_expected_costs_only_the_place_that_raises_it(
+    tmp_path: Path, clean: Mapping[str, str]
+) -> None:
+    odd = {
+        "place-3": TypeError("odd file"),
+        "place-23": CorruptError("a file is damaged"),
+        "place-30": SourceError("no answer", reason=Reason.TIMEOUT),
+    }
+    report = build(tmp_path / "s.zarr", maker=FaultyMaker(errors=odd), group_size=20).run(Shuffled(0))
+    log = check(tmp_path / "s.zarr")
+    assert report.failed.keys() == {"error", "timeout", "no image"}
+    assert sorted(log.place_id[log.reason == "error"].tolist()) == ["place-23", "place-3"]
+    assert log.place_id[log.reason == "timeout"].tolist() == ["place-30"]
+    (detail,) = log.detail[log.place_id == "place-3"].tolist()
+    assert re.fullmatch(r"TypeError: odd file \(build/faulty_maker\.py:\d+\)", detail)
+    assert report.done == COUNT - 3 - report.failed["no image"]
+    run(tmp_path / "s.zarr", retry_failed=True)
+    assert digests(tmp_path / "s.zarr") == clean
+
+
+def test_tiles_that_the_store_would_refuse_cost_only_their_place(tmp_path: Path) -> None:
+    class OddClasses(FaultyMaker):
+        def make(self, places: Places) -> Made:
+            made = super().make(places)
+            if made.batch is not None:
+                made.batch.arrays["dynamic_world"][made.batch.coordinates.tile_id == "place-5"] = 77
+            return made
+
+    report = run(tmp_path / "s.zarr", maker=OddClasses())
+    log = check(tmp_path / "s.zarr")
+    assert report.failed["error"] == 1
+    assert log.place_id[log.reason == "error"].tolist() == ["place-5"]
+    assert "ClassError" in log.detail[log.reason == "error"][0]
+
+
+def test_errors_that_all_places_would_meet_stop_the_build(tmp_path: Path) -> None:
+    for number, error in enumerate((MemoryError(), RecipeError("odd"), StoreError("odd"))):
+        with pytest.raises(type(error)):
+            run(tmp_path / f"{number}.zarr", maker=FaultyMaker(errors={"place-3": error}))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "s.zarr", maker=FaultyMaker(errors={"place-3": KeyboardInterrupt()}))
+
+
 def test_damaged_parts_are_made_again(tmp_path: Path, clean: Mapping[str, str]) -> None:
     class Damaging(Shuffled):
         def ended(self, timeout: float) -> list[Ended]:
@@ -290,6 +347,46 @@ def test_parts_of_a_store_that_was_deleted_are_not_used(tmp_path: Path, clean: M
     assert build(tmp_path / "s.zarr").outlook().done == 0
     assert run(tmp_path / "s.zarr").made == COUNT
     assert digests(tmp_path / "s.zarr") == clean
+
+
+class Late(Shuffled):
+    """A crew whose first tasks end long after the build that they were for."""
+
+    late: list[Task]
+
+    def submit(self, task: Task) -> None:
+        self.late = [*getattr(self, "late", []), task]
+        super().submit(task)
+
+
+def test_late_tasks_of_a_store_that_was_deleted_leave_nothing_in_the_next(
+    tmp_path: Path, clean: Mapping[str, str]
+) -> None:
+    old = Late(0)
+    plain = {**RECIPE.plain, "seed": 4}
+    with pytest.raises(ZeroDivisionError):
+        build(tmp_path / "s.zarr", maker=OtherMaker(), recipe=replace(RECIPE, plain=plain)).run(
+            old, progress=lambda p: 1 // (p.made < 5)
+        )
+    shutil.rmtree(tmp_path / "s.zarr")
+
+    def stop(progress: BuildProgress) -> None:
+        for task in old.late:
+            run_task(task)
+        assert progress.made < 20, "stop"
+
+    with pytest.raises(AssertionError, match="stop"):
+        build(tmp_path / "s.zarr").run(Shuffled(1), progress=stop)
+    report = run(tmp_path / "s.zarr")
+    assert 0 < report.made < COUNT
+    assert digests(tmp_path / "s.zarr") == clean
+    for task in old.late:
+        run_task(task)
+    assert (tmp_path / "s.zarr.build").exists()
+    assert build(tmp_path / "s.zarr").outlook().to_make == 0
+    assert run(tmp_path / "s.zarr").made == 0
+    assert digests(tmp_path / "s.zarr") == clean
+    assert not (tmp_path / "s.zarr.build").exists()
 
 
 def _survive(path: Path, tries: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from geopretext.apps.arguments import VerbParser, whole
-from geopretext.apps.build_recipe import add_recipe, open_maker, read_overrides
+from geopretext.apps.build_recipe import add_recipe, open_maker, parse_with_overrides
 from geopretext.apps.progress import say
+from geopretext.errors import Reason
 
 if TYPE_CHECKING:  # the geospatial libraries load when a build runs
     from geopretext.build.crew import Crew
@@ -23,6 +24,8 @@ geopretext build places.parquet --recipe mmearth-stac --out tiles.zarr --limit 1
 geopretext build places.parquet --recipe mmearth-stac --out tiles.zarr --retry-failed
 geopretext build places.parquet --recipe my.yaml --out s3://bucket/tiles.zarr --scheduler tcp://10.0.0.1:8786
 geopretext build places.parquet --recipe my.yaml --out tiles.zarr --modalities.sentinel2.pair.max_cloud 30"""
+
+_BUG = str(Reason.BUG)
 
 _ABOUT = """\
 Make a tile of every place by a recipe, and put them into a store with split and statistics.
@@ -36,8 +39,9 @@ Any key of the recipe can be replaced, by --KEY.KEY VALUE, where the value is YA
 def run(arguments: Sequence[str]) -> int:
     """Build, print what came of it; 1 if there is no tile at all, or with ``--strict`` if any place failed."""
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    overrides = read_overrides(parser, rest)
+    options, overrides = parse_with_overrides(parser, arguments)
+    if options.memory and (options.scheduler or options.workers == 0):
+        parser.error("argument --memory: it is of the processes of --workers; there are none of ours to limit here")
     with _terminated_as_interrupted():
         build = _build(options, overrides)
         if options.dry_run:
@@ -156,6 +160,9 @@ def _print_report(report: "BuildReport", arguments: Sequence[str], *, as_json: b
         print(f"{report.made:,} places in {report.seconds:,.0f} s{rate}{amounts}")
     for note in report.notes:
         say(note)
+    if bugs := report.failed.get(_BUG):
+        say(f"{bugs:,} places failed by an {_BUG} that looks like a bug of geopretext")
+        say(f"hint: please report it to its authors, with the sentences of {report.path}/places.parquet")
     if not report.done:
         say("error: no place could be made into a tile")
         say(f"hint: {report.path}/places.parquet says why of each")

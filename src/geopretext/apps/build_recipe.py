@@ -21,16 +21,24 @@ def add_recipe(parser: VerbParser) -> None:
     parser.add_argument("--recipe", required=True, help="a recipe that ships with geopretext, or a YAML file")
 
 
-def read_overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
-    """``--KEY.KEY VALUE`` and ``--KEY.KEY=VALUE`` by dotted key; any other word is a usage error."""
+def parse_with_overrides(
+    parser: argparse.ArgumentParser, arguments: Sequence[str]
+) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The parser's own options, and the values of ``--KEY.KEY VALUE`` and ``--KEY.KEY=VALUE`` by dotted key.
+
+    Overrides may stand anywhere; they are taken out first, so that no value of theirs is taken for PLACES.
+    """
     import yaml
 
+    own: list[str] = []
     overrides: dict[str, Any] = {}
-    rest = list(words)
+    rest = list(arguments)
     while rest:
-        key, equals, text = rest.pop(0).partition("=")
+        word = rest.pop(0)
+        key, equals, text = word.partition("=")
         if not key.startswith("--") or key[2:].split(".")[0] not in _KEYS:
-            parser.error(f"unrecognized arguments: {key}")
+            own.append(word)
+            continue
         if not equals:
             if not rest:
                 parser.error(f"argument {key}: expected a value")
@@ -39,7 +47,7 @@ def read_overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> dic
             overrides[key[2:]] = yaml.safe_load(text)
         except yaml.YAMLError:
             parser.error(f"argument {key}: {text!r} is not YAML")
-    return overrides
+    return parser.parse_args(own), overrides
 
 
 def open_maker(options: argparse.Namespace, overrides: Mapping[str, Any]) -> "tuple[BuildRecipe, TileMaker, Places]":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from geopretext.apps.arguments import VerbParser, whole
-from geopretext.apps.build_recipe import add_recipe, open_maker, read_overrides
+from geopretext.apps.build_recipe import add_recipe, open_maker, parse_with_overrides
 from geopretext.apps.progress import ProgressLine
 
 if TYPE_CHECKING:  # the geospatial libraries load when a build is planned
@@ -44,8 +44,8 @@ def run(arguments: Sequence[str]) -> None:
         help="of a GB of storage a month; default: %(default)s, the list price of S3 Standard",
     )
     add("--json", action="store_true", help="print it as JSON")
-    options, rest = parser.parse_known_args(arguments)
-    recipe, maker, places = open_maker(options, read_overrides(parser, rest))
+    options, overrides = parse_with_overrides(parser, arguments)
+    recipe, maker, places = open_maker(options, overrides)
 
     from geopretext.build.pipeline import GROUP_SIZE
     from geopretext.build.plan import plan_build

@@ -4,15 +4,32 @@ A crew takes tasks and tells which have ended. Everything that a task makes goes
 comes back.
 """
 
+import traceback
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 from geopretext.build.parts import Record, Staging
 from geopretext.build.places import Places
 from geopretext.build.tiles import Made
+from geopretext.data.tiles import TileBatch
+from geopretext.errors import (
+    ClusterError,
+    CorruptError,
+    MissingLibraryError,
+    Reason,
+    RecipeError,
+    SourceError,
+    StoreError,
+)
 from geopretext.modality import Modality
+
+_OF_ALL = (StoreError, RecipeError, ClusterError, MissingLibraryError, MemoryError)
+"""errors that all places would meet as well: they stop a build"""
+_DETAIL = 300  # characters of a message that are kept
 
 
 class Maker(Protocol):
@@ -37,6 +54,19 @@ class Task:
     places: Places
     staging: str
     """where to put the part, as all processes see it"""
+    owner: str
+    """whose part it is, as ``Staging.build``"""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What came of a task instead of a record: some place of it cannot even be failed in order."""
+
+    reason: Reason
+    detail: str
+
+
+DIED = Broken(Reason.WORKER, "the process that made the tile died each time")
 
 
 @dataclass(frozen=True)
@@ -44,8 +74,8 @@ class Ended:
     """A task that has ended."""
 
     task: Task
-    record: Record | None
-    """None if the process that ran it died of it, each time that it was tried"""
+    record: Record | Broken | None
+    """None, like ``DIED``, if the process that ran it died of it, each time that it was tried"""
 
 
 class Crew(Protocol):
@@ -68,16 +98,46 @@ class Crew(Protocol):
 
 
 _makers: dict[str, Maker] = {}  # of this process, by build: the first one that arrives keeps its connections
+_makers_lock = Lock()
 
 
-def run_task(task: Task) -> Record:
-    """Make the tiles of a task and put them into its staging folder."""
-    if task.build not in _makers:
-        _makers.clear()
-        _makers[task.build] = task.maker
-    made = _makers[task.build].make(task.places)
-    assert [outcome.place_id for outcome in made.outcomes] == task.places.place_id.tolist()
-    return Staging(task.staging).put(task.run, made)
+def run_task(task: Task) -> Record | Broken:
+    """Make the tiles of a task and put them into its staging folder; what one odd place may raise is told, not raised.
+
+    Raises:
+        GeopretextError: all other tasks would meet it as well: a full disk, a recipe that does not fit.
+        MemoryError: likewise.
+    """
+    with _makers_lock:
+        if task.build not in _makers:
+            _makers.clear()
+            _makers[task.build] = task.maker
+        maker = _makers[task.build]
+    try:
+        made = maker.make(task.places)
+        if [outcome.place_id for outcome in made.outcomes] != task.places.place_id.tolist():
+            raise RuntimeError("outcomes are not those of the places that were asked for")
+        if made.batch is not None:
+            _check(made.batch, maker.modalities)
+    except Exception as error:
+        if isinstance(error, _OF_ALL) and not isinstance(error, CorruptError):
+            raise
+        return Broken(error.reason if isinstance(error, SourceError) else Reason.BUG, _sentence(error))
+    return Staging(task.staging, task.owner).put(task.run, made)
+
+
+def _check(batch: TileBatch, modalities: Mapping[str, Modality]) -> None:
+    """Raise here, of a few places, what the store would raise when it is to take their tiles."""
+    for name, array in batch.arrays.items():
+        if modalities[name].kind.is_categorical:
+            modalities[name].decode(array)
+
+
+def _sentence(error: Exception) -> str:
+    """Type, message and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({'/'.join(Path(frames[-1].filename).parts[-2:])}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {str(error)[:_DETAIL]}{where}"
 
 
 class SingleProcess:

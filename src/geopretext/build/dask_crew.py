@@ -84,11 +84,19 @@ class DaskCrew:
             return [Ended(task, future.result())]
 
     def probe(self, staging: str) -> None:
-        """Check that every worker there is sees the staging folder, and runs the same version of geopretext.
+        """Check that every worker there is sees the staging folder, runs one task at a time, and the same geopretext.
 
         Raises:
             ClusterError: one of them does not.
         """
+        with self._connected():
+            threads = self._client.nthreads()
+        for worker, count in threads.items():
+            if count > 1:
+                raise ClusterError(
+                    f"worker {worker} has {count} threads; a task takes a process",
+                    hint="start workers with one thread each: --nthreads 1, of which --nworkers may be many",
+                )
         files, written = Files(staging), uuid.uuid4().hex
         files.write({_PROBE: written.encode()})
         try:

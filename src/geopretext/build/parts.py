@@ -3,14 +3,20 @@
 ::
 
     tiles.zarr.build/
-      tiles/CHECKSUM              the tiles of one task, named by what is in them
-      records/RUN-GROUP.json      what became of each place of one task, and which file holds its tiles
+      origin                            a random number, drawn when the store was created
+      tiles/CHECKSUM                    the tiles of one task, named by what is in them
+      records/BUILD/RUN-CHECKSUM.json   what became of each place of one task, and which file holds its tiles
 
 A record is written after its tiles, so a part is whole or not there; a task that ran twice has left it twice. The
 folder lies beside the store, on the same kind of storage, and workers write to it directly.
+
+A worker of a cluster may go on with a task long after the store that it was for is gone. BUILD therefore follows from
+the origin and from all that tiles depend on: only records of the very build that asks are read, and tiles count only
+through a record.
 """
 
 import json
+import uuid
 from collections.abc import Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
@@ -26,9 +32,10 @@ from geopretext.build.tiles import Made, Outcome
 from geopretext.data.files import Files, is_url
 from geopretext.data.tiles import Array, Coordinates, TileBatch
 from geopretext.data.zarr_format import checksum, to_json
-from geopretext.errors import CorruptError, Reason
+from geopretext.errors import CorruptError, Reason, StoreError
 
-_RECORDS, _TILES = "records", "tiles"
+_ORIGIN, _RECORDS, _TILES = "origin", "records", "tiles"
+_REMOVALS = 3  # tries to delete a folder into which someone still writes
 _ZSTD_LEVEL = 1
 _ARRAY, _LEVEL, _COORDINATE = "array/", "level/", "coordinate/"
 _STRINGS = ("tile_id", "source_items")
@@ -47,10 +54,9 @@ class Record:
     """what it took, as ``Made.counts``"""
 
     @property
-    def key(self) -> str:
-        """Where it lies."""
-        group = "\n".join(outcome.place_id for outcome in self.outcomes)
-        return f"{_RECORDS}/{self.run:06d}-{blake2b(group.encode(), digest_size=12).hexdigest()}.json"
+    def name(self) -> str:
+        """Its own among the records of a build."""
+        return f"{self.run:06d}-{_digest(self.to_bytes())}.json"
 
     def to_bytes(self) -> bytes:
         """Plain JSON."""
@@ -76,14 +82,30 @@ class Staging:
 
     Args:
         path: a folder or URL, as ``staging_path`` names it.
+        build: whose records it keeps and reads, as ``of_build`` says.
 
     Raises:
         StoreError: from any method, if the storage refuses.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, build: str = "any") -> None:
         self.path = path
+        self.build = build
         self.files = Files(path)
+
+    def of_build(self, contents: bytes, *, start: bool = False) -> "Staging":
+        """The same folder for one build of a store.
+
+        Args:
+            contents: all that the store's tiles depend on.
+            start: keep an origin if there is none; without one, there is no record that counts.
+        """
+        origin = self.files.read(_ORIGIN)
+        if origin is None:
+            origin = uuid.uuid4().hex.encode()
+            if start:
+                self.files.write({_ORIGIN: origin})
+        return Staging(self.path, _digest(origin + contents))
 
     def put(self, run: int, made: Made) -> Record:
         """Keep what was made; on return it is durable."""
@@ -93,13 +115,13 @@ class Staging:
             tiles = f"{_TILES}/{checksum(data)}"
             self.files.write({tiles: data})
         record = Record(run, made.outcomes, tiles, made.counts)
-        self.files.write({record.key: record.to_bytes()})
+        self.files.write({self._records + record.name: record.to_bytes()})
         return record
 
     def records(self) -> tuple[list[Record], set[str]]:
-        """All records, of early runs first, and the keys of the tiles that are there; damaged records are left out."""
+        """The records, of early runs first, and the keys of the tiles that are there; damaged records are left out."""
         keys = self.files.list()
-        names = [key for key in keys if key.startswith(f"{_RECORDS}/")]
+        names = [key for key in keys if key.startswith(self._records)]
         with ThreadPoolExecutor(16) as pool:
             read = list(pool.map(lambda key: Record.from_bytes(self.files.read(key) or b""), names))
         records = sorted((record for record in read if record), key=lambda record: record.run)
@@ -121,18 +143,35 @@ class Staging:
         self.files.delete([key])
 
     def keep_tiles(self, keys: Set[str]) -> None:
-        """Forget all tiles but these."""
-        self.files.delete(key for key in self.files.list() if key.startswith(f"{_TILES}/") and key not in keys)
+        """Forget all tiles but these, and all records of other builds."""
+        self.files.delete(
+            key for key in self.files.list() if key not in keys and key != _ORIGIN and not key.startswith(self._records)
+        )
         self.files.sweep_temporary()
 
     def remove(self) -> None:
         """Delete everything."""
-        self.files.delete_all()
+        for left in reversed(range(_REMOVALS)):
+            try:
+                self.files.delete_all()
+            except StoreError:
+                if not left:
+                    raise
+            else:
+                return
+
+    @property
+    def _records(self) -> str:
+        return f"{_RECORDS}/{self.build}/"
 
 
 def staging_path(store: str | Path) -> str:
     """Where the parts of a store lie: beside it."""
     return f"{str(store).rstrip('/')}.build" if is_url(store) else f"{Path(store).absolute()}.build"
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=12).hexdigest()
 
 
 def _to_bytes(batch: TileBatch) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.build.assembly import Assembly
-from geopretext.build.crew import Crew, Ended, Maker, Task
+from geopretext.build.crew import DIED, Broken, Crew, Ended, Maker, Task
 from geopretext.build.order import spatial_order
 from geopretext.build.parts import Staging, staging_path
 from geopretext.build.places import Places
@@ -31,13 +31,13 @@ from geopretext.data.store import Store
 from geopretext.data.store_root import is_store
 from geopretext.data.tiles import SPLITS
 from geopretext.data.writer import StoreWriter
-from geopretext.errors import InputError, Reason, StoreError
+from geopretext.errors import InputError, StoreError
 
 GROUP_SIZE = 128
 """places of one task by default: as many as lie in a scene of Sentinel-2 at MMEarth's density"""
 
 _TICK_SECONDS = 0.5
-_SPLIT_INTO = 8  # tasks, of one that killed its workers: a place that does so is found in three steps
+_SPLIT_INTO = 8  # tasks, of one that broke or killed its workers: a place that does so is found in three steps
 _TRANSFER = {f.name for f in fields(TransferSettings)}
 """keys of archives that change how a build runs, and nothing about its tiles"""
 
@@ -145,6 +145,12 @@ class Build:
         """Where the tasks leave their parts."""
         return Staging(staging_path(self.out))
 
+    @property
+    def _contents(self) -> bytes:
+        """All that tiles depend on but their places."""
+        modalities = {name: modality.to_dict() for name, modality in self.maker.modalities.items()}
+        return json.dumps([_tile_recipe(_plain(self.recipe)), modalities], sort_keys=True).encode()
+
     def outlook(self) -> BuildOutlook:
         """What ``run`` would do; nothing is written.
 
@@ -177,7 +183,8 @@ class Build:
             states, was_finished = self._survey()
             if self.retry_failed:
                 states.wait(np.flatnonzero(states.status == FAILED))
-            run = _Run(self, writer, states, crew, progress)
+            staging = self.staging.of_build(self._contents, start=True)
+            run = _Run(self, writer, staging, states, crew, progress)
             if not was_finished or len(states.waiting):
                 Store.open(self.out).set_place_log(states.log())
                 run.to_the_end()
@@ -227,7 +234,7 @@ class Build:
         if log is not None:
             states.add_log(log)
         states.add_tiles(store.coordinates.tile_id)
-        records, tiles = self.staging.records()
+        records, tiles = self.staging.of_build(self._contents).records()
         for record in records:
             states.add_record(record, has_tiles=record.tiles in tiles)
         return states, log is not None and log.is_settled and not records
@@ -250,14 +257,20 @@ class _Run:
     """One run of a build, from its first task to the last."""
 
     def __init__(
-        self, build: Build, writer: StoreWriter, states: PlaceStates, crew: Crew, progress: Progress | None
+        self,
+        build: Build,
+        writer: StoreWriter,
+        staging: Staging,
+        states: PlaceStates,
+        crew: Crew,
+        progress: Progress | None,
     ) -> None:
         self._build = build
         self._writer = writer
         self._states = states
         self._crew = crew
         self._progress = progress
-        self._staging = build.staging
+        self._staging = staging
         self._number = states.latest_run + 1
         self._name = uuid.uuid4().hex
         self._assembly = Assembly(writer, str(build.out), self._staging, states, run=self._number)
@@ -289,17 +302,17 @@ class _Run:
             self._progress(BuildProgress(len(states), states.done, states.reasons, self.made, committed, is_finishing))
 
     def _submit(self, places: Places) -> None:
-        task = Task(self._build.maker, self._name, self._number, places, self._staging.path)
+        task = Task(self._build.maker, self._name, self._number, places, self._staging.path, self._staging.build)
         self._crew.submit(task)
 
     def _take(self, ended: Ended) -> None:
-        places, record = ended.task.places, ended.record
-        if record is None and len(places) > 1:
+        places, record = ended.task.places, ended.record or DIED
+        if isinstance(record, Broken) and len(places) > 1:
             for numbers in _groups(np.arange(len(places)), -(-len(places) // _SPLIT_INTO)):
                 self._submit(places.take(numbers))
             return
-        if record is None:
-            lost = Outcome(str(places.place_id[0]), Reason.WORKER, "the process that made the tile died each time")
+        if isinstance(record, Broken):
+            lost = Outcome(str(places.place_id[0]), record.reason, record.detail)
             record = self._staging.put(self._number, Made(None, (lost,)))
         self._states.add_record(record)
         self.made += len(places)

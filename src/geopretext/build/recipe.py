@@ -184,8 +184,11 @@ def read_build_recipe(plain: Mapping[str, Any], *, where: str = "recipe") -> Bui
     refuse_unknown(plain, known, where)
     archives, entries = plain.get("archives") or {}, plain.get("modalities") or {}
     for key, value in (("archives", archives), ("modalities", entries)):
-        if not isinstance(value, Mapping) or not all(isinstance(entry, Mapping) for entry in value.values()):
+        if not isinstance(value, Mapping):
             raise RecipeError(f"{key} is {value!r}", where=where, hint="a mapping of names to mappings")
+        for name, entry in value.items():
+            if not isinstance(entry, Mapping):
+                raise RecipeError(f"{key}.{name} is {entry!r}", where=where, hint="a mapping of its keys to values")
     defined = [Modality.from_dict(entry) for entry in plain.get("define") or ()]
     modalities = {**PUBLISHED, **{modality.name: modality for modality in defined}}
     numbers = read_settings(

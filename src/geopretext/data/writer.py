@@ -182,6 +182,7 @@ class StoreWriter:
                 hint=f"give a multiple of the shard size, {self._root.shard_size}",
             )
         try:
+            self._lock.refuse_if_lost()
             self._files.delete([STATISTICS, PARQUET])
             self._root = replace(self._root, tiles=tiles, shards=self._root.shards[: tiles // self._root.shard_size])
             # The root goes first: ledgers that it does not name make a writer that resumes repair all the rest.
@@ -226,6 +227,7 @@ class StoreWriter:
         first = self._root.tiles - self._root.tiles % self._root.shard_size
         shard = first // self._root.shard_size
         try:
+            self._lock.refuse_if_lost()
             files = self._encoded(self._total)
             ledger = to_json(
                 {key: [len(data), checksum(data)] for key, data in files.items() if not key.startswith("split/")}
