@@ -6,12 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from geopretext.apps import build_progress
 from geopretext.apps.cli import main
+from geopretext.build import pipeline
+from geopretext.build.pipeline import Build, BuildProgress
 from geopretext.build.places import Places, write_places
 from geopretext.data.store import Store
 
@@ -62,6 +68,42 @@ def test_a_build_prints_what_came_of_it(words: list[str], tmp_path: Path, capsys
     assert again == [*words, "--workers", "0", "--group-size", "5", "--retry-failed"]
     assert main([*again, "--strict"]) == 1
     assert len(Store.open(tmp_path / "tiles.zarr")) == 11
+
+
+def test_inspect_tells_and_draws_what_became_of_the_places(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First of a build that was stopped after some tiles, then of the whole one."""
+    monkeypatch.setattr(build_progress, "build_progress", lambda: nullcontext(stop_after(7)))
+    monkeypatch.setattr(pipeline, "Build", partial(Build, shard_size=2))
+    assert main([*words, "--workers", "0", "--group-size", "1"]) == 130
+    stopped, look = tmp_path / "tiles.zarr", tmp_path / "look"
+    tiles = len(Store.open(stopped))
+    assert 0 < tiles < 11
+    capsys.readouterr()
+    assert main(["inspect", str(stopped), "--out", str(look)]) == 0
+    assert f"built from       12 places: {tiles} done, {12 - tiles} waiting\n" in capsys.readouterr().out
+    early = (look / "places_by_status.png").read_bytes()
+    monkeypatch.undo()
+    assert main([*words, "--workers", "0", "--group-size", "1"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(stopped), "--out", str(look)]) == 0
+    printed = capsys.readouterr()
+    assert "built from       12 places: 11 done, 1 failed (1 no image)\n" in printed.out
+    assert "places_by_status.png" in printed.err
+    assert (look / "places_by_status.png").read_bytes() != early
+    places = json.loads((look / "summary.json").read_text())["places"]
+    assert places == {"done": 11, "failed": 1, "waiting": 0, "failures": {"no image": 1}}
+
+
+def stop_after(made: int) -> Callable[[BuildProgress], None]:
+    """A listener that stops a build as Ctrl-C does."""
+
+    def listen(progress: BuildProgress) -> None:
+        if progress.made >= made:
+            raise KeyboardInterrupt
+
+    return listen
 
 
 def test_the_summary_as_json(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
