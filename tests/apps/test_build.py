@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from geopretext.apps import build_progress
 from geopretext.apps.cli import main
 from geopretext.build import pipeline
 from geopretext.build.pipeline import Build, BuildProgress
 from geopretext.build.places import Places, write_places
+from geopretext.build.recipe import build_recipe_names, load_build_recipe
 from geopretext.data.store import Store
 
 from ..data.interruption import digests
@@ -128,6 +130,25 @@ def test_a_dry_run_writes_nothing(words: list[str], tmp_path: Path, capsys: pyte
     outlook = json.loads(capsys.readouterr().out)
     assert (outlook["exists"], outlook["to_make"], outlook["sources"]["lat"]) == (False, 12, "derived")
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", build_recipe_names())
+def test_a_recipe_that_ships_is_shown_and_can_be_copied(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["build", "--show-recipe", name]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    (tmp_path / "mine.yaml").write_text(printed.out)
+    assert yaml.safe_load(printed.out)["name"] == name
+    assert load_build_recipe(tmp_path / "mine.yaml").plain == load_build_recipe(name).plain
+
+
+def test_a_recipe_that_does_not_ship_cannot_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--show-recipe", "tiny.yaml"]) == 1
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == "error: no recipe 'tiny.yaml' ships with geopretext"
+    assert hint.startswith("hint: there are ")
 
 
 def test_any_key_of_the_recipe_can_be_replaced(
