@@ -58,6 +58,25 @@ def test_the_lines_of_the_card_run(make_encoder, tmp_path):
     assert found["vectors"].shape == (2, 960)
 
 
+@pytest.mark.parametrize(
+    ("levels", "line"),
+    [
+        (("L1C", "L2A", "all"), 'standardiser(encoder)  # standardiser(encoder, "L2A") for one processing level'),
+        (("L1C", "L2A"), 'standardiser(encoder, "L1C")  # or "L2A": the images\' processing level'),
+        (("L2A",), "standardiser(encoder)\n"),
+        (("all",), "standardiser(encoder)\n"),
+    ],
+)
+def test_the_card_names_a_level_where_one_must_be_chosen(make_encoder, tmp_path, levels, line):
+    make_encoder(levels=levels).save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md").text
+    assert f"standardise = {line}" in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    found = {"images": torch.randint(1, 5000, (2, 3, 16, 16)).float()}
+    exec(code.replace("owner/name", str(tmp_path)), found)
+    assert found["vectors"].shape == (2, 960)
+
+
 def test_a_licence_that_nobody_gave_is_unknown(make_encoder, tmp_path):
     Encoder(make_encoder().network, make_encoder().modality).save_pretrained(tmp_path)
     assert ModelCard.load(tmp_path / "README.md").data.license == "unknown"
