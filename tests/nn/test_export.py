@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,16 @@ def test_timms_own_architecture_needs_nothing_of_ours(make_encoder, tmp_path):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["model_args"] == {"in_chans": 3, "patch_size": 4}
 
 
-def test_without_statistics_a_timm_folder_says_that_numbers_come_standardised(make_encoder, tmp_path):
+@pytest.mark.parametrize("statistics", [{}, {"all": ((math.nan,) * 3, (math.nan,) * 3)}])
+def test_without_statistics_a_timm_folder_says_that_numbers_come_standardised(make_encoder, tmp_path, statistics):
     encoder = make_encoder()
-    encoder.statistics = {}
-    export_timm(encoder, tmp_path / "out")
+    encoder.statistics = statistics
+    exported = export_timm(encoder, tmp_path / "out")
+    placeholder = "config.json has mean 0 and std 1, which are not the training's"
+    assert exported.facts["statistics"].startswith(f"none: {placeholder}")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert placeholder in card.replace("`", "")
+    assert "are not known here" in card
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (config["pretrained_cfg"]["mean"], config["pretrained_cfg"]["std"]) == ([0.0] * 3, [1.0] * 3)
     assert config["geopretext"]["level"] is None
