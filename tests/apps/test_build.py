@@ -59,11 +59,11 @@ def words(tmp_path: Path) -> list[str]:
 def test_a_build_prints_what_came_of_it(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--workers", "0", "--group-size", "5"]) == 0
     printed = capsys.readouterr()
-    assert "tiles.zarr: 11 of 12 places are tiles\n1 failed (1 no image)\n" in printed.out
+    assert "tiles.zarr: 11 of 12 places are tiles\n1 failed (1 polar)\n" in printed.out
     lines = printed.err.splitlines()
     assert lines[0] == "places: 0 of 12"
     assert lines[-4].startswith("places: 12 of 12, ")
-    assert lines[-4].endswith(", 1 failed (1 no image)")
+    assert lines[-4].endswith(", 1 failed (1 polar)")
     assert lines[-3] == "split and statistics"
     assert lines[-2] == "split by place at random, 60 : 20 : 20"
     again = lines[-1].removeprefix("to try the failed ones again: geopretext ").split()
@@ -91,11 +91,11 @@ def test_inspect_tells_and_draws_what_became_of_the_places(
     capsys.readouterr()
     assert main(["inspect", str(stopped), "--out", str(look)]) == 0
     printed = capsys.readouterr()
-    assert "built from       12 places: 11 done, 1 failed (1 no image)\n" in printed.out
+    assert "built from       12 places: 11 done, 1 failed (1 polar)\n" in printed.out
     assert "places_by_status.png" in printed.err
     assert (look / "places_by_status.png").read_bytes() != early
     places = json.loads((look / "summary.json").read_text())["places"]
-    assert places == {"done": 11, "failed": 1, "waiting": 0, "failures": {"no image": 1}}
+    assert places == {"done": 11, "failed": 1, "waiting": 0, "failures": {"polar": 1}}
 
 
 def stop_after(made: int) -> Callable[[BuildProgress], None]:

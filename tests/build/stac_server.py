@@ -47,6 +47,8 @@ class StacServer:
     """when"""
     together: int = 0
     """most requests at once"""
+    port: int = 0
+    """0: a free one"""
     url: str = ""
     _open: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -87,6 +89,11 @@ class StacServer:
         return bool(
             shapely.intersects(shapely.geometry.shape(plain["geometry"]), shapely.box(*map(float, body["bbox"])))
         )
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that leave are part of the tests."""
 
 
 @contextmanager
@@ -136,7 +143,7 @@ def stac_server(server: StacServer) -> Iterator[StacServer]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with _Server(("127.0.0.1", server.port), Handler) as http:
         server.url = f"http://127.0.0.1:{http.server_address[1]}/"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -1,6 +1,7 @@
 """An archive of the synthetic Earth built from: its files, and its server on the loopback, against the planet."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -61,6 +62,18 @@ class TestFiles:
                 pass
         with pytest.raises(urllib.error.URLError):
             ask(f"{url}/a.bin")
+
+    def test_answers_are_logged_and_may_be_late(self, tmp_path: Path) -> None:
+        (tmp_path / "a.bin").write_bytes(bytes(200))
+        with serve_files(tmp_path, log=tmp_path / "log", delay=0.2) as url:
+            start = time.monotonic()
+            ask(f"{url}/a.bin", Range="bytes=10-19")
+            ask(f"{url}/b.bin")
+            assert time.monotonic() - start > 0.35
+        lines = [line.split("\t") for line in (tmp_path / "log").read_text().splitlines()]
+        assert [(line[0], line[3]) for line in lines] == [("206", "/a.bin"), ("404", "/b.bin")]
+        assert lines[0][2] == "10"
+        assert float(lines[0][1]) > 0.15
 
     def test_there_must_be_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="is no folder"), serve_files(tmp_path / "nowhere"):

@@ -82,7 +82,7 @@ def _lines(plan: "BuildPlan", workers: Sequence[int], price: float) -> list[str]
             f"{plan.bytes_read / 1e9:,.3g} GB ({low:,.3g} to {high:,.3g} by single trial tasks)",
         ),
         ("store", f"{plan.store_bytes / 1e9:,.3g} GB, {_cost(plan, price):,.2f} USD a month at {price:g} a GB"),
-        *((f"{count} workers", f"{_duration(plan.hours(count))}") for count in workers),
+        *((f"{count} worker{'s' if count > 1 else ''}", _duration(plan.hours(count))) for count in workers),
     ]
     width = max(len(name) for name, _ in rows)
     return [

@@ -302,6 +302,20 @@ def _check(recipe: BuildRecipe, where: str) -> None:
                     where=f"{where}, modality {name!r}",
                     hint=f"there are {', '.join(recipe.modalities)}",
                 )
+        target = recipe.modalities.get(entry.pair.to)
+        if target is not None and (not target.archives or target.pair.rule == "same"):
+            raise RecipeError(
+                f"to names {entry.pair.to!r}, which is not read from an item that was paired by itself",
+                where=f"{where}, modality {name!r}",
+                hint="name the modality whose item it shares",
+            )
+        mask = recipe.modalities.get(entry.pair.clear_by)
+        if mask is not None and mask.pair.to != name:
+            raise RecipeError(
+                f"clear_by names {entry.pair.clear_by!r}, which is not of the same item",
+                where=f"{where}, modality {name!r}",
+                hint=f"{entry.pair.clear_by}: pair: {{rule: same, to: {name}}}",
+            )
     for name, archive in recipe.archives.items():
         if "kind" not in archive:
             raise RecipeError("has no kind", where=f"{where}, archive {name!r}", hint="kind: stac, for example")
