@@ -227,3 +227,33 @@ def test_two_processes_are_measured_by_real_runs(load: Any, tmp_path: Path) -> N
     options = data_parallel.Options(rounds=1, steps=6, tiles_a_process=4, size="micro", apart=True)
     result = data_parallel.measure(options, tmp_path)
     assert all(rate > 0 for rates in result["tiles_a_second"].values() for rate in rates)
+
+
+@pytest.mark.slow
+def test_the_facts_of_fidelity_come_without_any_ablation(
+    load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fidelity = load("fidelity")
+    monkeypatch.setattr(sys, "argv", ["fidelity.py", "--quick", "--part", "facts"])
+    monkeypatch.setattr(fidelity, "ablations", lambda *_, **__: pytest.fail("an ablation was run"))
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # which would hold for other tests as well
+    fidelity.main()
+    lines = capsys.readouterr().out.splitlines()
+    rows = {words[0]: words[1:] for line in lines if (words := line.split())}
+    # Dual polarisation: half of Sentinel-1's bands are missing everywhere, and zeros for them halve the loss.
+    missing, _, _, valid, _, zeros = (float(number.rstrip("%")) for number in rows["sentinel1"])
+    assert missing > 50
+    assert 0.4 < zeros / valid < 0.6
+    # A fit on zeros for what is missing predicts numbers that are too small, the more so the more is missing.
+    ascending, descending = ([float(text.rstrip("%")) for text in rows[f"{orbit}_VH"]] for orbit in ("asc", "desc"))
+    assert ascending[0] > descending[0]
+    assert ascending[3] < descending[3] <= 1.01
+    # The published first weights start with a far larger loss, and divide by zero at a tile without observed pixels.
+    assert float(rows["published"][0]) > 3 * float(rows["small"][0])
+    assert rows["published"][4] == "nan"
+    norms = [line for line in lines if "with gamma of" in line]
+    assert [line.split()[0] for line in norms] == ["sample", "batch", "batch"]
+    assert "other tiles in the batch 0.00%" in norms[0]
+    assert "other tiles in the batch 0.00%" not in norms[2]
+    (decayed,) = (line for line in lines if "without a gradient" in line)
+    assert decayed == "58,400 steps: x 0.030 without a gradient; 7,535,928 numbers decay, or 7,555,256"

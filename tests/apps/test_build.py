@@ -6,13 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from geopretext.apps import build_progress
 from geopretext.apps.cli import main
+from geopretext.build import pipeline
+from geopretext.build.pipeline import Build, BuildProgress
 from geopretext.build.places import Places, write_places
+from geopretext.build.recipe import build_recipe_names, load_build_recipe
 from geopretext.build.tiles import Made, TileMaker
 from geopretext.data.store import Store
 
@@ -83,6 +91,42 @@ def test_what_looks_like_a_bug_is_said_to_be_one(
     assert "please report it" in printed.err
 
 
+def test_inspect_tells_and_draws_what_became_of_the_places(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First of a build that was stopped after some tiles, then of the whole one."""
+    monkeypatch.setattr(build_progress, "build_progress", lambda: nullcontext(stop_after(7)))
+    monkeypatch.setattr(pipeline, "Build", partial(Build, shard_size=2))
+    assert main([*words, "--workers", "0", "--group-size", "1"]) == 130
+    stopped, look = tmp_path / "tiles.zarr", tmp_path / "look"
+    tiles = len(Store.open(stopped))
+    assert 0 < tiles < 11
+    capsys.readouterr()
+    assert main(["inspect", str(stopped), "--out", str(look)]) == 0
+    assert f"built from       12 places: {tiles} done, {12 - tiles} waiting\n" in capsys.readouterr().out
+    early = (look / "places_by_status.png").read_bytes()
+    monkeypatch.undo()
+    assert main([*words, "--workers", "0", "--group-size", "1"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(stopped), "--out", str(look)]) == 0
+    printed = capsys.readouterr()
+    assert "built from       12 places: 11 done, 1 failed (1 polar)\n" in printed.out
+    assert "places_by_status.png" in printed.err
+    assert (look / "places_by_status.png").read_bytes() != early
+    places = json.loads((look / "summary.json").read_text())["places"]
+    assert places == {"done": 11, "failed": 1, "waiting": 0, "failures": {"polar": 1}}
+
+
+def stop_after(made: int) -> Callable[[BuildProgress], None]:
+    """A listener that stops a build as Ctrl-C does."""
+
+    def listen(progress: BuildProgress) -> None:
+        if progress.made >= made:
+            raise KeyboardInterrupt
+
+    return listen
+
+
 def test_the_summary_as_json(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--workers", "0", "--limit", "7", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
@@ -105,6 +149,25 @@ def test_a_dry_run_writes_nothing(words: list[str], tmp_path: Path, capsys: pyte
     outlook = json.loads(capsys.readouterr().out)
     assert (outlook["exists"], outlook["to_make"], outlook["sources"]["lat"]) == (False, 12, "derived")
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", build_recipe_names())
+def test_a_recipe_that_ships_is_shown_and_can_be_copied(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["build", "--show-recipe", name]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    (tmp_path / "mine.yaml").write_text(printed.out)
+    assert yaml.safe_load(printed.out)["name"] == name
+    assert load_build_recipe(tmp_path / "mine.yaml").plain == load_build_recipe(name).plain
+
+
+def test_a_recipe_that_does_not_ship_cannot_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--show-recipe", "tiny.yaml"]) == 1
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == "error: no recipe 'tiny.yaml' ships with geopretext"
+    assert hint.startswith("hint: there are ")
 
 
 def test_any_key_of_the_recipe_can_be_replaced(

@@ -8,6 +8,8 @@ import torch
 
 from geopretext.apps.cli import main
 from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_heads import make_head, save_head
+from geopretext.nn.settings import HeadSettings
 
 
 def test_a_hub_folder_is_written_and_named(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,6 +24,20 @@ def test_a_hub_folder_is_written_and_named(bundle: Path, tmp_path: Path, capsys:
     with torch.no_grad():
         assert torch.equal(Encoder.from_pretrained(out)(images), Encoder.from_pretrained(bundle)(images))
     assert "license: cc-by-4.0\n" in (out / "README.md").read_text()
+
+
+def test_a_head_is_not_exported_and_that_is_said(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = Encoder.from_pretrained(bundle)
+    network = make_head(HeadSettings("classifier", 5), encoder.network)
+    save_head(tmp_path / "tuned", network, modality=encoder.modality, statistics=None, recipe={}, metrics={})
+    for target in ("hub", "timm"):
+        assert main(["export", str(tmp_path / "tuned"), "--to", target, "--out", str(tmp_path / target)]) == 0
+        note = capsys.readouterr().err.splitlines()[-1]
+        assert note == "note: only the encoder was exported, without the bundle's classifier of 5 classes"
+    assert main(["export", str(bundle), "--to", "hub", "--out", str(tmp_path / "other")]) == 0
+    assert "note:" not in capsys.readouterr().err
 
 
 def test_json_tells_a_program_everything(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

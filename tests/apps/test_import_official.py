@@ -94,6 +94,14 @@ def test_what_was_assumed_is_a_note(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert printed.err.startswith("note: bands in GEO-Bench's order, B8 before B8A: assumed")
 
 
+def test_every_unit_of_the_input_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = published.save(tmp_path / "x.pth", published.mmearth_pretraining(bands=2, outputs=("sentinel2",)))
+    words = ["import-official", str(path), "--out", str(tmp_path / "b"), "--json", "--modality", "aster"]
+    assert main([*words, "--bands", "elevation,slope", "--targets", "{sentinel2: [B3, B2]}"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["bands"], report["unit"]) == (["elevation", "slope"], "m, degree")
+
+
 def test_options_reach_the_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = published.mmearth_pretraining(bands=3, outputs=("sentinel2",))
     path = published.save(tmp_path / "x.pth", weights)

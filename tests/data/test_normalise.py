@@ -115,6 +115,19 @@ def test_a_level_without_statistics_is_refused() -> None:
         normaliser(Observed(ones, ones.bool()), torch.tensor([0]))
 
 
+def test_undefined_statistics_over_all_levels_serve_no_tile() -> None:
+    normaliser = Normaliser(OPTICAL, {"L1C": ([0] * 3, [1] * 3), "all": ([float("nan")] * 3, [float("nan")] * 3)})
+    normaliser.check_levels(np.array([0, 0], np.int8))
+    with pytest.raises(InputError, match=r"no statistics for level 'all', which 1 of the tiles have; there are L1C"):
+        normaliser.check_levels(np.array([0, -1], np.int8))
+
+
+def test_a_modality_that_was_never_observed_stays_zero() -> None:
+    normaliser = Normaliser(OPTICAL, {"all": ([float("nan")] * 3, [float("nan")] * 3)})
+    zeros = torch.zeros(2, 3, 1, 1)
+    assert normaliser(Observed(zeros, zeros.bool()), torch.tensor([0, -1])).values.eq(0).all()
+
+
 def test_statistics_of_a_store_by_band_name() -> None:
     reader = MemoryTiles()
     picked = OPTICAL.select(["blue", "red"])

@@ -25,6 +25,14 @@ LOG = PlaceLog(
 )
 
 
+def test_places_that_are_tiles_are_done_whatever_was_logged() -> None:
+    log = LOG.with_tiles(np.array(["a", "c", "d"]))
+    assert log.status.tolist() == ["done", "failed", "done", "done"]
+    assert (log.reason.tolist(), log.detail.tolist()) == (["", "timeout", "", ""], ["", "no answer in 30 s", "", ""])
+    assert (log.counts, log.failures) == ({"done": 3, "failed": 1, "waiting": 0}, {"timeout": 1})
+    assert LOG.with_tiles(np.array([], str)).counts == LOG.counts == {"done": 1, "failed": 2, "waiting": 1}
+
+
 def test_a_store_keeps_it(tmp_path: Path) -> None:
     StoreWriter.create(tmp_path / "s", MODALITIES, tile_size=SIZE).close()
     store = Store.open(tmp_path / "s")

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,25 @@ def test_the_lines_of_the_card_run(make_encoder, tmp_path):
     assert found["vectors"].shape == (2, 960)
 
 
+@pytest.mark.parametrize(
+    ("levels", "line"),
+    [
+        (("L1C", "L2A", "all"), 'standardiser(encoder)  # standardiser(encoder, "L2A") for one processing level'),
+        (("L1C", "L2A"), 'standardiser(encoder, "L1C")  # or "L2A": the images\' processing level'),
+        (("L2A",), "standardiser(encoder)\n"),
+        (("all",), "standardiser(encoder)\n"),
+    ],
+)
+def test_the_card_names_a_level_where_one_must_be_chosen(make_encoder, tmp_path, levels, line):
+    make_encoder(levels=levels).save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md").text
+    assert f"standardise = {line}" in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    found = {"images": torch.randint(1, 5000, (2, 3, 16, 16)).float()}
+    exec(code.replace("owner/name", str(tmp_path)), found)
+    assert found["vectors"].shape == (2, 960)
+
+
 def test_a_licence_that_nobody_gave_is_unknown(make_encoder, tmp_path):
     Encoder(make_encoder().network, make_encoder().modality).save_pretrained(tmp_path)
     assert ModelCard.load(tmp_path / "README.md").data.license == "unknown"
@@ -101,10 +121,16 @@ def test_timms_own_architecture_needs_nothing_of_ours(make_encoder, tmp_path):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["model_args"] == {"in_chans": 3, "patch_size": 4}
 
 
-def test_without_statistics_a_timm_folder_says_that_numbers_come_standardised(make_encoder, tmp_path):
+@pytest.mark.parametrize("statistics", [{}, {"all": ((math.nan,) * 3, (math.nan,) * 3)}])
+def test_without_statistics_a_timm_folder_says_that_numbers_come_standardised(make_encoder, tmp_path, statistics):
     encoder = make_encoder()
-    encoder.statistics = {}
-    export_timm(encoder, tmp_path / "out")
+    encoder.statistics = statistics
+    exported = export_timm(encoder, tmp_path / "out")
+    placeholder = "config.json has mean 0 and std 1, which are not the training's"
+    assert exported.facts["statistics"].startswith(f"none: {placeholder}")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert placeholder in card.replace("`", "")
+    assert "are not known here" in card
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (config["pretrained_cfg"]["mean"], config["pretrained_cfg"]["std"]) == ([0.0] * 3, [1.0] * 3)
     assert config["geopretext"]["level"] is None

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from geopretext.errors import BandError, BundleError, InputError, MissingLibraryError
+from geopretext.modality import Band, Kind, Modality
+from geopretext.nn.official_input import RGB
 from geopretext.nn.standardise import standardiser
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TerraTorch's
@@ -47,6 +49,17 @@ def test_bands_are_found_by_name_and_standardised(registry, bundle, make_encoder
     assert backbone.out_channels == [64, 256]
     torch.testing.assert_close(given[0], stages[1], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(given[1], stages[3], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("registry")
+def test_names_of_bands_are_those_of_the_modality():
+    """A NIR of Landsat is B5, which of Sentinel-2 is a red edge."""
+    channels = importlib.import_module("geopretext.nn.terratorch_backbone")._channels
+    landsat = Modality("landsat", Kind.CONTINUOUS_MAP, (Band("B2"), Band("B5")), "uint16")
+    assert channels(landsat, ["B5", "B2"]) == [1, 0]
+    with pytest.raises(BandError, match="the bands BLUE, RED_EDGE_1 lack B2, B5"):
+        channels(landsat, ["BLUE", "RED_EDGE_1"])
+    assert channels(RGB, ["BLUE", "NIR_BROAD", "RED", "G"]) == [2, 3, 0]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from geopretext.errors import BundleError, InputError, MissingLibraryError
+from geopretext.modality import Band, Kind, Modality
+from geopretext.nn.bundle import Encoder
 from geopretext.nn.standardise import standardiser
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torchgeo's
@@ -30,6 +32,13 @@ def test_they_are_weights_as_torchgeo_has_them(bundle_weights, bundle):
     assert weights.meta["in_chans"] == 3
     assert weights.meta["bands"] == ["B02", "B8A", "B11"]
     assert (weights.meta["level"], weights.meta["license"]) == ("L2A", "cc-by-4.0")
+
+
+def test_bands_of_another_satellite_keep_their_names(bundle_weights, make_encoder, tmp_path):
+    ours = make_encoder()
+    landsat = Modality("landsat", Kind.CONTINUOUS_MAP, tuple(Band(name) for name in ours.bands), "uint16")
+    Encoder(ours.network, landsat, statistics=ours.statistics).save_pretrained(tmp_path)
+    assert bundle_weights(tmp_path).meta["bands"] == ["B2", "B8A", "B11"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"stem": "convnextv2", "patch_size": 32}])

@@ -16,7 +16,7 @@ from geopretext.modality import PUBLISHED, Band, ClassLabel, Kind, Modality, Obs
 from geopretext.predict.contact_sheet import draw_contact_sheet
 from geopretext.predict.drawing import draw
 from geopretext.predict.panels import _stretch, choose_views, class_colors, classes_present
-from geopretext.predict.quantities import compact, place_text, vector_rows
+from geopretext.predict.quantities import axis_end, compact, place_text, vector_rows
 from geopretext.predict.reconstruct import Reconstruction, Target
 
 LABELS = Modality(
@@ -224,6 +224,10 @@ def test_labels_read_as_yes_and_no() -> None:
 )
 def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert compact(value) == text
+
+
+def test_ends_of_axes_are_whole_where_numbers_are() -> None:
+    assert [axis_end(value) for value in (36.0, 1.0, -17.44, 0.5)] == ["36", "1", "-17.4", "0.500"]
 
 
 def test_places_say_only_what_is_known() -> None:

@@ -134,6 +134,13 @@ def test_a_level_without_statistics_is_refused(store: Store) -> None:
     assert len(tile_features(encoder, store, np.flatnonzero(LEVELS != 0))) == 5
 
 
+def test_statistics_without_any_observed_band_are_none(store: Store) -> None:
+    encoder = make_encoder()
+    encoder.statistics = {level: ((np.nan,) * len(BANDS),) * 2 for level in ("L1C", "all")}
+    with pytest.raises(InputError, match=r"(?s)statistics of modality 'sentinel2': are empty.*--statistics"):
+        tile_features(encoder, store)
+
+
 def test_levels_are_matched_by_name(store: Store) -> None:
     plain = PUBLISHED["sentinel2"].to_dict()
     plain["levels"] = ["L2A", "L1C"]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from geopretext.apps.arguments import VerbParser, whole
-from geopretext.apps.build_recipe import add_recipe, open_maker, parse_with_overrides
+from geopretext.apps.build_recipe import ShowRecipe, add_recipe, open_maker, parse_with_overrides
 from geopretext.apps.progress import say
 from geopretext.errors import Reason
 
@@ -22,6 +22,7 @@ _EXAMPLE = """\
 geopretext build places.parquet --recipe synthetic --out tiles.zarr
 geopretext build places.parquet --recipe mmearth-stac --out tiles.zarr --limit 100      # the first 100, for a look
 geopretext build places.parquet --recipe mmearth-stac --out tiles.zarr --retry-failed
+geopretext build --show-recipe mmearth-stac > my.yaml
 geopretext build places.parquet --recipe my.yaml --out s3://bucket/tiles.zarr --scheduler tcp://10.0.0.1:8786
 geopretext build places.parquet --recipe my.yaml --out tiles.zarr --modalities.sentinel2.pair.max_cloud 30"""
 
@@ -68,6 +69,7 @@ def _parser() -> VerbParser:
     )
     add_recipe(parser)
     add = parser.add_argument
+    add("--show-recipe", action=ShowRecipe, metavar="NAME", help="print a recipe that ships, to be changed; no more")
     add("--out", required=True, metavar="STORE", help="tile store to write or to go on with: a folder, s3:// or gs://")
     add("--limit", type=whole(1), metavar="N", help="only the first N places; it can be raised later")
     add("--retry-failed", action="store_true", help="make places again that have failed before")

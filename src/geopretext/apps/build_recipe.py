@@ -21,6 +21,17 @@ def add_recipe(parser: VerbParser) -> None:
     parser.add_argument("--recipe", required=True, help="a recipe that ships with geopretext, or a YAML file")
 
 
+class ShowRecipe(argparse.Action):
+    """Print a recipe that ships, and leave, as ``--help`` does: no other argument is needed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: argparse.Namespace, name: Any, *__: Any) -> None:
+        """Raises ``RecipeError`` if none of this name ships."""
+        from geopretext.build.recipe import build_recipe_text
+
+        print(build_recipe_text(name), end="")
+        parser.exit()
+
+
 def parse_with_overrides(
     parser: argparse.ArgumentParser, arguments: Sequence[str]
 ) -> tuple[argparse.Namespace, dict[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geopretext.apps.arguments import VerbParser, whole
+from geopretext.apps.progress import say
 from geopretext.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run(arguments: Sequence[str]) -> None:
     else:
         print(exported.path)
     _explain(exported)
+    _tell_what_is_left_out(options.bundle)
 
 
 def _check(parser: VerbParser, options: Namespace) -> None:
@@ -92,6 +94,15 @@ def _explain(exported: "Exported") -> None:
     else:
         lines.append(f"checked: features differ from the bundle's by {exported.difference:.1e} at most")
     print("\n".join([*lines, "", exported.use]), file=sys.stderr)
+
+
+def _tell_what_is_left_out(bundle: str) -> None:
+    from geopretext.nn.bundle_files import find_bundle, read_config
+
+    head = read_config(find_bundle(bundle)).get("head")
+    if head:
+        what = f"the bundle's {head['kind']} of {head['classes']} classes"
+        say(f"note: only the encoder was exported, without {what}")
 
 
 def _licence(text: str) -> str:

@@ -87,7 +87,7 @@ def _report(official: "Official") -> dict[str, Any]:
         "parameters_of_encoder": sum(p.numel() for p in official.encoder.parameters()),
         "modality": official.modality.name,
         "bands": list(settings.bands),
-        "unit": official.modality.bands[0].unit,
+        "unit": ", ".join(dict.fromkeys(band.unit for band in official.modality.bands)),
         "patch_size": settings.patch_size,
         "image_size": settings.image_size,
         "dense_padding": settings.dense_padding,

@@ -12,6 +12,7 @@ from geopretext.apps.modalities import describe_bands, describe_storage
 from geopretext.apps.progress import ProgressLine
 from geopretext.apps.stats import statistics_table
 from geopretext.apps.tables import text_table
+from geopretext.data.place_log import DONE, FAILED, WAITING, PlaceLog
 from geopretext.data.reader import open_tiles
 from geopretext.data.registration import PairRegistration, Shift
 from geopretext.data.store import Store
@@ -55,12 +56,13 @@ def run(arguments: Sequence[str]) -> None:
             parser.error("--verify needs a tile store: official MMEarth files have no checksums")
         _verify(reader, as_json=options.json)
     survey = _survey(reader, every=options.all)
-    summary = summarise(reader, survey)
+    log = _place_log(reader)
+    summary = summarise(reader, survey, log)
     if options.out:
         from geopretext.apps.inspection_files import write_inspection  # needs matplotlib, which the table does not
 
         shown = options.tiles or evenly(len(reader), options.count)
-        write_inspection(reader, survey, summary, options.out, tiles=shown, count=options.count)
+        write_inspection(reader, survey, summary, log, options.out, tiles=shown, count=options.count)
     if options.json:
         print(json.dumps(summary, indent=2))
     else:
@@ -95,8 +97,14 @@ def _survey(reader: TileReader, *, every: bool) -> Survey:
     return survey_tiles(reader, np.array(evenly(len(reader), _SAMPLE), np.int64))
 
 
-def summarise(reader: TileReader, survey: Survey) -> dict[str, Any]:
-    """What a reader holds, and what a survey of its tiles saw, in plain types."""
+def _place_log(reader: TileReader) -> PlaceLog | None:
+    """What has become of the places of a store that was built, as far as its build has come."""
+    log = reader.place_log if isinstance(reader, Store) else None
+    return None if log is None else log.with_tiles(reader.coordinates.tile_id)
+
+
+def summarise(reader: TileReader, survey: Survey, log: PlaceLog | None) -> dict[str, Any]:
+    """What a reader holds, what a survey of its tiles saw, and what its build could not make, in plain types."""
     where = reader.coordinates
     times = where.time[~np.isnat(where.time)]
     assert where.split is not None
@@ -106,6 +114,7 @@ def summarise(reader: TileReader, survey: Survey) -> dict[str, Any]:
         "path": reader.path,
         "format": "tile store" if isinstance(reader, Store) else "official MMEarth files",
         "tiles": len(reader),
+        "places": None if log is None else {**log.counts, "failures": log.failures},
         "tile_size": reader.tile_size,
         "ground_sampling_distance": attributes.get("ground_sampling_distance"),
         "lat": _range(where.lat),
@@ -179,6 +188,8 @@ def _head(summary: Mapping[str, Any]) -> str:
     if summary["ground_sampling_distance"]:
         size += f" of {summary['ground_sampling_distance']:g} m"
     lines.append(("tiles", f"{summary['tiles']:,} of {size}"))
+    if summary["places"]:
+        lines.append(("built from", _places(summary["places"])))
     if summary["lat"] and summary["lon"]:
         (south, north), (west, east) = summary["lat"], summary["lon"]
         lines.append(("place", f"lat {south:.2f} to {north:.2f}, lon {west:.2f} to {east:.2f}"))
@@ -193,6 +204,16 @@ def _head(summary: Mapping[str, Any]) -> str:
     lines.append(("statistics", f"over {known['tiles']:,} tiles ({known['split']})" if known else "none"))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:{width}}  {text}" for name, text in lines)
+
+
+def _places(places: Mapping[str, Any]) -> str:
+    """``72 places: 60 done, 12 failed (12 no image)``."""
+    counts = {status: places[status] for status in (DONE, FAILED, WAITING)}
+    why = ", ".join(f"{count:,} {reason}" for reason, count in places["failures"].items())
+    words = {status: f"{count:,} {status}" for status, count in counts.items() if count}
+    if why:
+        words[FAILED] += f" ({why})"
+    return f"{sum(counts.values()):,} places: {', '.join(words.values())}"
 
 
 def _row(entry: Mapping[str, Any], modality: Modality) -> list[str]:

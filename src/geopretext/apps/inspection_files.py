@@ -4,31 +4,24 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from geopretext.apps.progress import say
+from geopretext.data.place_log import PlaceLog
 from geopretext.data.survey import Survey
 from geopretext.data.tiles import TileReader
 from geopretext.predict.contact_sheet import draw_contact_sheet
 from geopretext.predict.histogram_sheet import draw_histograms
-from geopretext.predict.world_map import PlaceTable, draw_biome_map, draw_status_map
-
-
-@runtime_checkable
-class _WithPlaces(Protocol):
-    """A reader that may know what became of the places that it was built from."""
-
-    @property
-    def place_log(self) -> PlaceTable | None:
-        """None if it was not built from places."""
+from geopretext.predict.world_map import draw_biome_map, draw_status_map
 
 
 def write_inspection(
     reader: TileReader,
     survey: Survey,
     summary: Mapping[str, Any],
+    log: PlaceLog | None,
     folder: Path,
     *,
     tiles: Sequence[int],
@@ -40,6 +33,7 @@ def write_inspection(
         reader: of the tiles.
         survey: what was seen of them.
         summary: of ``inspection.summarise``.
+        log: what has become of places, if the tiles were built from some.
         folder: is made if need be.
         tiles: of the contact sheet.
         count: suspects on the contact sheet of suspects, at most.
@@ -62,7 +56,6 @@ def write_inspection(
     if has_maps and survey.suspects:
         draw_contact_sheet(reader, survey.suspected_tiles[:count], folder / "suspects.png")
         written.append("suspects.png")
-    log = reader.place_log if isinstance(reader, _WithPlaces) else None
     if np.isfinite(where.lat).any():
         draw_biome_map(where.lat, where.lon, where.biome, folder / "places_by_biome.png")
         written.append("places_by_biome.png")

@@ -142,6 +142,19 @@ def build_recipe_names() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
+def build_recipe_text(name: str) -> str:
+    """The YAML of a build recipe that ships with geopretext, comments and all.
+
+    Raises:
+        RecipeError: there is none of this name.
+    """
+    if name not in build_recipe_names():
+        raise RecipeError(
+            f"no recipe {name!r} ships with geopretext", hint=f"there are {', '.join(build_recipe_names())}"
+        )
+    return files(__package__).joinpath("recipes", f"{name}.yaml").read_text("utf-8")
+
+
 def load_build_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> BuildRecipe:
     """A build recipe that ships with geopretext, or one from a YAML file.
 
@@ -155,7 +168,7 @@ def load_build_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | N
     """
     name = str(name_or_path)
     if name in build_recipe_names():
-        text, where = files(__package__).joinpath("recipes", f"{name}.yaml").read_text("utf-8"), f"recipe {name!r}"
+        text, where = build_recipe_text(name), f"recipe {name!r}"
     elif Path(name).is_file():
         text, where = Path(name).read_text("utf-8"), name
     else:

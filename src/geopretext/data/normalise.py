@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geopretext.data.statistics import POOLED, Statistics
 from geopretext.errors import ClassError, InputError
-from geopretext.modality import Modality, Observed
+from geopretext.modality import Modality, Observed, known_scales
 
 Scale: TypeAlias = tuple[Sequence[float] | npt.NDArray[np.float32], Sequence[float] | npt.NDArray[np.float32]]
 """mean and standard deviation of each band"""
@@ -187,7 +187,8 @@ class Normaliser:
                 if unknown
                 else "a bundle without statistics has to be imported again with --statistics",
             )
-        scales = {k: scale for k, scale in scales.items() if k == POOLED or np.isfinite(np.asarray(scale[0])).any()}
+        # A modality that was never observed has nothing to standardise, and may be in a store all the same.
+        scales = known_scales(scales) or {POOLED: _usable(next(iter(scales.values())), len(modality.bands), where)}
         if set(scales) == {POOLED}:
             scales = dict.fromkeys(self._rows, scales[POOLED])
         self._absent = frozenset(row for row, level in enumerate(self._rows) if level not in scales)

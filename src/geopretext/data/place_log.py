@@ -8,7 +8,7 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,18 @@ class PlaceLog:
     def is_settled(self) -> bool:
         """True if no place is waiting."""
         return not np.any(self.status == WAITING)
+
+    def with_tiles(self, tile_ids: npt.NDArray[Any]) -> "PlaceLog":
+        """The same, but that places whose tile a store has are done: a build logs them at its end only."""
+        done = np.isin(self.place_id, tile_ids)
+        columns = ((self.status, DONE), (self.reason, ""), (self.detail, ""))
+        status, reason, detail = (np.where(done, np.asarray(word, column.dtype), column) for column, word in columns)
+        return replace(self, status=status, reason=reason, detail=detail)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many places are done, failed and waiting."""
+        return {status: int(np.count_nonzero(self.status == status)) for status in (DONE, FAILED, WAITING)}
 
     @property
     def failures(self) -> dict[str, int]:

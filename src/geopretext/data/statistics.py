@@ -17,7 +17,7 @@ from geopretext.data.band_statistics import PERCENTILES, BandCounts, BandMoments
 from geopretext.data.histograms import Histogram
 from geopretext.data.tiles import SPLITS, Array, TileReader
 from geopretext.errors import BandError, InputError
-from geopretext.modality import Modality, find_modality
+from geopretext.modality import POOLED, Modality, find_modality
 
 __all__ = [
     "PERCENTILES",
@@ -28,9 +28,6 @@ __all__ = [
     "StatisticsAccumulator",
     "compute_statistics",
 ]
-
-POOLED = "all"
-"""the level under which the statistics of all tiles stand"""
 
 
 @dataclass(frozen=True)

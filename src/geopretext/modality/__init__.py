@@ -7,11 +7,13 @@ validity). No file formats, no tensors, no I/O other than reading a modality's o
 from geopretext.modality.catalogue import BIOMES, ECOREGIONS, PRETEXT, PUBLISHED
 from geopretext.modality.custom import find_modality, load_modalities
 from geopretext.modality.observed import Observed
+from geopretext.modality.scales import POOLED, choose_scale, known_scales
 from geopretext.modality.spec import Band, ClassLabel, Kind, Modality, Role
 
 __all__ = [
     "BIOMES",
     "ECOREGIONS",
+    "POOLED",
     "PRETEXT",
     "PUBLISHED",
     "Band",
@@ -20,6 +22,8 @@ __all__ = [
     "Modality",
     "Observed",
     "Role",
+    "choose_scale",
     "find_modality",
+    "known_scales",
     "load_modalities",
 ]

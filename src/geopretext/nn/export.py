@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geopretext import __version__
 from geopretext.errors import BundleError, MissingLibraryError
+from geopretext.modality import known_scales
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_files import CARD, CONFIG, WEIGHTS, json_to_bytes, tensors_to_bytes
 from geopretext.nn.export_files import new_folder
@@ -26,6 +27,7 @@ from geopretext.nn.timm_weights import PREFIX, timm_architecture, timm_state_dic
 TOLERANCE = 1e-4
 """Largest difference of a feature from the encoder's, in units of the largest feature if that is above 1."""
 
+_PLACEHOLDER = "mean 0 and std 1, which are not the training's: images have to come standardised"
 _SAME_IN_INFERENCE = ("image_size", "grn_scope", "initialisation", "drop_path")
 _WRITTEN = ("size", "modality", "bands", "patch_size", "stem", "dense_padding", "dense_grn_epsilon")
 
@@ -49,8 +51,11 @@ class Exported:
 def export_hub(encoder: Encoder, out: str | Path, *, overwrite: bool = False) -> Exported:
     """Write a folder that ``Encoder.from_pretrained`` loads, here or from the hub: weights, description, model card.
 
+    Nothing is written of what pretraining put on the encoder (decoder, heads, statistics of its targets), or what
+    fine-tuning did (a head). What it was trained to predict stays in the text of the model card only.
+
     Args:
-        encoder: what is written, without what pretraining put on it; on the CPU.
+        encoder: what is written; on the CPU.
         out: the folder; ``hf upload owner/name OUT`` publishes it.
         overwrite: replace an earlier export.
 
@@ -77,6 +82,7 @@ def export_timm(encoder: Encoder, out: str | Path, *, level: str | None = None, 
         encoder: what is written; on the CPU.
         out: the folder.
         level: processing level whose mean and standard deviation the description holds, see ``standardise.scale_of``.
+            Without any statistics it holds 0 and 1, and the card says that images have to come standardised.
         overwrite: replace an earlier export.
 
     Raises:
@@ -87,7 +93,11 @@ def export_timm(encoder: Encoder, out: str | Path, *, level: str | None = None, 
     architecture, arguments = timm_architecture(encoder.settings)
     own = architecture.startswith(PREFIX)
     config = _timm_config(encoder, architecture, arguments, level)
-    card = encoder.card(library="timm", example=_timm_example("hf-hub:owner/name", own=own, markdown=True))
+    example = _timm_example("hf-hub:owner/name", own=own, markdown=True)
+    is_standardised_by_caller = config["geopretext"]["level"] is None
+    if is_standardised_by_caller:
+        example += f"\n\n`config.json` has {_PLACEHOLDER}."
+    card = encoder.card(library="timm", example=example)
     with new_folder(Path(out), overwrite=overwrite) as folder, on_trial(encoder) as images:
         (folder / WEIGHTS).write_bytes(tensors_to_bytes(timm_state_dict(encoder.network, architecture)))
         (folder / CARD).write_text(card, encoding="utf-8")
@@ -95,6 +105,8 @@ def export_timm(encoder: Encoder, out: str | Path, *, level: str | None = None, 
         difference = _timm_difference(encoder, images, folder, out)
         size = _size(folder)
     facts = {"architecture": architecture, "level": config["geopretext"]["level"]}
+    if is_standardised_by_caller:
+        facts["statistics"] = f"none: config.json has {_PLACEHOLDER}"
     return Exported(Path(out), size, facts, _timm_example(f"local-dir:{out}", own=own), difference)
 
 
@@ -109,7 +121,7 @@ def check_settings(settings: EncoderSettings, target: str) -> None:
         if name not in (*_WRITTEN, *_SAME_IN_INFERENCE) and value != defaults[name]:
             raise BundleError(
                 f"encoder.{name} is {value!r}, which an export to {target} cannot say",
-                hint=f"only {defaults[name]!r} can be exported there; --to hub keeps everything",
+                hint=f"only {defaults[name]!r} can be exported there; --to hub keeps every setting",
             )
 
 
@@ -160,7 +172,7 @@ def _size(folder: Path) -> int:
 def _timm_config(encoder: Encoder, architecture: str, arguments: dict[str, Any], level: str | None) -> dict[str, Any]:
     """What timm reads, and under "geopretext" what it has no place for."""
     settings, bands = encoder.settings, len(encoder.bands)
-    if encoder.statistics or level is not None:
+    if known_scales(encoder.statistics) or level is not None:
         level, mean, std = scale_of(encoder, level)
     else:
         mean, std = (0.0,) * bands, (1.0,) * bands

@@ -1,9 +1,9 @@
 """The README.md of a bundle, as a model card of the Hugging Face hub."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from geopretext.modality import Modality
+from geopretext.modality import POOLED, Modality, known_scales
 from geopretext.nn.settings import EncoderSettings
 
 _HEADER = """\
@@ -22,7 +22,7 @@ from geopretext.nn.bundle import Encoder
 from geopretext.nn.standardise import standardiser
 
 encoder = Encoder.from_pretrained("owner/name")  # or this folder
-standardise = standardiser(encoder)  # standardiser(encoder, "L2A") for one processing level
+{standardise}
 images = standardise(images)  # (tiles, bands, height, width) in the units below
 grid = encoder(images)  # (tiles, features, rows, columns)
 vectors = encoder.features(images)  # (tiles, features)
@@ -74,13 +74,14 @@ def model_card(
         f"{len(modality.bands)} bands into one vector of {settings.widths[-1]} numbers for each "
         f"{settings.patch_size} x {settings.patch_size} pixels. {trained}"
     )
+    known = known_scales(statistics)
     normalise = (
         "It sees numbers from which the mean of each band is subtracted, which are then divided by the band's standard "
-        f"deviation, with 0 where nothing was observed{_missing(modality)}. {'' if statistics else _UNKNOWN}Height and "
+        f"deviation, with 0 where nothing was observed{_missing(modality)}. {'' if known else _UNKNOWN}Height and "
         f"width are multiples of {settings.patch_size} pixels; it was trained on {settings.image_size} x "
         f"{settings.image_size}."
     )
-    example = example or (_EXAMPLE if statistics else _EXAMPLE_WITHOUT_STATISTICS)
+    example = example or (_EXAMPLE.format(standardise=_call(known)) if known else _EXAMPLE_WITHOUT_STATISTICS)
     header = _HEADER.format(library=library, licence=licence)
     table = f"| channel | band | unit | meaning |\n|---|---|---|---|\n{bands}"
     sections = [header, f"# {name}", about.rstrip(), "## Use", example, normalise, "## Input", table]
@@ -90,6 +91,16 @@ def model_card(
     sections += ["## Training", facts] if facts else []
     sections += ["## Scores", scores] if scores else []
     return "\n\n".join(sections) + "\n"
+
+
+def _call(levels: Collection[str]) -> str:
+    """The line that makes what standardises; with a level where the encoder cannot tell which one is meant."""
+    named = [level for level in levels if level != POOLED]
+    if len(named) < len(levels) or len(levels) == 1:
+        other = f'  # standardiser(encoder, "{named[-1]}") for one processing level' if len(levels) > 1 else ""
+        return f"standardise = standardiser(encoder){other}"
+    others = " or ".join(f'"{level}"' for level in named[1:])
+    return f'standardise = standardiser(encoder, "{named[0]}")  # or {others}: the images\' processing level'
 
 
 def _missing(modality: Modality) -> str:

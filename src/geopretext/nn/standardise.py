@@ -8,11 +8,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from geopretext.errors import BandError, InputError
-from geopretext.modality import Modality
+from geopretext.errors import BandError
+from geopretext.modality import Modality, choose_scale
 from geopretext.nn.bundle import Encoder
-
-POOLED = "all"
 
 
 class Standardise(nn.Module):
@@ -67,15 +65,7 @@ def scale_of(encoder: Encoder, level: str | None) -> tuple[str, tuple[float, ...
     Raises:
         InputError: the encoder has no statistics, none of that level, or several to choose from.
     """
-    known = {name: scale for name, scale in encoder.statistics.items() if any(map(math.isfinite, scale[0]))}
-    if not known:
-        raise InputError("the encoder has no statistics of its input", hint="standardise yourself (--no-normalise)")
-    if level is None and len(known) > 1 and POOLED not in known:
-        raise InputError(f"there are statistics of {', '.join(known)}", hint="choose one with level (--level)")
-    chosen = level or (POOLED if POOLED in known else next(iter(known)))
-    if chosen not in known:
-        raise InputError(f"there are no statistics of level {chosen!r}", hint=f"there are some of {', '.join(known)}")
-    mean, std = known[chosen]
+    chosen, (mean, std) = choose_scale(encoder.statistics, level)
     return (
         chosen,
         tuple(value if math.isfinite(value) else 0.0 for value in mean),

@@ -15,7 +15,7 @@ that multiplies in bfloat16, features then differ from the encoder's in the thir
 ``torch.set_float32_matmul_precision("highest")`` afterwards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -32,22 +32,25 @@ try:
 except (ImportError, RuntimeError) as error:
     raise missing(error, "terratorch", extra="terratorch", purpose="register a backbone with it") from error
 
-SENTINEL2_NAMES = {
-    "COASTAL_AEROSOL": "B1",
-    "BLUE": "B2",
-    "GREEN": "B3",
-    "RED": "B4",
-    "RED_EDGE_1": "B5",
-    "RED_EDGE_2": "B6",
-    "RED_EDGE_3": "B7",
-    "NIR_NARROW": "B8A",
-    "NIR_BROAD": "B8",
-    "WATER_VAPOR": "B9",
-    "CIRRUS": "B10",
-    "SWIR_1": "B11",
-    "SWIR_2": "B12",
+BAND_NAMES: Mapping[str, Mapping[str, str]] = {
+    "sentinel2": {
+        "COASTAL_AEROSOL": "B1",
+        "BLUE": "B2",
+        "GREEN": "B3",
+        "RED": "B4",
+        "RED_EDGE_1": "B5",
+        "RED_EDGE_2": "B6",
+        "RED_EDGE_3": "B7",
+        "NIR_NARROW": "B8A",
+        "NIR_BROAD": "B8",
+        "WATER_VAPOR": "B9",
+        "CIRRUS": "B10",
+        "SWIR_1": "B11",
+        "SWIR_2": "B12",
+    },
+    "rgb": {"RED": "R", "GREEN": "G", "BLUE": "B"},
 }
-"""TerraTorch's names of Sentinel-2's bands (``terratorch.datasets.HLSBands`` and ``OpticalBands``), and ours."""
+"""By modality, TerraTorch's names of bands (``terratorch.datasets.HLSBands`` and ``OpticalBands``), and ours."""
 
 
 class BundleBackbone(nn.Module):
@@ -128,7 +131,8 @@ def geopretext_bundle(
 
 
 def _channels(modality: Modality, bands: Sequence[str]) -> list[int]:
-    ours = [name if name in modality.band_names else SENTINEL2_NAMES.get(name, name) for name in bands]
+    theirs = BAND_NAMES.get(modality.name, {})
+    ours = [name if name in modality.band_names else theirs.get(name, name) for name in bands]
     absent = [name for name in modality.band_names if name not in ours]
     if absent or len(set(ours)) < len(ours):
         what = f"lack {', '.join(absent)}, which the encoder needs" if absent else "repeat"

@@ -24,6 +24,7 @@ from torch import Tensor
 
 import geopretext.nn.timm_models  # noqa: F401 -- so that timm knows the models that weights name
 from geopretext.errors import BundleError, InputError
+from geopretext.modality import Modality
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.export import check_settings
 from geopretext.nn.optional import missing
@@ -100,7 +101,7 @@ def bundle_weights(bundle: str | Path, *, level: str | None = None) -> WeightsEn
         meta={
             "model": registered_name(settings.size, settings.patch_size, settings.stem),
             "in_chans": len(encoder.bands),
-            "bands": [re.sub(r"^B(\d)$", r"B0\1", name) for name in encoder.bands],  # as torchgeo's datasets spell them
+            "bands": _band_names(encoder.modality),
             "unit": encoder.unit,
             "level": level,
             "dataset": encoder.recipe.get("data", ""),
@@ -111,3 +112,10 @@ def bundle_weights(bundle: str | Path, *, level: str | None = None) -> WeightsEn
     )
     member: WeightsEnum = BundleWeights("Geopretext_Weights", {settings.size.upper(): weights})[settings.size.upper()]
     return member
+
+
+def _band_names(modality: Modality) -> list[str]:
+    """As torchgeo's datasets spell them: ``B02`` of Sentinel-2, where other satellites have a ``B2``."""
+    if modality.name != "sentinel2":
+        return list(modality.band_names)
+    return [re.sub(r"^B(\d)$", r"B0\1", name) for name in modality.band_names]

@@ -18,7 +18,7 @@ from geopretext.data.loader import TileLoader
 from geopretext.data.normalise import Normaliser
 from geopretext.data.tiles import TileReader
 from geopretext.errors import GridError, InputError, UnitError
-from geopretext.modality import Modality, Observed
+from geopretext.modality import Modality, Observed, known_scales
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.image_door import ImageDoor
 
@@ -63,7 +63,7 @@ def tile_features(
     tiles = np.arange(len(reader)) if tiles is None else np.asarray(tiles, np.int64)
     levels = tile_levels(reader, encoder.modality, tiles)
     device = _device(encoder)
-    normaliser = Normaliser(encoder.modality, encoder.statistics, device)
+    normaliser = Normaliser(encoder.modality, known_scales(encoder.statistics), device)
     normaliser.check_levels(levels.numpy())
     levels = levels.to(device)
     blocks = tile_blocks(

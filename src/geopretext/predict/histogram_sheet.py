@@ -11,7 +11,7 @@ from geopretext.data.survey import Coverage, Survey
 from geopretext.modality import Band, Modality
 from geopretext.predict.page import INK, QUIET, Page
 from geopretext.predict.panels import class_colors
-from geopretext.predict.quantities import compact
+from geopretext.predict.quantities import axis_end
 
 # Lengths are in inches.
 _EDGE, _GAP, _WIDE, _HIGH = 0.25, 0.16, 1.42, 0.55
@@ -142,7 +142,7 @@ def _color(modality: Modality, level: str) -> str:
 
 def _end(edge: float, inward: float) -> str:
     """An end of the axis; bins of whole numbers end half way between two of them."""
-    return f"{edge + inward:.0f}" if edge % 1 == 0.5 else compact(edge)
+    return f"{edge + inward:.0f}" if edge % 1 == 0.5 else axis_end(edge)
 
 
 def _span(published: PublishedBand, band: Band) -> tuple[float, float]:

@@ -23,8 +23,8 @@ from torch import Tensor
 from geopretext.data.normalise import Decoder, Normaliser, Scale
 from geopretext.data.statistics import POOLED
 from geopretext.data.units import CONVERSIONS, check_plausible, to_unit
-from geopretext.errors import GridError, InputError, UnitError
-from geopretext.modality import Modality, Observed
+from geopretext.errors import GridError, UnitError
+from geopretext.modality import Modality, Observed, choose_scale, known_scales
 from geopretext.predict.band_matching import BandMatch, match_bands
 from geopretext.predict.images import UNSTATED, Images
 from geopretext.predict.input_gate import SAMPLE, GateReport, judge_inputs
@@ -100,7 +100,7 @@ class ImageDoor:
             )
         convertible = all(_convertible(images.unit, band.unit) for band in modality.bands)
         if statistics == "auto":
-            statistics = "bundle" if convertible and scales else "dataset"
+            statistics = "bundle" if convertible and known_scales(scales) else "dataset"
         if statistics == "bundle" and not convertible:
             raise UnitError(
                 f"the images are in {images.unit!r}, the encoder wants {modality.bands[0].unit!r},"
@@ -118,7 +118,7 @@ class ImageDoor:
         chosen = np.arange(len(images)) if training is None else training
         if convertible:
             door._check_plausible(chosen[:: max(1, len(chosen) // _PLAUSIBILITY_SAMPLE)])
-        scale = _bundle_scale(scales, level) if statistics == "bundle" else door._measure(chosen)
+        scale = choose_scale(scales, level)[1] if statistics == "bundle" else door._measure(chosen)
         return replace(door, scale=scale, record=door._describe(modality, statistics, level, scale))
 
     def blocks(self, samples: Array | None = None, size: int = _BLOCK) -> Iterator[Observed[Tensor]]:
@@ -225,18 +225,6 @@ def _convertible(given: str, wanted: str) -> bool:
 
 def _no_scale(modality: Modality) -> Scale:
     return np.zeros(len(modality.bands), np.float32), np.ones(len(modality.bands), np.float32)
-
-
-def _bundle_scale(scales: Mapping[str, Scale], level: str | None) -> Scale:
-    wanted = POOLED if level is None else level
-    if wanted in scales:
-        return scales[wanted]
-    if len(scales) == 1 and level is None:
-        return next(iter(scales.values()))
-    raise InputError(
-        f"the bundle has no statistics for level {wanted!r}; it has {', '.join(scales) or 'none'}",
-        hint="say with --level which one the images are",
-    )
 
 
 def spread(samples: Array, count: int) -> Array:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from geopretext.modality import Modality
 from geopretext.predict.page import INK, QUIET
-from geopretext.predict.quantities import compact
+from geopretext.predict.quantities import axis_end
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,7 +159,7 @@ def draw_color_bar(axes: "Axes", colors: str, low: float, high: float) -> None:
     for spine in axes.spines.values():
         spine.set(linewidth=0.4, color=QUIET)
     for x, value, side in ((0.0, low, "left"), (1.0, high, "right")):
-        axes.text(x, -0.35, compact(value), ha=side, va="top", fontsize=6.5, color=INK, transform=axes.transAxes)
+        axes.text(x, -0.35, axis_end(value), ha=side, va="top", fontsize=6.5, color=INK, transform=axes.transAxes)
 
 
 def draw_missing_swatch(axes: "Axes") -> None:

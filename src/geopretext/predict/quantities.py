@@ -119,6 +119,11 @@ def compact(value: float) -> str:
     return f"{value:.{max(0, min(4, 2 - int(np.floor(np.log10(abs(value))))))}f}"
 
 
+def axis_end(value: float) -> str:
+    """The end of an axis or of a scale of colours: as ``compact``, without decimals if it is a whole number."""
+    return f"{value:.0f}" if float(value).is_integer() else compact(value)
+
+
 def place_text(coordinates: Coordinates, tile: int) -> str:
     """Where and when one tile is, as far as it is known: ``T0007 · 46.5° N 8.1° E · 14 Jul 2019 · sentinel2 L2A``."""
     parts = [str(coordinates.tile_id[tile])]

@@ -24,6 +24,7 @@ _SEA, _GRID, _FAINT, _STRONG = "#f4f7f9", "#ccd6dc", "#c3ccd2", "#0b5a8a"
 _EDGE, _GAP, _HEAD = 0.25, 0.22, 0.5
 _MOST_POINTS = 40_000  # more are not seen apart
 _REGION = 50.0  # degrees: places that span less are drawn as a region
+_DONE, _WAITING = ".", "o"
 _MARKS = (
     ("#d55e00", "X"), ("#0072b2", "s"), ("#000000", "^"), ("#cc79a7", "D"), ("#009e73", "v"), ("#e69f00", "P"),
     ("#56b4e9", "p"), ("#7f3c00", "*"),
@@ -198,22 +199,31 @@ def draw_status_map(places: PlaceTable, path: str | Path, *, dpi: int = 130) -> 
     for number, (label, at, color, marker) in enumerate(kinds):
         some = _thin(np.flatnonzero(at))
         x, y = view.project(lat[some], lon[some])
-        size = _dot_size(len(some)) if marker == "." else max(9.0, min(30.0, 4e3 / max(1, len(some))))
-        style = {"linewidths": 0.3, "edgecolors": "white"} if marker != "." else {"linewidths": 0}
-        axes.scatter(x, y, s=size, c=color, marker=marker, zorder=2 + (marker != "."), **style)
+        size, style = _style(marker, color, len(some))
+        axes.scatter(x, y, s=size, marker=marker, **style)
         left, line = _EDGE + 0.4 + number % 3 * width / 3, top + number // 3 * 0.2
         swatch = page.axes(left, line, 0.14, 0.14)
         swatch.set_axis_off()
-        swatch.scatter([0], [0], s=30, c=color, marker="o" if marker == "." else marker, linewidths=0)
+        swatch.scatter([0], [0], s=100 if marker == _DONE else 30, marker=marker, **style)
         page.text(left + 0.2, line + 0.015, f"{label}  {int(at.sum()):,}", size=8)
     page.save(Path(path), dpi)
+
+
+def _style(marker: str, color: str, count: int) -> tuple[float, dict[str, Any]]:
+    """Size and look of a mark: dots, rings around where dots will be, and on top of them the shapes of failures."""
+    if marker == _DONE:
+        return _dot_size(count), {"facecolors": color, "linewidths": 0, "zorder": 3}
+    if marker == _WAITING:
+        return _dot_size(count) / 2, {"facecolors": "none", "edgecolors": color, "linewidths": 0.7, "zorder": 2}
+    size = max(9.0, min(30.0, 4e3 / max(1, count)))
+    return size, {"facecolors": color, "edgecolors": "white", "linewidths": 0.3, "zorder": 4}
 
 
 def _kinds(
     status: npt.NDArray[np.str_], reason: npt.NDArray[np.str_]
 ) -> list[tuple[str, npt.NDArray[np.bool_], str, str]]:
     """Label, which places, colour and mark: done, waiting, then failures, the most frequent first."""
-    kinds = [("done", status == "done", "#86b6cd", "."), ("waiting", status == "waiting", "#9aa5ac", ".")]
+    kinds = [("done", status == "done", "#6ba6c4", _DONE), ("waiting", status == "waiting", "#6f7b83", _WAITING)]
     failed = status == "failed"
     reasons, counts = np.unique(reason[failed], return_counts=True)
     order = reasons[np.lexsort((reasons, -counts))]
@@ -236,4 +246,4 @@ def _dots(axes: "Axes", view: _View, lat: Float, lon: Float, color: str, count: 
 
 
 def _dot_size(count: int) -> float:
-    return float(np.clip(4e4 / max(1, count), 1.2, 26.0))
+    return float(np.clip(4e4 / max(1, count), 1.2, 100.0))
