@@ -19,22 +19,20 @@ class ScriptedSource:
     modality: Modality
     candidates: Sequence[Candidate] = ()
     fault: Fault = lambda _: None
-    search_fault: SourceError | None = None
+    search_fault: Callable[[Query], SourceError | None] = lambda _: None
     values: Mapping[str, int] = field(default_factory=dict)
     """by item: what every pixel is; else it follows from item, band and position"""
     read_items: list[str] = field(default_factory=list)
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
-        if self.search_fault:
-            raise self.search_fault
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
+        return [self.search_fault(query) or self._candidates(query) for query in queries]
+
+    def _candidates(self, query: Query) -> list[Candidate]:
         return [
-            [
-                candidate
-                for candidate in self.candidates
-                if query.item in ("", candidate.item)
-                and (query.start is None or candidate.time is None or query.start <= candidate.time < query.stop)
-            ]
-            for query in queries
+            candidate
+            for candidate in self.candidates
+            if query.item in ("", candidate.item)
+            and (query.start is None or candidate.time is None or query.start <= candidate.time < query.stop)
         ]
 
     def read(self, requests: Sequence[Request]) -> Iterator[tuple[int, Observation | SourceError]]:

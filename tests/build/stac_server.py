@@ -41,12 +41,16 @@ class StacServer:
     """whether the last page names itself as the next one"""
     fault: Callable[[int], Fault | None] = lambda _: None
     """by the number of the search, from 0"""
+    fault_of: Callable[[Mapping[str, Any]], Fault | None] = lambda _: None
+    """by the body of the search"""
     searches: list[dict[str, Any]] = field(default_factory=list)
     """bodies that were asked"""
     times: list[float] = field(default_factory=list)
     """when"""
     together: int = 0
     """most requests at once"""
+    port: int = 0
+    """0: a free one"""
     url: str = ""
     _open: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -89,6 +93,11 @@ class StacServer:
         )
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that leave are part of the tests."""
+
+
 @contextmanager
 def stac_server(server: StacServer) -> Iterator[StacServer]:
     """The server, running."""
@@ -116,7 +125,7 @@ def stac_server(server: StacServer) -> Iterator[StacServer]:
                 server._open += 1
                 server.together = max(server.together, server._open)
             try:
-                self._send(server.fault(number) or Fault(body=json.dumps(server.page(body))))
+                self._send(server.fault(number) or server.fault_of(body) or Fault(body=json.dumps(server.page(body))))
             finally:
                 with server._lock:
                     server._open -= 1
@@ -136,7 +145,7 @@ def stac_server(server: StacServer) -> Iterator[StacServer]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with _Server(("127.0.0.1", server.port), Handler) as http:
         server.url = f"http://127.0.0.1:{http.server_address[1]}/"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -328,9 +328,22 @@ def test_failures_are_told_by_their_reasons(service: Service, status: int, messa
     (seen,) = read(source("aster"), Candidate("x"))
     assert failure(seen).reason is reason
     assert message.rstrip(".") in failure(seen).what
-    with pytest.raises(SourceError) as raised:
-        source("sentinel1").search([QUERY])
-    assert raised.value.reason is reason
+    (answer,) = source("sentinel1").search([QUERY])
+    assert isinstance(answer, SourceError)
+    assert answer.reason is reason
+
+
+def test_a_request_that_fails_costs_its_own_places_only(service: Service) -> None:
+    service.fault = lambda _method, body: (
+        refusal(400, "Invalid JSON payload received.") if "9.75" in str(body) else None
+    )
+    opened = source("sentinel1")
+    opened = replace(opened, settings=replace(opened.settings, places_per_request=1))
+    bad = replace(QUERY, box=(9.75, 1.0, 9.76, 1.01))
+    first, failed, second = opened.search([QUERY, bad, QUERY])
+    assert isinstance(failed, SourceError)
+    assert first == second == opened.search([QUERY])[0]
+    assert len(first) == 2
 
 
 def test_an_asset_that_is_not_there_is_no_file(service: Service) -> None:

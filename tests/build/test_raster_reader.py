@@ -1,5 +1,7 @@
 """Many windows of many files from a real server: what is asked of it, and what becomes of its faults."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -343,3 +345,63 @@ def test_random_faults_change_nothing(server: RangeServer) -> None:
                 check(result, seed, column=column, row=row)
                 done += 1
     assert done > 0.8 * 5 * len(places)
+
+
+# Open files --------------------------------------------------------------------------------------------------------
+
+MANY_FILES = """
+import os, resource, sys
+from geopretext.build.grid import Grid
+from geopretext.build.raster_reader import RasterReader, WindowJob
+from geopretext.build.source import Asset
+from geopretext.build.transfer import TransferSettings
+
+folder, limit, count = sys.argv[1], int(sys.argv[2]), 200
+grid = Grid(crs=32632, left=500_000, top=5_000_000, height=8, width=8)
+jobs = [WindowJob((Asset(f"{folder}/{i}.tif"), Asset(f"{folder}/{i + 1}.tif")), grid, "nearest") for i in range(count)]
+used = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + limit, used + limit))
+results = dict(RasterReader(TransferSettings(concurrency=4)).read(jobs))
+assert len(results) == count
+for number, window in results.items():
+    assert window.valid.all(), window
+    assert set(window.values.ravel().tolist()) == {number + 1, number + 2}, number
+"""
+
+
+def read_many_files(folder: Path, limit: int) -> subprocess.CompletedProcess[str]:
+    """In a process that may open so many files more; each of two hundred windows needs two files."""
+    transform = (10.0, 0.0, LEFT, 0.0, -10.0, TOP)
+    for number in range(201):
+        values = np.full((8, 8), number + 1, np.uint16)
+        values[:4] *= number % 2
+        values[4:] *= 1 - number % 2
+        with rasterio.open(
+            folder / f"{number}.tif",
+            "w",
+            driver="GTiff",
+            width=8,
+            height=8,
+            count=1,
+            dtype="uint16",
+            nodata=0,
+            crs="EPSG:32632",
+            transform=rasterio.Affine(*transform),
+        ) as file:
+            file.write(values, 1)
+    command = [sys.executable, "-c", MANY_FILES, str(folder), str(limit)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_many_files_are_read_by_a_process_that_may_open_few(tmp_path: Path) -> None:
+    done = read_many_files(tmp_path, limit=64)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_a_process_that_may_open_no_more_files_says_so_and_blames_no_file(tmp_path: Path) -> None:
+    done = read_many_files(tmp_path, limit=12)
+    assert done.returncode != 0
+    assert "StoreError: this process may open no more files" in done.stderr
+    assert "ulimit" in done.stderr

@@ -172,6 +172,57 @@ def test_units_are_converted_and_checked(tmp_path: Path) -> None:
     assert "correct 'unit'" in raised.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "band", "said", "numbers", "missing", "expected"),
+    [
+        ("sentinel2", "B2", {}, np.uint16, 0, 1500),
+        ("sentinel2", "B2", {"offset": -1000}, np.uint16, 0, 500),
+        ("canopy_height_eth", "height", {}, np.uint8, 255, 20),
+        ("aster", "elevation", {}, np.int16, -32768, 900),
+        ("esa_worldcover", "map", {}, np.uint8, 255, 40),
+    ],
+)
+def test_what_means_missing_in_the_modality_does_in_its_files(
+    name: str, band: str, said: dict[str, Any], numbers: Any, missing: int, expected: int, tmp_path: Path
+) -> None:
+    grid = Grid.around(lat=46.0, lon=8.0, crs=32632, size=64)
+    stored = np.full((64, 64), expected - said.get("offset", 0), numbers)
+    stored[:20] = missing
+    write_cog(tmp_path / "a.tif", stored, crs=32632, transform=grid.transform)
+    seen = observe(source_of(name, {band: {"path": str(tmp_path / "a.tif"), **said}}), grid)
+    assert not seen.valid[0, :20].any()
+    assert seen.valid[0, 20:].all()
+    assert (seen.values[0, 20:] == expected).all()
+
+
+def test_what_means_missing_in_the_modality_is_a_number_like_others_in_another_scale(tmp_path: Path) -> None:
+    grid = Grid.around(lat=46.0, lon=8.0, crs=32632, size=64)
+    write_cog(tmp_path / "a.tif", np.full((64, 64), 255, np.uint8), crs=32632, transform=grid.transform)
+    path = str(tmp_path / "a.tif")
+    for said, expected in (({"scale": 0.1}, 25.5), ({"unit": "cm"}, 2.55), ({"offset": -250}, 5)):
+        seen = observe(source_of("canopy_height_eth", {"height": {"path": path, **said}}), grid)
+        assert seen.valid.all()
+        np.testing.assert_allclose(seen.values, expected, rtol=1e-6)
+
+
+def test_reflectance_darker_than_nothing_is_not_missing(tmp_path: Path) -> None:
+    grid = Grid.around(lat=46.0, lon=8.0, crs=32632, size=64)
+    stored = np.full((64, 64), 1500, np.uint16)
+    stored[0] = 980
+    write_cog(tmp_path / "a.tif", stored, crs=32632, transform=grid.transform)
+    seen = observe(source_of("sentinel2", {"B2": {"path": str(tmp_path / "a.tif"), "offset": -1000}}), grid)
+    assert seen.valid.all()
+    assert (seen.values[0, 0] == 1).all()
+
+
+def test_codes_that_are_no_classes_are_refused(tmp_path: Path) -> None:
+    grid = Grid.around(lat=46.0, lon=8.0, crs=32632, size=64)
+    write_cog(tmp_path / "a.tif", np.full((64, 64), 17, np.uint8), crs=32632, transform=grid.transform)
+    with pytest.raises(SourceError, match="code 17 is not a class of 'esa_worldcover'") as raised:
+        observe(source_of("esa_worldcover", {"map": {"path": str(tmp_path / "a.tif")}}), grid)
+    assert raised.value.reason is Reason.UNIT
+
+
 def test_missing_tiles_and_failing_servers(tmp_path: Path) -> None:
     grid = Grid.around(lat=0.5, lon=7.0, crs=32632, size=32)
     step = 1 / 1200

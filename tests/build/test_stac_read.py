@@ -355,3 +355,97 @@ def test_a_file_that_is_not_there_fails_its_own_request_only(tmp_path: Path) -> 
 def test_a_grid_is_only_taken_from_images_in_metres(code: Any, crs: int | None, tmp_path: Path) -> None:
     _, [candidate] = found(tmp_path, "aster", scene({"data": "dem.tif"}, proj__epsg=code), bands={"elevation": "data"})
     assert candidate.crs == crs
+
+
+# Reflectance of modalities that the user lists: no levels, other names of bands -------------------------------------
+
+RED = {"name": "red", "unit": "reflectance x 10000"}
+OTHER = {"name": "s2red", "kind": "continuous map", "bands": [RED], "dtype": "uint16", "missing": [0]}
+
+
+def listed(
+    folder: Path, numbers: npt.NDArray[Any], asset: dict[str, Any], properties: dict[str, Any], **more: Any
+) -> Any:
+    """What is read of one item of a modality that the published ones lack."""
+    numbers[0] = 0
+    date = {"date": properties.pop("date", "2023-06-01T10:00:00Z")}
+    file = {"href": cog(folder, "red", numbers), **asset}
+    plain = item("scene", collection="c", assets={"red": file}, footprint=HERE, **date, proj__epsg=CRS, **properties)
+    items = write_items(folder / "items.json", [plain])
+    define = {**OTHER, "bands": [{**RED, "unit": more.pop("wanted", RED["unit"])}]}
+    if define["bands"][0]["unit"] == "reflectance":
+        define |= {"dtype": "float32", "missing": []}
+    recipe = {
+        "define": [define],
+        "archives": {"a": {"kind": "stac", "items": str(items)}},
+        "modalities": {
+            "s2red": {
+                "from": "a",
+                "pair": {"rule": "reference"},
+                "resampling": "nearest",
+                "bands": {"red": "red"},
+                **more,
+            }
+        },
+    }
+    source = open_sources(read_build_recipe(recipe))["s2red"][0]
+    [[candidate]] = source.search([Query("here", LAT, LON, (LON - 0.001, LAT - 0.001, LON + 0.001, LAT + 0.001))])
+    [(_, seen_)] = source.read([Request(candidate, GRID, LAT, LON)])
+    return seen_
+
+
+@pytest.mark.parametrize(
+    ("offset", "asset", "properties", "options"),
+    [
+        (1000, {}, {"s2__processing_baseline": "05.09"}, {}),
+        (1000, {"raster:bands": [{"scale": 0.0001, "offset": -0.1}]}, {"platform": "sentinel-2a"}, {}),
+        (1000, {}, {"platform": "Sentinel-2B", "processing__version": "05.11"}, {}),
+        (1000, {"raster:bands": [{"scale": 0.0001, "offset": -0.1}]}, {}, {}),
+        (1000, {}, {}, {"offset": -1000}),
+        (0, {}, {"s2__processing_baseline": "02.12"}, {}),
+        (0, {"raster:bands": [{"scale": 0.0001, "offset": -0.1}]}, {"earthsearch__boa_offset_applied": True}, {}),
+        (0, {}, {"date": "2019-06-01T10:00:00Z"}, {}),
+        (0, {}, {"date": "2019-06-01T10:00:00Z", "processing__version": "05.11"}, {}),
+        (0, {}, {}, {"offset": "none"}),
+        (0, {}, {"platform": "landsat-8", "processing__version": "05.11"}, {}),
+    ],
+)
+def test_the_offset_of_a_listed_modality_is_undone_by_what_the_item_says(
+    offset: int, asset: dict[str, Any], properties: dict[str, Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    numbers = (sloping(SIZE, SIZE) + offset).astype(np.uint16)
+    observation = listed(tmp_path, numbers, asset, dict(properties), **options)
+    assert isinstance(observation, Observation), observation
+    np.testing.assert_array_equal(observation.values[0, 1:], sloping(SIZE, SIZE)[1:])
+    assert not observation.valid[0, 0].any()
+    assert observation.valid[0, 1:].all()
+
+
+@pytest.mark.parametrize("properties", [{}, {"platform": "sentinel-2a"}, {"processing__version": "05.11"}])
+def test_reflectance_of_a_listed_modality_that_cannot_be_decided_is_refused(
+    properties: dict[str, Any], tmp_path: Path
+) -> None:
+    error = listed(tmp_path, sloping(SIZE, SIZE).astype(np.uint16), {}, dict(properties))
+    assert isinstance(error, SourceError)
+    assert error.reason is Reason.UNIT
+    assert "offset: none" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("stored", "said", "properties"),
+    [
+        (lambda x: x + 1000, {"scale": 0.0001, "offset": -0.1}, {"s2__processing_baseline": "05.09"}),
+        (lambda x: x, {"scale": 0.0001, "offset": -0.1}, {"earthsearch__boa_offset_applied": True}),
+        (lambda x: (x / 10_000 + 0.2) / 0.0000275, {"scale": 0.0000275, "offset": -0.2}, {"platform": "landsat-8"}),
+        (lambda x: (x / 10_000 + 0.2) / 0.0000275, {"scale": 0.0000275, "offset": -0.2}, {}),
+    ],
+)
+def test_reflectance_that_items_scale_comes_out_as_reflectance(
+    stored: Any, said: dict[str, float], properties: dict[str, Any], tmp_path: Path
+) -> None:
+    numbers = stored(sloping(SIZE, SIZE)).round().astype(np.uint16)
+    observation = listed(
+        tmp_path, numbers, {"raster:bands": [said]}, dict(properties), wanted="reflectance", item_scale="apply"
+    )
+    assert isinstance(observation, Observation), observation
+    np.testing.assert_allclose(observation.values[0, 1:], sloping(SIZE, SIZE)[1:] / 10_000, atol=2e-5)

@@ -3,7 +3,8 @@
 import json
 import logging
 import pickle
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,15 @@ def query(lon: float, lat: float, start: str | None = None, stop: str | None = N
     return Query(place=f"{lon}_{lat}", lat=lat, lon=lon, **{"box": box, **times, **more})
 
 
-def names(found: list[list[Candidate]]) -> list[list[str]]:
+def names(found: Sequence[list[Candidate] | SourceError]) -> list[list[str]]:
+    assert not any(isinstance(candidates, SourceError) for candidates in found), found
     return [[candidate.item for candidate in candidates] for candidates in found]
+
+
+def failure(searcher: StacSource, one: Query) -> SourceError:
+    [answer] = searcher.search([one])
+    assert isinstance(answer, SourceError)
+    return answer
 
 
 WORLD = [
@@ -156,6 +164,28 @@ def test_where_all_images_are_clouded_they_are_given_all_the_same() -> None:
         searcher = source({"url": server.url}, rule="reference", max_cloud=2)
         [found] = searcher.search([query(10.5, 45.5, "2019-06-01", "2021-01-01")])
     assert [candidate.cloud for candidate in found] == [60, 9]
+
+
+@pytest.mark.parametrize("knows", [(), (QUERY,)])
+def test_a_clear_image_that_only_touches_a_place_does_not_hide_the_clouded_one_that_covers_it(
+    knows: tuple[str, ...],
+) -> None:
+    part = image("part", 0, 0, footprint=shapely.box(10, 45, 10.5, 46), eo__cloud_cover=5)
+    whole = image("whole", 10, 45, "2019-06-02", eo__cloud_cover=80)
+    with stac_server(StacServer([part, whole], knows)) as server:
+        searcher = source({"url": server.url}, rule="reference", max_cloud=10)
+        assert names(searcher.search([query(10.5, 45.5), query(10.2, 45.5)])) == [["part", "whole"], ["part"]]
+
+
+@pytest.mark.parametrize("said", [None, "little", True, float("nan")])
+def test_an_image_that_does_not_say_how_clouded_it_is_is_not_taken_for_a_clear_one(said: Any, tmp_path: Path) -> None:
+    silent = image("silent", 10, 45, eo__cloud_cover=said)
+    clear = image("clear", 10, 45, "2019-06-02")
+    for items, want in (([silent, clear], [["clear"]]), ([silent], [["silent"]])):
+        path = write_items(tmp_path / f"{len(items)}.json", items)
+        found = source({"items": str(path)}, rule="reference", max_cloud=10).search([query(10.5, 45.5)])
+        assert names(found) == want
+    assert found[0][0].cloud is None
 
 
 def test_only_items_with_the_properties_asked_for() -> None:
@@ -295,10 +325,12 @@ def test_a_file_that_is_none_says_so(text: str | None, reason: Reason, what: str
     path = tmp_path / "items.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(SourceError, match=what) as caught:
-        source({"items": str(path)}).search([PLACES[0]])
-    assert caught.value.reason is reason
-    assert str(path) in str(caught.value)
+    searcher = source({"items": str(path)})
+    for one in (PLACES[0], replace(PLACES[0], item="x")):
+        error = failure(searcher, one)
+        assert re.search(what, error.what)
+        assert error.reason is reason
+        assert str(path) in str(error)
 
 
 # Faults ------------------------------------------------------------------------------------------------------------
@@ -346,27 +378,42 @@ def test_a_server_s_wish_to_be_left_alone_is_honoured() -> None:
 )
 def test_what_stays_is_told_with_its_reason(fault: Fault, reason: Reason, attempts: int) -> None:
     with stac_server(StacServer(WORLD, fault=lambda _: fault)) as server:
-        with pytest.raises(SourceError) as caught:
-            source({"url": server.url, "timeout": 0.3 if fault.wait else 5}).search([PLACES[0]])
-        assert caught.value.reason is reason
-        assert server.url in str(caught.value)
-        assert S2 in str(caught.value)
+        error = failure(source({"url": server.url, "timeout": 0.3 if fault.wait else 5}), PLACES[0])
+        assert error.reason is reason
+        assert server.url in str(error)
+        assert S2 in str(error)
         assert len(server.searches) == attempts
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
-    with pytest.raises(SourceError, match="connection broke") as caught:
-        source({"url": "http://127.0.0.1:9/", "retries": 1}).search([PLACES[0]])
-    assert caught.value.reason is Reason.SERVER
+    error = failure(source({"url": "http://127.0.0.1:9/", "retries": 1}), PLACES[0])
+    assert "connection broke" in error.what
+    assert error.reason is Reason.SERVER
+
+
+def test_a_search_that_fails_costs_the_places_in_it_only() -> None:
+    places = [PLACES[0], query(30.0, 10.0), PLACES[2], replace(PLACES[0], item="far away")]
+    with stac_server(StacServer(WORLD)) as server:
+        server.fault_of = lambda body: Fault(401) if body.get("bbox", [0])[0] > 29 or "ids" in body else None
+        found = source({"url": server.url}).search(places)
+    assert names([found[0], found[2]]) == [expected(PLACES[0]), expected(PLACES[2])]
+    for answer in (found[1], found[3]):
+        assert isinstance(answer, SourceError)
+        assert answer.reason is Reason.FORBIDDEN
+
+
+def test_a_place_across_the_antimeridian_fails_if_one_side_cannot_be_asked() -> None:
+    both = query(180.0, -16.5, box=(179.99, -16.51, -179.99, -16.49))
+    with stac_server(StacServer([image("fiji", 0, 0, footprint=CROSSING["two halves"])])) as server:
+        server.fault_of = lambda body: Fault(401) if body["bbox"][0] < 0 else None
+        assert failure(source({"url": server.url}), both).reason is Reason.FORBIDDEN
 
 
 def test_a_static_catalogue_is_no_api() -> None:
-    with (
-        stac_server(StacServer(WORLD, methods=())) as server,
-        pytest.raises(SourceError, match="no link to a search") as caught,
-    ):
-        source({"url": server.url}).search([PLACES[0]])
-    assert "'items'" in caught.value.hint
+    with stac_server(StacServer(WORLD, methods=())) as server:
+        error = failure(source({"url": server.url}), PLACES[0])
+    assert "no link to a search" in error.what
+    assert "'items'" in error.hint
 
 
 def test_pages_that_never_end_are_left() -> None:
@@ -375,6 +422,29 @@ def test_pages_that_never_end_are_left() -> None:
         searcher = source({"url": server.url, "limit": 2})
         assert names(searcher.search([PLACES[5]])) == [expected(PLACES[5])]
         assert len(server.searches) < 10
+
+
+@pytest.mark.parametrize("again", [[], ["first"]])
+def test_a_page_with_nothing_new_is_not_the_last_one(again: list[str]) -> None:
+    pages = [["first"], again, again, ["last"]]
+    with stac_server(StacServer([])) as server:
+
+        def page(number: int) -> Fault:
+            links = [{"rel": "next", "href": f"{server.url}search?token={number}"}] if number < 3 else []
+            return Fault(body=json.dumps({"features": [image(name, 10, 45) for name in pages[number]], "links": links}))
+
+        server.fault = page
+        assert names(source({"url": server.url}).search([query(10.5, 45.5)])) == [["first", "last"]]
+
+
+def test_a_server_that_names_ever_more_pages_of_nothing_is_not_believed() -> None:
+    with stac_server(StacServer([])) as server:
+        server.fault = lambda number: Fault(
+            body=json.dumps({"features": [], "links": [{"rel": "next", "href": f"{server.url}search?token={number}"}]})
+        )
+        error = failure(source({"url": server.url}), query(10.5, 45.5))
+        assert "nothing new" in error.what
+        assert len(server.searches) < 30
 
 
 def test_malformed_items_are_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -386,13 +456,20 @@ def test_malformed_items_are_left_out_and_logged(caplog: pytest.LogCaptureFixtur
         {**image("undated", 10, 45), "properties": {"datetime": "last June"}},
         {**image("bare", 10, 45), "assets": None},
         {**image("nameless", 10, 45), "id": None},
+        {**image("linked", 10, 45), "links": ["x"]},
+        {**image("unlinked", 10, 45), "links": 7},
+        {**image("boxless", 10, 45), "geometry": None, "bbox": 7},
+        {**image("listed", 10, 45), "id": ["x"]},
+        {**image("flat", 10, 45), "geometry": "here"},
+        7,
+        "item",
     ]
     with stac_server(StacServer([])) as server:
         server.fault = lambda _: Fault(body=json.dumps({"features": [good, boxed, *bad, None], "links": []}))
         with caplog.at_level(logging.WARNING):
             found = source({"url": server.url}).search([query(10.5, 45.5)])
     assert names(found) == [["boxed", "good"]]
-    for name in ("placeless", "broken", "undated", "bare"):
+    for name in ("placeless", "broken", "undated", "bare", "linked", "unlinked", "boxless", "flat"):
         assert name in caplog.text
 
 

@@ -9,10 +9,10 @@ import shapely
 from geopretext.build import tiles
 from geopretext.build.places import Places
 from geopretext.build.recipe import BuildRecipe, read_build_recipe
-from geopretext.build.source import Candidate, Observation, Request
+from geopretext.build.source import Asset, Candidate, Observation, Query, Request
 from geopretext.build.tiles import Made, TileMaker
 from geopretext.errors import Reason, SourceError
-from geopretext.modality import PUBLISHED
+from geopretext.modality import PUBLISHED, Modality
 
 from .scripted_source import ScriptedSource
 
@@ -38,8 +38,9 @@ def places(count: int = 3) -> Places:
     )
 
 
-def recipe(modalities: Mapping[str, object], **reference: object) -> BuildRecipe:
+def recipe(modalities: Mapping[str, object], *, define: object = (), **reference: object) -> BuildRecipe:
     plain = {
+        "define": define,
         "name": "test",
         "tile_size": 16,
         "archives": {"archive": {"kind": "synthetic"}},
@@ -231,10 +232,90 @@ def test_a_transient_fault_of_an_image_does_not_lead_to_another(make):
     assert {records(made, tile)["sentinel2"][0]["item"] for tile in range(3)} == {"S2_2"}
 
 
-def test_an_archive_that_cannot_be_asked_fails_the_places(make):
-    broken = source("aster", [], search_fault=SourceError("down", reason=Reason.SERVER))
-    made = make(recipe({"aster": ARCHIVE}), {"sentinel2": optical([image("S2")]), "aster": broken})
-    assert {outcome.reason for outcome in made.outcomes} == {Reason.SERVER}
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize("reason", [Reason.SERVER, Reason.CORRUPT, Reason.FORBIDDEN])
+def test_an_archive_that_cannot_be_asked_about_a_place_fails_that_place(make, reason, required):
+    def fault(query: Query) -> SourceError | None:
+        return SourceError("down", reason=reason, where="http://x") if query.place == "p1" else None
+
+    ground = source("aster", [Candidate("dem")], search_fault=fault)
+    wanted = recipe({"aster": {**ARCHIVE, "required": required}})
+    made = make(wanted, {"sentinel2": optical([image("S2")]), "aster": ground})
+    assert [outcome.reason for outcome in made.outcomes] == [None, reason, None]
+    assert made.outcomes[1].detail == "http://x: down"
+
+    made = make(recipe({}), {"sentinel2": optical([image("S2")], search_fault=fault)})
+    assert [outcome.reason for outcome in made.outcomes] == [None, reason, None]
+
+    scl = {"sentinel2_scl": {**ARCHIVE, "pair": {"rule": "same", "to": "sentinel2"}}}
+    wanted = recipe(scl, min_clear=0.5, clear_by="sentinel2_scl")
+    mask = source("sentinel2_scl", [image("S2")], values={"S2": 4}, search_fault=fault)
+    made = make(wanted, {"sentinel2": optical([image("S2")]), "sentinel2_scl": mask})
+    assert [outcome.reason for outcome in made.outcomes] == [None, reason, None]
+
+
+def test_an_orbit_that_shows_nothing_does_not_condemn_the_other(make):
+    def empty(request: Request) -> SourceError | Observation | None:
+        nothing = np.zeros((8, 16, 16))
+        if request.candidate.item == "asc":
+            return SourceError("no such file", reason=Reason.NO_FILE, where="asc.tif")
+        return Observation(nothing, nothing > 0) if request.candidate.item == "desc_first" else None
+
+    passes = [
+        Candidate("asc", at("2018-06-15"), group="asc"),
+        Candidate("desc_first", at("2018-06-15"), group="desc"),
+        Candidate("desc_then", at("2018-06-18"), group="desc"),
+    ]
+    near = {"sentinel1": {**ARCHIVE, "pair": {"rule": "nearest"}, "required": True}}
+    sources = {"sentinel2": optical([image("S2")]), "sentinel1": source("sentinel1", passes, fault=empty)}
+    made = make(recipe(near), sources)
+    assert [outcome.reason for outcome in made.outcomes] == [None] * 3
+    assert [entry["item"] for entry in records(made)["sentinel1"]] == ["desc_then"]
+
+    nowhere = source("sentinel1", passes[:2], fault=empty)
+    made = make(recipe(near), {"sentinel2": optical([image("S2")]), "sentinel1": nowhere})
+    assert {outcome.reason for outcome in made.outcomes} == {Reason.NO_DATA}  # the last that was looked at
+
+
+def test_all_items_of_another_modality_are_read(make):
+    passes = [
+        Candidate("asc", at("2018-06-15"), group="asc"),
+        Candidate("desc", at("2018-06-15"), group="desc"),
+    ]
+    both = {
+        "sentinel1": {**ARCHIVE, "pair": {"rule": "nearest"}},
+        "angle": {**ARCHIVE, "pair": {"rule": "same", "to": "sentinel1"}, "required": True},
+    }
+    angle = Modality.from_dict(
+        {"name": "angle", "kind": "continuous map", "bands": ["asc_angle", "desc_angle"], "dtype": "float32"}
+    )
+    wanted = recipe(both, define=[angle.to_dict()])
+    sources = {
+        "sentinel2": optical([image("S2")]),
+        "sentinel1": source("sentinel1", passes),
+        "angle": ScriptedSource(angle, passes),
+    }
+    made = make(wanted, sources)
+    assert [entry["item"] for entry in records(made)["angle"]] == ["asc", "desc"]
+    assert np.isfinite(made.batch.arrays["angle"]).all()
+
+    made = make(wanted, {**sources, "sentinel1": source("sentinel1", [])})
+    assert {outcome.reason for outcome in made.outcomes} == {Reason.NO_IMAGE}
+    assert "angle" in made.outcomes[0].detail
+
+
+def test_an_image_that_does_not_say_its_cloud_or_its_date_is_not_drawn(make):
+    silent, cloudy = image("silent", cloud=None), image("cloudy", cloud=80.0)
+    made = make(recipe({}, max_cloud=10), {"sentinel2": optical([silent, cloudy])})
+    assert {outcome.reason for outcome in made.outcomes} == {Reason.CLOUDY}
+    made = make(recipe({}, max_cloud=10), {"sentinel2": optical([silent])})
+    assert "does not say how clouded it is" in made.outcomes[0].detail
+    assert make(recipe({}), {"sentinel2": optical([silent])}).batch is not None
+
+    undated = Candidate("undated", crs=32632, cloud=1.0)
+    made = make(recipe({}), {"sentinel2": optical([undated])})
+    assert {outcome.reason for outcome in made.outcomes} == {Reason.NO_IMAGE}
+    assert "of 1 there, 0 have a date" in made.outcomes[0].detail
 
 
 def test_static_tiles_that_meet_at_a_place_are_joined(make):
@@ -250,6 +331,28 @@ def test_static_tiles_that_meet_at_a_place_are_joined(make):
     assert [entry["item"] for entry in records(made)["esa_worldcover"]] == ["east", "west"]
     assert (made.batch.arrays["esa_worldcover"][0, 0, :, :8] == 10).all()
     assert (made.batch.arrays["esa_worldcover"][0, 0, :, 8:] == 20).all()
+
+
+def test_files_that_meet_at_a_place_are_read_as_one_mosaic(make):
+    """Else what needs neighbours, as slope and interpolation do, would have a seam."""
+    seen: list[Candidate] = []
+
+    def note(request: Request) -> None:
+        seen.append(request.candidate)
+
+    asset = {side: {"elevation": (Asset(f"{side}.tif"),)} for side in ("west", "east")}
+    halves = [
+        Candidate("west", footprint=shapely.box(7, 46, 8, 48), assets=asset["west"], notes={"by": "x"}),
+        Candidate("east", footprint=shapely.box(8, 46, 9, 48), assets=asset["east"], notes={"by": "x"}),
+        Candidate("far", footprint=shapely.box(9, 46, 10, 48), assets=asset["east"]),
+    ]
+    made = make(
+        recipe({"aster": ARCHIVE}), {"sentinel2": optical([image("S2")]), "aster": source("aster", halves, fault=note)}
+    )
+    joined = next(candidate for candidate in seen if "+" in candidate.item)
+    assert [asset.href for asset in joined.assets["elevation"]] == ["east.tif", "west.tif"]
+    assert records(made)["aster"] == [{"item": "east", "by": "x"}, {"item": "west", "by": "x"}]
+    assert [entry["item"] for entry in records(made, 1)["aster"]] == ["east"]  # one that covers the tile is enough
 
 
 def test_stray_class_codes_are_refused(make):

@@ -307,3 +307,25 @@ def test_a_missing_library_names_its_install_line(
     with pytest.raises(MissingLibraryError, match="is not installed") as caught:
         ImageFiles.open([path])
     assert extra in caught.value.hint
+
+
+def test_a_substitute_and_a_filled_band_reach_the_encoder_and_the_record(tmp_path: Path) -> None:
+    path = geotiff(tmp_path / "a.tif", reflectance(400, 600, 800).astype(np.uint16), bands=("B2", "B3", "B8A"))
+    images = ImageFiles.open([path], unit="reflectance x 10000")
+    wanted = PUBLISHED["sentinel2"].select(("B1", "B2", "B9", "B10"))
+    scales = {"all": ((100.0,) * 4, (10.0,) * 4)}
+    door = ImageDoor.open(images, wanted, scales, patch_size=8, substitutes={"B1": "B2", "B9": "B8A"}, fill=("B10",))
+    values, valid = first_block(door)
+    np.testing.assert_array_equal(values[0, :, 0, 0], [400, 400, 800, 0])
+    np.testing.assert_array_equal(valid[0, :, 0, 0], [True, True, True, False])
+    np.testing.assert_array_equal(door.normaliser(next(door.blocks())).values[0, :, 0, 0], [30, 30, 70, 0])
+    assert door.record["substituted"] == {"B1": "B2", "B9": "B8A"}
+    assert door.record["filled"] == ["B10"]
+    assert door.record["unused"] == ["B3"]
+
+
+def test_the_offset_can_be_declared_as_a_unit(tmp_path: Path) -> None:
+    path = geotiff(tmp_path / "a.tif", reflectance(1400, 1600, 1800).astype(np.uint16), bands=("B2", "B3", "B4"))
+    door = open_door(ImageFiles.open([path], unit="reflectance x 10000 + 1000"))
+    np.testing.assert_array_equal(first_block(door)[0][0, :, 0, 0], [400, 600, 800])
+    assert door.record["statistics"] == "bundle"

@@ -1,8 +1,10 @@
 """``geopretext evaluate knn|probe``: what a bundle is worth on a downstream task, beside baselines."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from geopretext.apps.arguments import VerbParser, whole
 from geopretext.apps.progress import ProgressLine, say
@@ -10,15 +12,25 @@ from geopretext.nn.settings import POOLINGS
 
 _EXAMPLE = """\
 geopretext evaluate probe runs/first/bundle --task tiles.zarr:crop_calendar --out runs/first/probe
-geopretext evaluate knn runs/rgb/bundle --task EuroSAT/2750 --out runs/rgb/eurosat --json"""
+geopretext evaluate knn runs/rgb/bundle --task EuroSAT/2750 --out runs/rgb/eurosat --json
+geopretext evaluate probe runs/s2/bundle --task geobench:m-so2sat:0.05x_train --strict --out runs/s2/so2sat"""
 
 _ABOUT = """\
 Score a bundle's frozen features on a task, with 95 % bootstrap intervals and baselines (random weights, statistics of
 the bands) in the same table. `knn` votes among nearest neighbours, `probe` fits a linear model; settings of both are
 chosen on the validation split.
 
-A task is STORE:LABEL (a vector modality of a tile store, on its own split) or a folder with a subfolder of images for
-each class. Writes DIR/scores.json."""
+A task is one of
+
+  STORE:LABEL                  a vector modality of a tile store, on its own split
+  TABLE:COLUMN --data STORE    labels in CSV or GeoParquet, by tile_id or by place
+  geobench:PATH[:PARTITION]    GEO-Bench v1 on disk, or its name with GEO_BENCH_DIR set
+  torchgeo:NAME                a dataset of torchgeo
+  FOLDER                       a subfolder of images a class; or images/ and masks/
+  FILE.py:FUNCTION, FILE.yaml  a task of your own (docs/tasks.md)
+
+It says what was done to the inputs: bands matched by name, replaced, filled, units converted, and whether the numbers
+are plausible for the bundle. Writes DIR/scores.json, which holds all of that too."""
 
 _HEADS = ("knn", "probe")
 _POOLING = "features of an input: mean and deviation over the cells of all four stages, or the mean of the last stage"
@@ -28,44 +40,15 @@ STATISTICS = ("auto", "bundle", "dataset")
 
 def run(arguments: Sequence[str]) -> None:
     """Score, write, print the table."""
-    parser = VerbParser("evaluate", about=_ABOUT, example=_EXAMPLE)
-    add = parser.add_argument
-    add("head", choices=_HEADS, help="what is fitted to the features")
-    add("bundle", metavar="BUNDLE", help="folder, or a name on the Hugging Face hub")
-    add("--task", required=True, metavar="TASK", help="STORE:LABEL, or a folder of images by class")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder for scores.json")
-    add("--pooling", choices=POOLINGS, default="stages", help=f"{_POOLING}; default: %(default)s")
-    add("--no-baselines", action="store_true", help="score the bundle only")
-    add("--seed", type=whole(0), default=0, help="of the bootstrap and of random splits; default: %(default)s")
-    add("--device", default="cpu", help="that encodes: cpu, cuda, mps; default: %(default)s")
-    add("--json", action="store_true", help="print what scores.json holds instead of the table")
-    images = parser.add_argument_group("folders of images")
-    images.add_argument("--split-file", type=Path, metavar="JSON", help='lists of image names: "train", "val", "test"')
-    images.add_argument("--bands", metavar="B,B,...", help="bands in file order, where the files do not name them")
-    images.add_argument("--unit", help="unit of the images, where it is known, as `reflectance x 10000`")
-    images.add_argument("--level", help="processing level of the images, as L1C")
-    images.add_argument(
-        "--statistics",
-        choices=STATISTICS,
-        default="auto",
-        help="which means and deviations standardise the images; default: %(default)s",
-    )
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     # torch loads here, after everything that can be wrong on the command line
     from geopretext.evaluate.evaluation import evaluate
-    from geopretext.evaluate.tasks import load_task
+    from geopretext.evaluate.tasks import TaskOptions, load_task
     from geopretext.nn.bundle import Encoder
+    from geopretext.predict.door_report import door_lines
 
     encoder = Encoder.from_pretrained(options.bundle).to(options.device)
-    task = load_task(
-        options.task,
-        split_file=options.split_file,
-        bands=options.bands.split(",") if options.bands else None,
-        unit=options.unit,
-        level=options.level,
-        statistics=options.statistics,
-        seed=options.seed,
-    )
+    task = load_task(options.task, TaskOptions(**_task_options(options)), seed=options.seed)
     lines: dict[str, ProgressLine] = {}
 
     def report(method: str, done: int, total: int) -> None:
@@ -77,9 +60,11 @@ def run(arguments: Sequence[str]) -> None:
         head=options.head,
         pooling=options.pooling,
         baselines=not options.no_baselines,
+        strict=options.strict,
         seed=options.seed,
         out=options.out,
         progress=report,
+        looked=lambda record: say("\n".join(door_lines(record))),
     )
     if options.json:
         print(json.dumps(scores.to_dict(), indent=2))
@@ -88,3 +73,61 @@ def run(arguments: Sequence[str]) -> None:
 
         Console(width=None if Console().is_terminal else 140).print(scores.table())
     say(f"wrote {options.out / 'scores.json'}")
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser("evaluate", about=_ABOUT, example=_EXAMPLE)
+    add = parser.add_argument
+    add("head", choices=_HEADS, help="what is fitted to the features")
+    add("bundle", metavar="BUNDLE", help="folder, or a name on the Hugging Face hub")
+    add("--task", required=True, metavar="TASK", help="see above")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for scores.json")
+    add("--pooling", choices=POOLINGS, default="stages", help=f"{_POOLING}; default: %(default)s")
+    add("--no-baselines", action="store_true", help="score the bundle only")
+    add("--strict", action="store_true", help="stop if the inputs are implausible, instead of warning")
+    add("--seed", type=whole(0), default=0, help="of the bootstrap and of random splits; default: %(default)s")
+    add("--device", default="cpu", help="that encodes: cpu, cuda, mps; default: %(default)s")
+    add("--json", action="store_true", help="print what scores.json holds instead of the table")
+    images = parser.add_argument_group("images")
+    add = images.add_argument
+    add("--split-file", type=Path, metavar="JSON", help='lists of image names: "train", "val", "test"')
+    add("--bands", type=_names, metavar="B,B,...", help="bands in stored order, where the images do not name them")
+    add("--unit", help="unit of the images, where it is known, as `reflectance x 10000`")
+    add("--level", help="processing level of the images, as L1C")
+    add("--substitute", type=_pairs, metavar="B1=B2,...", help="for a band that is not there, the one to take instead")
+    add("--fill", type=_names, default=(), metavar="B,...", help="bands that may be missing everywhere")
+    add(
+        "--statistics",
+        choices=STATISTICS,
+        default="auto",
+        help="which means and deviations standardise the images; default: %(default)s",
+    )
+    others = parser.add_argument_group("other tasks")
+    add = others.add_argument
+    add("--data", type=Path, metavar="STORE", help="the tiles that a table of labels is about")
+    add("--max-distance", type=float, metavar="M", help="from a row's place to its tile's centre; default: 640 metres")
+    add("--as-shipped", action="store_true", help="GEO-Bench: names of bands as published, even if known to be wrong")
+    add("--root", type=Path, metavar="DIR", help="torchgeo: folder of the dataset's files")
+    add("--download", action="store_true", help="torchgeo: fetch what is missing")
+    return parser
+
+
+def _task_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the task; what was not is left to its default."""
+    said = {
+        name: getattr(options, name)
+        for name in ("split_file", "bands", "unit", "level", "statistics", "fill", "as_shipped", "data", "root")
+    }
+    said |= {"substitutes": options.substitute, "max_distance": options.max_distance, "download": options.download}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [part.split("=") for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WANTED=GIVEN,...")
+    return {wanted.strip(): given.strip() for wanted, given in pairs}

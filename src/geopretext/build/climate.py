@@ -123,7 +123,7 @@ class ClimateSource:
         """What it gives."""
         return self.plan.modality
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
         """The month of each query's start; nothing is asked of the files."""
         return [self._candidates(query) for query in queries]
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from geopretext.build.grid import Grid
 from geopretext.build.pairing import Choice, Spot, record
-from geopretext.build.source import Observation
+from geopretext.build.source import Candidate, Observation
 from geopretext.build.storing import stored
 from geopretext.data.tiles import Array, Coordinates, TileBatch
 from geopretext.errors import Reason, SourceError
 from geopretext.modality import Modality
 
-_MAY_LACK = (Reason.NO_IMAGE, Reason.NO_DATA, Reason.NO_ASSET, Reason.NO_FILE)
+MAY_LACK = (Reason.NO_IMAGE, Reason.NO_DATA, Reason.NO_ASSET, Reason.NO_FILE)
 """failures that leave a modality missing at a tile, unless the recipe requires it; by all others the place fails"""
 
 
@@ -29,7 +29,7 @@ class Draft:
     grid: Grid | None = None
     time: np.datetime64 | None = None
     """of the reference"""
-    chosen: dict[str, list[Choice]] = field(default_factory=dict)
+    chosen: dict[str, list[Candidate]] = field(default_factory=dict)
     """by modality"""
     observed: dict[str, Observation] = field(default_factory=dict)
     """by modality, merged"""
@@ -48,22 +48,21 @@ class Draft:
                 self.failure = self.failure or error
         self.observed.clear()
 
-    def take(self, name: str, modality: Modality, choice: Choice, seen: Observation) -> None:
+    def take(self, name: str, choice: Choice, seen: Observation) -> None:
         """Add an observation; where there is one already, that stays."""
         before = self.observed.get(name)
         if before is not None:
             values = np.where(before.valid, before.values, seen.values)
             seen = replace(seen, values=values, valid=before.valid | seen.valid)
         self.observed[name] = seen
-        self.chosen.setdefault(name, []).append(choice)
-        kept = record(choice, None if choice.candidate.time is self.time else self.time, seen.notes)
-        if modality.levels and choice.candidate.level:
-            kept["level"] = choice.candidate.level
-        self.records.setdefault(name, []).append(kept)
+        for candidate in choice.parts or (choice.candidate,):
+            self.chosen.setdefault(name, []).append(candidate)
+            since = None if candidate.time is self.time else self.time
+            self.records.setdefault(name, []).append(record(candidate, since, seen.notes))
 
     def lack(self, name: str, error: SourceError, *, required: bool) -> None:
         """Note that a modality cannot be had: the tile fails, or the modality is missing there."""
-        if required or error.reason not in _MAY_LACK:
+        if required or error.reason not in MAY_LACK:
             self.failure = self.failure or error
         elif name not in self.chosen:
             self.records[name] = [{"missing": str(error.reason), "why": error.what}]
@@ -99,6 +98,6 @@ def batch_of(drafts: Sequence[Draft], modalities: Mapping[str, Modality]) -> Til
     return TileBatch(coordinates, arrays)
 
 
-def _level(modality: Modality, chosen: Sequence[Choice]) -> int:
-    level = chosen[0].candidate.level if chosen else ""
+def _level(modality: Modality, chosen: Sequence[Candidate]) -> int:
+    level = chosen[0].level if chosen else ""
     return modality.levels.index(level) if level in modality.levels else -1

@@ -81,11 +81,10 @@ class EarthEngineSource:
         """What it gives."""
         return self.entry.modality
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
-        """Candidates of each query. Only images of a time are asked for, of many places by one request.
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
+        """Candidates of each query, or why the service could not be asked for it, after retries.
 
-        Raises:
-            SourceError: the service cannot be asked, after retries.
+        Only images of a time are asked for, of many places by one request.
         """
         if self.entry.pair.rule not in ("reference", "nearest"):
             return [self._without_search(query) for query in queries]
@@ -96,15 +95,22 @@ class EarthEngineSource:
             if not query.item
         ]
         found = [self._by_id(query.item) if query.item else [] for query in queries]
-        client = self._client()
+        failed: dict[int, SourceError] = {}
+        try:
+            client = self._client()
+        except SourceError as error:
+            return [candidates if query.item else error for query, candidates in zip(queries, found, strict=True)]
         rows = self._batched(
             client, asked, lambda key: expressions.rows_of_images(self.product, key[2], queries[key[0]])
         )
         for (number, level, asset), seen in rows:
-            if isinstance(seen, SourceError):
-                raise seen
-            found[number] += [self._candidate(row, level, asset) for row in seen]
-        return found
+            try:
+                if isinstance(seen, SourceError):
+                    raise seen
+                found[number] += [self._candidate(row, level, asset) for row in seen]
+            except SourceError as error:
+                failed.setdefault(number, error)
+        return [failed.get(number) or candidates for number, candidates in enumerate(found)]
 
     def read(self, requests: Sequence[Request]) -> Iterator[tuple[int, Observation | SourceError]]:
         """Each request on its grid, as many at once as the settings allow."""

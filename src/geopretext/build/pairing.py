@@ -5,8 +5,8 @@ the place and the items that exist, so that a tile is the same whoever makes it,
 same when the archive grows by images that come later in its order.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ class Choice(NamedTuple):
 
     source: Source
     candidate: Candidate
+    parts: tuple[Candidate, ...] = ()
+    """candidates that were joined into this one, files beside files, so that no seam shows; empty if it is one"""
 
 
 @dataclass(frozen=True)
@@ -61,27 +63,30 @@ class Spot:
         return Query(place=self.place, lat=self.lat, lon=self.lon, box=box, start=start, stop=stop, item=item)
 
 
-def references(spot: Spot, pool: Iterable[Choice], rule: Pairing, seed: int) -> list[Choice]:
+def references(spot: Spot, pool: Sequence[Choice], rule: Pairing, seed: int) -> list[Choice]:
     """Images that may be the reference of a tile, in the order in which they are tried.
 
     Raises:
         SourceError: none lies in time and covers the tile (``NO_IMAGE``), or all are clouded (``CLOUDY``).
     """
     start, stop = np.datetime64(rule.start, "s"), np.datetime64(rule.stop, "s")
-    in_time = [choice for choice in pool if choice.candidate.time is None or start <= choice.candidate.time < stop]
+    in_time = [choice for choice in pool if choice.candidate.time is not None and start <= choice.candidate.time < stop]
     covering = [choice for choice in in_time if covers(choice.candidate, spot.grid(choice.candidate.crs))]
     if not covering:
-        seen = f"{len(in_time)} touch it" if in_time else "none is there"
+        seen = f"of {len(pool)} there, {len(in_time)} have a date in that time"
         raise SourceError(
             f"no image from {rule.start} to {rule.stop} covers the tile ({seen})",
             reason=Reason.NO_IMAGE,
             where=spot.place,
         )
-    clear = [choice for choice in covering if (choice.candidate.cloud or 0.0) <= rule.max_cloud]
+    clear = [choice for choice in covering if rule.max_cloud >= 100 or _cloud(choice) <= rule.max_cloud]
     if not clear:
-        least = min(choice.candidate.cloud or 0.0 for choice in covering)
+        least = min(map(_cloud, covering))
+        said = f"is clouded by {least:.0f} %, more than {rule.max_cloud:g}"
+        if not np.isfinite(least):
+            said = "does not say how clouded it is"
         raise SourceError(
-            f"the clearest of {len(covering)} images is clouded by {least:.0f} %, more than {rule.max_cloud:g}",
+            f"the clearest of {len(covering)} images {said}",
             reason=Reason.CLOUDY,
             where=spot.place,
         )
@@ -92,8 +97,11 @@ def companions(rule: Pairing, grid: Grid, time: np.datetime64 | None, pool: Iter
     """What to read of another modality at a tile: for each observation that is needed, candidates by preference.
 
     Observations complete each other. For ``nearest`` there is one of each group, of which later candidates serve if
-    the first has nothing at the tile; otherwise each candidate that touches the tile is one, unless one covers it all.
+    the first has nothing at the tile; for ``same`` each candidate is one; otherwise one that covers the tile, or all
+    that touch it, whose files are read as one mosaic.
     """
+    if rule.rule == "same":
+        return [[choice] for choice in sorted(pool, key=lambda choice: choice.candidate.item)]
     if rule.rule == "nearest":
         assert time is not None
         limit = rule.days * _DAY
@@ -109,7 +117,28 @@ def companions(rule: Pairing, grid: Grid, time: np.datetime64 | None, pool: Iter
         if choice.candidate.footprint is None or shapely.intersects(choice.candidate.footprint, outline)
     ]
     whole = [choice for choice in touching if covers(choice.candidate, grid)]
-    return [[choice] for choice in (whole[:1] or touching)]
+    return [[choice] for choice in (whole[:1] or _joined(touching))]
+
+
+def _joined(choices: Sequence[Choice]) -> list[Choice]:
+    """Candidates whose files can be read as one mosaic, as one; others as they are."""
+    mosaics: dict[tuple[int, str, int | None], list[Choice]] = {}
+    rest = []
+    for choice in choices:
+        candidate = choice.candidate
+        if candidate.assets:
+            mosaics.setdefault((id(choice.source), candidate.group, candidate.crs), []).append(choice)
+        else:
+            rest.append(choice)
+    return [members[0] if len(members) == 1 else _mosaic(members) for members in mosaics.values()] + rest
+
+
+def _mosaic(choices: Sequence[Choice]) -> Choice:
+    parts = tuple(choice.candidate for choice in choices)
+    bands = dict.fromkeys(band for part in parts for band in part.assets)
+    assets = {band: tuple(asset for part in parts for asset in part.assets.get(band, ())) for band in bands}
+    item = " + ".join(part.item for part in parts)
+    return Choice(choices[0].source, replace(parts[0], item=item, footprint=None, assets=assets), parts)
 
 
 def window_of(rule: Pairing, time: np.datetime64 | None) -> tuple[np.datetime64 | None, np.datetime64 | None]:
@@ -131,9 +160,8 @@ def covers(candidate: Candidate, grid: Grid) -> bool:
     return candidate.footprint is None or bool(shapely.contains(candidate.footprint, grid.outline()))
 
 
-def record(choice: Choice, time: np.datetime64 | None, notes: Any = None) -> dict[str, Any]:
-    """What a store keeps about a choice: item, date, distance in days from the reference, what the source notes."""
-    candidate = choice.candidate
+def record(candidate: Candidate, time: np.datetime64 | None, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a store keeps about a candidate: item, date, days from the reference, orbit, what the source notes."""
     kept: dict[str, Any] = {"item": candidate.item}
     if candidate.time is not None:
         kept["date"] = f"{candidate.time.astype('datetime64[s]')}Z"
@@ -141,12 +169,19 @@ def record(choice: Choice, time: np.datetime64 | None, notes: Any = None) -> dic
             kept["days"] = round(float((candidate.time - time) / np.timedelta64(1, "s")) / _DAY, 3)
     if candidate.group:
         kept["group"] = candidate.group
-    return {**kept, **candidate.notes, **(notes or {})}
+    if candidate.level:
+        kept["level"] = candidate.level
+    return {**kept, **candidate.notes, **notes}
 
 
 def clear_share(codes: Any, valid: Any, classes: Sequence[int]) -> float:
     """Share of a tile's pixels whose class is among ``classes``."""
     return float(np.mean(valid & np.isin(codes, classes)))
+
+
+def _cloud(choice: Choice) -> float:
+    """Percent of the scene; infinite if it is not said."""
+    return np.inf if choice.candidate.cloud is None else choice.candidate.cloud
 
 
 def _distance(candidate: Candidate, time: np.datetime64) -> float:

@@ -5,6 +5,7 @@ its faults are seen and met by ``transfer``, nothing about a file that failed is
 windows are fetched ahead, together.
 """
 
+import errno
 import itertools
 import os
 import time
@@ -22,7 +23,7 @@ from geopretext.build.fetch import REMOTE, public, scheme_of
 from geopretext.build.remote_file import RemoteFile, RemoteOpener, SpoiltError
 from geopretext.build.source import Asset
 from geopretext.build.transfer import Transfer
-from geopretext.errors import MissingLibraryError, Reason, SourceError
+from geopretext.errors import MissingLibraryError, Reason, SourceError, StoreError
 
 try:
     import rasterio
@@ -89,6 +90,7 @@ class RasterFile:
     Raises:
         SourceError: the file is not there (``NO_FILE``), cannot be fetched, is no raster (``CORRUPT``), or does not
             say where it lies (``NO_GEOREFERENCE``).
+        StoreError: this process may open no more files.
     """
 
     def __init__(self, href: str, transfer: Transfer) -> None:
@@ -234,6 +236,7 @@ class RasterFile:
         except NotGeoreferencedWarning as warning:  # where warnings are errors
             raise _unlocated("has no georeference", self.name) from warning
         except RasterioError as error:
+            _refuse_exhaustion(error)
             refusal = error
         lost = self._remote.failure if self._remote is not None else None
         if self._remote is not None and lost is not None:
@@ -270,6 +273,19 @@ class RasterFile:
         if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
             observed &= self._decode(lambda: dataset.read_masks(asset.band, window=window)) != 0
         return Excerpt(numbers, observed)
+
+
+def _refuse_exhaustion(error: BaseException) -> None:
+    """GDAL tells only in words that the system let it open no more files; that is no fault of the file.
+
+    Raises:
+        StoreError: always the same, so that a build stops instead of recording healthy places as failed.
+    """
+    if any(os.strerror(number) in str(error) for number in (errno.EMFILE, errno.ENFILE)):
+        raise StoreError(
+            "this process may open no more files",
+            hint="raise the limit (ulimit -n 4096), or lower concurrency of the archive",
+        ) from error
 
 
 def _locate(dataset: Any, name: str) -> Georeference:

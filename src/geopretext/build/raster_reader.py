@@ -1,14 +1,17 @@
 """Windows of many rasters onto the grids of many tiles.
 
-All windows of a call are read together: every file is opened once, files are read beside each other, and the blocks
-that the windows of a file need are fetched once, by few requests.
+All windows of a call are read together: files are read beside each other, and the blocks that the windows of a file
+need are fetched once, by few requests. A file that windows come back to, because it fills what others left, stays open
+meanwhile, unless many do.
 """
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,11 @@ from geopretext.build.alignment import Canvas, ControlPoints, Georeference, Rect
 from geopretext.build.grid import Grid
 from geopretext.build.raster_file import Excerpt, Piece, RasterFile, check_crs
 from geopretext.build.source import Asset, Resampling
-from geopretext.build.transfer import TransferSettings, shared_transfer
+from geopretext.build.transfer import Transfer, TransferSettings, shared_transfer
 from geopretext.errors import Reason, SourceError
 
+_IDLE_FILES = 32
+"""files that stay open although nothing is read from them just now; a process may have 256 on some systems"""
 _COARSER = 4.0
 """a grid whose pixels are this many times larger than a raster's is read from an overview, if there is one"""
 
@@ -76,6 +81,38 @@ class _Want:
     """pixels of the canvas' lattice"""
 
 
+class _OpenFiles:
+    """Files of a call; of those that nobody reads just now only the latest stay open."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        self._transfer = transfer
+        self._idle: OrderedDict[str, RasterFile] = OrderedDict()
+        self._lock = Lock()
+
+    def take(self, href: str) -> RasterFile:
+        """A file, for the caller alone until it is given back.
+
+        Raises:
+            SourceError: see ``RasterFile``.
+        """
+        with self._lock:
+            file = self._idle.pop(href, None)
+        return file or RasterFile(href, self._transfer)
+
+    def give_back(self, href: str, file: RasterFile) -> None:
+        """Keep a file for a while."""
+        with self._lock:
+            self._idle[href] = file
+            oldest = self._idle.popitem(last=False)[1] if len(self._idle) > _IDLE_FILES else None
+        if oldest is not None:
+            oldest.close()
+
+    def close(self) -> None:
+        """Close all that were given back."""
+        while self._idle:
+            self._idle.popitem()[1].close()
+
+
 class RasterReader:
     """Reads windows. One a process and settings: see ``shared_reader``.
 
@@ -91,10 +128,13 @@ class RasterReader:
         """For each job its number and its window, or why there is none: in any order, each once.
 
         A window in which nothing was observed is no failure.
+
+        Raises:
+            StoreError: this process may open no more files, which is no fault of an archive.
         """
         states = [_State(number, job) for number, job in enumerate(jobs) if job.assets]
         yield from ((number, _finish(_State(number, job))) for number, job in enumerate(jobs) if not job.assets)
-        files: dict[str, RasterFile] = {}
+        files = _OpenFiles(self._transfer)
         with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="rasters") as pool:
             try:
                 while states:
@@ -111,18 +151,14 @@ class RasterReader:
                                 yield state.number, result
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-                for file in files.values():
-                    file.close()
+                files.close()
 
     def _advance(
-        self, href: str, files: dict[str, RasterFile], states: Sequence[_State]
+        self, href: str, files: _OpenFiles, states: Sequence[_State]
     ) -> list[tuple[_State, Window | SourceError | None]]:
         """Read one file for all windows whose next asset is in it; for each what came of it, None if more is needed."""
-        failures: dict[int, SourceError] = {}
-        wants: list[_Want] = []
         try:
-            if href not in files:
-                files[href] = RasterFile(href, self._transfer)
+            file = files.take(href)
         except SourceError as error:
             failures = {
                 state.number: error
@@ -130,20 +166,31 @@ class RasterReader:
                 if error.reason is not Reason.NO_FILE or not state.job.absent_is_missing
             }
         else:
-            for state in states:
-                try:
-                    wants += list(_wants(files[href], state))
-                except SourceError as error:
-                    failures[state.number] = error
-            wants.sort(key=lambda want: (want.piece.part.top, want.piece.part.left))
-            for want, excerpt in zip(wants, files[href].read([want.piece for want in wants]), strict=True):
-                if isinstance(excerpt, SourceError):
-                    failures.setdefault(want.state.number, excerpt)
-                else:
-                    want.canvas.fill(want.target, *_scaled(excerpt, want.piece.asset))
+            try:
+                failures = _fill(file, states)
+            finally:
+                files.give_back(href, file)
         for state in states:
             state.next_asset += 1
         return [(state, failures.get(state.number) or (_finish(state) if state.is_done else None)) for state in states]
+
+
+def _fill(file: RasterFile, states: Sequence[_State]) -> dict[int, SourceError]:
+    """Read what jobs need of a file onto their canvases; why that failed, by number of the job."""
+    failures: dict[int, SourceError] = {}
+    wants: list[_Want] = []
+    for state in states:
+        try:
+            wants += list(_wants(file, state))
+        except SourceError as error:
+            failures[state.number] = error
+    wants.sort(key=lambda want: (want.piece.part.top, want.piece.part.left))
+    for want, excerpt in zip(wants, file.read([want.piece for want in wants]), strict=True):
+        if isinstance(excerpt, SourceError):
+            failures.setdefault(want.state.number, excerpt)
+        else:
+            want.canvas.fill(want.target, *_scaled(excerpt, want.piece.asset))
+    return failures
 
 
 def _wants(file: RasterFile, state: _State) -> Iterator[_Want]:

@@ -30,21 +30,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.build.bands import in_unit, missing_numbers, observation_of, read_grid
 from geopretext.build.fetch import public, scheme_of
-from geopretext.build.grid import Grid
 from geopretext.build.raster_reader import Window, WindowJob, shared_reader
 from geopretext.build.recipe import ModalityRecipe
 from geopretext.build.source import Asset, Candidate, Observation, Query, Request, Resampling
 from geopretext.build.tiling import Tiling, check_template, has_year, paths_for
 from geopretext.build.transfer import TransferSettings
 from geopretext.data.fields import read_settings
-from geopretext.data.terrain import slope_degrees
-from geopretext.data.units import check_plausible, check_unit, to_unit
-from geopretext.errors import Reason, RecipeError, SourceError, UnitError
+from geopretext.data.offset import OFFSET
+from geopretext.data.units import REFLECTANCE, check_unit
+from geopretext.errors import RecipeError, SourceError
 from geopretext.modality import Band, Modality
-
-_SLOPE_MARGIN = 1
-"""pixels beyond the tile that slope needs of elevation"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,18 @@ class BandFile:
     """null: the modality's"""
     slope_of: str = ""
     """instead of a path: the band that holds the elevation, in metres"""
+
+    def undone(self, band: Band) -> float:
+        """The Sentinel-2 offset, if ``offset`` undoes it: what the numbers were before is the band's own."""
+        is_undone = band.unit == (self.unit or band.unit) == REFLECTANCE and (self.scale, self.offset) == (1.0, -OFFSET)
+        return self.offset if is_undone else 0.0
+
+    def missing(self, modality: Modality, band: Band) -> tuple[float, ...]:
+        """All numbers that are known to mean "not observed"."""
+        own = missing_numbers(
+            modality, band, unit=self.unit or band.unit, scale=self.scale, offset=self.offset - self.undone(band)
+        )
+        return tuple(sorted({*self.nodata, *own}))
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ class RastersSource:
     resampling: Resampling
     settings: TransferSettings = field(default_factory=TransferSettings)
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
         """One candidate for each place, or one for each year of a yearly product; files are not looked at."""
         return [
             [
@@ -121,7 +130,7 @@ class RastersSource:
                 jobs.append(
                     WindowJob(
                         assets=assets,
-                        grid=_padded(request.grid, self._margin(name)),
+                        grid=read_grid(request.grid, name, self._slopes),
                         resampling=self.files[name].resampling or self.resampling,
                         absent_is_missing=self.options.absent == "missing",
                     )
@@ -156,13 +165,15 @@ class RastersSource:
 
     def _candidate(self, query: Query, year: int) -> Candidate:
         assets = {}
-        for name, file in self.files.items():
+        for band in self.modality.bands:
+            file = self.files[band.name]
             if not file.slope_of:
-                assets[name] = tuple(
-                    Asset(self._whole(path), file.band, file.scale, file.offset, file.nodata)
+                missing = file.missing(self.modality, band)
+                assets[band.name] = tuple(
+                    Asset(self._whole(path), file.band, file.scale, file.offset, missing)
                     for path in paths_for(file.path, self.options.tiles, query, year)
                 )
-        stems = dict.fromkeys(PurePosixPath(public(asset.href)).stem for band in assets.values() for asset in band)
+        stems = dict.fromkeys(PurePosixPath(public(asset.href)).stem for files in assets.values() for asset in files)
         return Candidate(
             item="+".join(stems), time=np.datetime64(f"{year}-07-01", "s") if year else None, assets=assets
         )
@@ -172,47 +183,28 @@ class RastersSource:
             return path
         return f"{self.root.rstrip('/')}/{path}"
 
-    def _margin(self, name: str) -> int:
-        return _SLOPE_MARGIN if any(file.slope_of == name for file in self.files.values()) else 0
+    @property
+    def _slopes(self) -> dict[str, str]:
+        return {name: file.slope_of for name, file in self.files.items() if file.slope_of}
 
     def _observed(self, request: Request, windows: Mapping[str, Window]) -> Observation | SourceError:
         """Bands together, in the modality's units."""
-        grid = request.grid
-        shape = (len(self.modality.bands), grid.height, grid.width)
-        values, valid = np.zeros(shape), np.zeros(shape, bool)
-        for number, band in enumerate(self.modality.bands):
-            file = self.files[band.name]
-            try:
-                if file.slope_of:
-                    elevation = self._in_unit(file.slope_of, windows[file.slope_of], request)
-                    found = slope_degrees(elevation, x_step=grid.step, y_step=grid.step)
-                else:
-                    found = self._in_unit(band.name, windows[band.name], request)
-            except UnitError as error:
-                return SourceError(
-                    error.what,
-                    reason=Reason.UNIT,
-                    where=error.where,
-                    hint="correct 'unit', 'scale', 'offset' or 'nodata' of the band in the recipe",
-                )
-            found = _inner(found, grid)
-            valid[number] = np.isfinite(found)
-            values[number] = np.where(valid[number], found, 0.0)
-        return Observation(values, valid)
-
-    def _in_unit(self, name: str, window: Window, request: Request) -> npt.NDArray[np.float64]:
-        """(H, W) in the band's unit, NaN where nothing was observed.
-
-        Raises:
-            UnitError: the numbers cannot be in the unit that the recipe gives.
-        """
-        band = next(band for band in self.modality.bands if band.name == name)
-        if self.modality.kind.is_continuous:
-            unit = self.files[name].unit or band.unit
-            numbers = window.values[window.valid].astype(np.float64)
-            check_plausible(numbers, band, unit, dtype=str(window.values.dtype), where=request.candidate.item)
-            return to_unit(np.where(window.valid, window.values, np.nan), unit, band.unit)
-        return np.where(window.valid, window.values, np.nan)
+        numbers: dict[str, npt.NDArray[np.float64]] = {}
+        try:
+            for band in self.modality.bands:
+                if band.name in windows:
+                    file = self.files[band.name]
+                    numbers[band.name] = in_unit(
+                        self.modality,
+                        band,
+                        windows[band.name],
+                        unit=file.unit or band.unit,
+                        undone=file.undone(band),
+                        where=f"{request.candidate.item}, band {band.name!r}",
+                    )
+        except SourceError as error:
+            return error
+        return observation_of(self.modality, request.grid, numbers, self._slopes, {})
 
 
 def open_source(entry: ModalityRecipe, archive: Mapping[str, Any], *, seed: int, where: str) -> RastersSource:  # noqa: ARG001 # nothing is drawn
@@ -289,19 +281,3 @@ def _read_file(
     if file.unit:
         check_unit(file.unit, band.unit, where=where)
     return file
-
-
-def _padded(grid: Grid, pixels: int) -> Grid:
-    return replace(
-        grid,
-        left=grid.left - pixels * grid.step,
-        top=grid.top + pixels * grid.step,
-        height=grid.height + 2 * pixels,
-        width=grid.width + 2 * pixels,
-    )
-
-
-def _inner(values: npt.NDArray[np.float64], grid: Grid) -> npt.NDArray[np.float64]:
-    """The tile within a window that was read with a margin."""
-    margin = (values.shape[0] - grid.height) // 2
-    return values[margin : margin + grid.height, margin : margin + grid.width]

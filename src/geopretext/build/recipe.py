@@ -23,7 +23,7 @@
 ``docs/building.md`` explains every key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
@@ -181,7 +181,7 @@ def read_build_recipe(plain: Mapping[str, Any], *, where: str = "recipe") -> Bui
     """
     plain = _plain_copy(plain)
     known = ("name", "tile_size", "ground_sampling_distance", "seed", "archives", "modalities", "define", "notes")
-    _refuse_unknown(plain, known, where)
+    refuse_unknown(plain, known, where)
     archives, entries = plain.get("archives") or {}, plain.get("modalities") or {}
     for key, value in (("archives", archives), ("modalities", entries)):
         if not isinstance(value, Mapping):
@@ -241,7 +241,7 @@ def _read_modality(
         raise RecipeError("there is no such modality", where=where, hint=f"{hint}; others are listed under 'define'")
     modality = modalities[name]
     if "derive" in entry:
-        _refuse_unknown(entry, ("derive",), where)
+        refuse_unknown(entry, ("derive",), where)
         if entry["derive"] not in DERIVED:
             raise RecipeError(f"cannot derive {entry['derive']!r}", where=where, hint=f"one of {', '.join(DERIVED)}")
         return ModalityRecipe(modality, options={"derive": entry["derive"]})
@@ -292,6 +292,20 @@ def _check(recipe: BuildRecipe, where: str) -> None:
                     where=f"{where}, modality {name!r}",
                     hint=f"there are {', '.join(recipe.modalities)}",
                 )
+        target = recipe.modalities.get(entry.pair.to)
+        if target is not None and (not target.archives or target.pair.rule == "same"):
+            raise RecipeError(
+                f"to names {entry.pair.to!r}, which is not read from an item that was paired by itself",
+                where=f"{where}, modality {name!r}",
+                hint="name the modality whose item it shares",
+            )
+        mask = recipe.modalities.get(entry.pair.clear_by)
+        if mask is not None and mask.pair.to != name:
+            raise RecipeError(
+                f"clear_by names {entry.pair.clear_by!r}, which is not of the same item",
+                where=f"{where}, modality {name!r}",
+                hint=f"{entry.pair.clear_by}: pair: {{rule: same, to: {name}}}",
+            )
     for name, archive in recipe.archives.items():
         if "kind" not in archive:
             raise RecipeError("has no kind", where=f"{where}, archive {name!r}", hint="kind: stac, for example")
@@ -307,11 +321,16 @@ def _override(plain: Mapping[str, Any], keys: list[str], value: Any) -> dict[str
     return {**plain, first: value}
 
 
-def _refuse_unknown(plain: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def refuse_unknown(plain: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuse keys that are not known.
+
+    Raises:
+        RecipeError: names the key, and the nearest ones that there are.
+    """
     for key in plain:
         if key not in known:
             close = get_close_matches(str(key), known, n=2)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(known)}"
+            hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(sorted(known))}"
             raise RecipeError(f"no key {key!r}", where=where, hint=hint)
 
 

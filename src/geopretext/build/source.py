@@ -111,13 +111,10 @@ class Source(Protocol):
     def modality(self) -> Modality:
         """What it gives."""
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
-        """Candidates for each query, in any order; none is no error.
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
+        """For each query its candidates, in any order (none is no error), or why the archive could not be asked.
 
-        They must not depend on what else is asked for at the same time.
-
-        Raises:
-            SourceError: the archive cannot be asked, after retries.
+        What a query gets must not depend on what else is asked for at the same time.
         """
 
     def read(self, requests: Sequence[Request]) -> Iterator[tuple[int, Observation | SourceError]]:

@@ -7,29 +7,24 @@ has been tried against real catalogues, and what has not.
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.build.grid import Grid
+from geopretext.build.bands import ENOUGH_PIXELS, in_unit, observation_of, read_grid
 from geopretext.build.raster_reader import Window, WindowJob, shared_reader
 from geopretext.build.recipe import ModalityRecipe
 from geopretext.build.source import Candidate, Observation, Query, Request, Resampling
 from geopretext.build.stac_catalogue import Catalogue, Search, open_catalogue
 from geopretext.build.stac_items import StacItem, candidate_of, refusal_of
-from geopretext.build.stac_options import BandOptions, StacOptions, carries_offset, read_options
-from geopretext.build.stac_search import Cluster, cluster, match
+from geopretext.build.stac_options import StacOptions, is_reflectance, read_options
+from geopretext.build.stac_search import Cluster, cluster, covers_any, match
 from geopretext.build.stac_signing import sign
-from geopretext.data.offset import Verdict, judge_offset
-from geopretext.data.terrain import slope_degrees
-from geopretext.data.units import REFLECTANCE, check_plausible, to_unit
-from geopretext.errors import Reason, SourceError, UnitError
-from geopretext.modality import Band, Modality
-
-_ENOUGH_PIXELS = 1000
-"""observed ones of a band, below which its numbers are not judged"""
+from geopretext.data.offset import LEVELS, Verdict, judge_offset
+from geopretext.errors import SourceError
+from geopretext.modality import Modality
 
 
 def open_source(
@@ -57,38 +52,54 @@ class StacSource:
     options: StacOptions
     resampling: Resampling
     max_cloud: float = 100.0
-    """percent: more clouded images are not asked for where there are others"""
+    """percent: more clouded images are not asked for where others cover the place"""
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
-        """Candidates for each query.
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
+        """Candidates for each query, or why the catalogue could not be asked for it, after retries.
 
-        Of the images at a place only those with at most ``max_cloud`` are given, unless all have more: then all are, so
-        that whoever chooses can say why none will do.
-
-        Raises:
-            SourceError: the catalogue cannot be asked, after retries.
+        Of the images at a place only those with at most ``max_cloud`` are given, unless none of them covers it all:
+        then all are, so that whoever chooses can say why none will do.
         """
-        named = [number for number, query in enumerate(queries) if query.item]
-        open_ones = [number for number, query in enumerate(queries) if not query.item]
-        found: dict[int, list[StacItem]] = {}
-        known = self._catalogue.by_id(sorted({queries[number].item for number in named})) if named else {}
-        for number in named:
-            item = known.get(queries[number].item)
-            found[number] = [item] if item is not None else []
-        found |= self._find(queries, open_ones, self.max_cloud)
+        found = self._named(queries) | self._find(
+            queries, [number for number, query in enumerate(queries) if not query.item], self.max_cloud
+        )
         if self.max_cloud < 100:
-            found |= self._find(queries, [number for number in open_ones if not found[number]], 100.0)
+            uncovered = [
+                number
+                for number, items in found.items()
+                if not queries[number].item
+                and not isinstance(items, SourceError)
+                and not covers_any(items, queries[number])
+            ]
+            found |= self._find(queries, uncovered, 100.0)
         made: dict[str, Candidate | None] = {}
-        for items in found.values():
-            for item in items:
-                if item.id not in made:
-                    made[item.id] = candidate_of(item, self.options.layer, self.modality)
-        return [
-            [candidate for item in found[number] if (candidate := made[item.id]) is not None]
-            for number in range(len(queries))
-        ]
+        return [self._candidates(found[number], made) for number in range(len(queries))]
 
-    def _find(self, queries: Sequence[Query], numbers: Sequence[int], max_cloud: float) -> dict[int, list[StacItem]]:
+    def _candidates(
+        self, items: Sequence[StacItem] | SourceError, made: dict[str, Candidate | None]
+    ) -> list[Candidate] | SourceError:
+        """Candidates of items; those that are in ``made`` already are shared."""
+        if isinstance(items, SourceError):
+            return items
+        for item in items:
+            if item.id not in made:
+                made[item.id] = candidate_of(item, self.options.layer, self.modality)
+        return [candidate for item in items if (candidate := made[item.id]) is not None]
+
+    def _named(self, queries: Sequence[Query]) -> dict[int, list[StacItem] | SourceError]:
+        """Items of the queries that name one."""
+        wanted = sorted({query.item for query in queries if query.item})
+        known = self._catalogue.by_id(wanted) if wanted else {}
+        found: dict[int, list[StacItem] | SourceError] = {}
+        for number, query in enumerate(queries):
+            if query.item:
+                item = known.get(query.item)
+                found[number] = item if isinstance(item, SourceError) else [item] if item is not None else []
+        return found
+
+    def _find(
+        self, queries: Sequence[Query], numbers: Sequence[int], max_cloud: float
+    ) -> dict[int, list[StacItem] | SourceError]:
         """Items for some of the queries, by their numbers."""
         common = Search(
             box=(0.0, 0.0, 0.0, 0.0),
@@ -101,15 +112,22 @@ class StacSource:
         clusters = cluster(asked, square=self.options.catalogue.square, common=common)
         catalogue = self._catalogue
 
-        def answer(one: Cluster) -> list[list[StacItem]]:
-            return list(match(catalogue.search(one.search), [asked[n] for n in one.numbers], one.search))
+        def answer(one: Cluster) -> list[list[StacItem]] | SourceError:
+            try:
+                return list(match(catalogue.search(one.search), [asked[n] for n in one.numbers], one.search))
+            except SourceError as error:
+                return error
 
         found: dict[int, dict[str, StacItem]] = {number: {} for number in numbers}
+        failed: dict[int, SourceError] = {}
         with ThreadPoolExecutor(max(1, min(len(clusters), self.options.transfer.concurrency))) as pool:
             for one, answers in zip(clusters, pool.map(answer, clusters), strict=True):
+                if isinstance(answers, SourceError):
+                    failed |= dict.fromkeys((numbers[n] for n in one.numbers), answers)
+                    continue
                 for n, items in zip(one.numbers, answers, strict=True):
                     found[numbers[n]] |= {item.id: item for item in items}
-        return {number: list(items.values()) for number, items in found.items()}
+        return {number: failed.get(number) or list(items.values()) for number, items in found.items()}
 
     @property
     def _catalogue(self) -> Catalogue:
@@ -145,11 +163,10 @@ class StacSource:
         if (refusal := refusal_of(request.candidate)) is not None:
             raise refusal
         signer = self.options.catalogue.sign
-        with_margin = set(self.options.layer.slopes.values())
         return {
             name: WindowJob(
                 tuple(sign(asset, signer) for asset in assets),
-                _grown(request.grid) if name in with_margin else request.grid,
+                read_grid(request.grid, name, self.options.layer.slopes),
                 self.resampling,
                 crs=request.candidate.crs,
             )
@@ -158,69 +175,33 @@ class StacSource:
 
     def _observe(self, request: Request, windows: Mapping[str, Window]) -> Observation | SourceError:
         """All bands of a request, in the modality's units."""
-        candidate, grid, layer = request.candidate, request.grid, self.options.layer
-        shape = (len(self.modality.bands), grid.height, grid.width)
-        values, valid = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
+        candidate, layer = request.candidate, self.options.layer
+        numbers: dict[str, npt.NDArray[np.float64]] = {}
         try:
-            numbers = {
-                band.name: self._in_unit(band, layer.bands[band.name], windows[band.name], candidate)
-                for band in self.modality.bands
-                if band.name in windows
-            }
+            for band in self.modality.bands:
+                if band.name in windows:
+                    said = layer.bands[band.name]
+                    is_undone = "offset_undone" in candidate.notes and is_reflectance(band)
+                    numbers[band.name] = in_unit(
+                        self.modality,
+                        band,
+                        windows[band.name],
+                        unit=said.unit or layer.unit or band.unit,
+                        undone=candidate.assets[band.name][0].offset if is_undone else 0.0,
+                        where=f"{candidate.item}, asset {said.asset!r}",
+                    )
         except SourceError as error:
             return error
         notes = self._judge(numbers, candidate)
-        for number, band in enumerate(self.modality.bands):
-            if layer.slopes.get(band.name) in numbers:
-                found = slope_degrees(numbers[layer.slopes[band.name]], x_step=grid.step, y_step=grid.step)
-            elif band.name in numbers:
-                found = numbers[band.name]
-            else:
-                continue
-            if found.shape != shape[1:]:  # what slopes are made of was read with a margin
-                found = found[1:-1, 1:-1]
-            valid[number] = np.isfinite(found)
-            if band.unit == REFLECTANCE:
-                # 0 means missing; a dark pixel whose reflectance comes out at or below 0 was observed nevertheless
-                found = np.maximum(found, 1)
-            values[number] = np.where(valid[number], found, 0)
-        return Observation(values, valid, notes)
-
-    def _in_unit(
-        self, band: Band, options: BandOptions, window: Window, candidate: Candidate
-    ) -> npt.NDArray[np.float64]:
-        """A window's numbers in the band's unit; NaN where nothing was observed.
-
-        Raises:
-            SourceError: ``UNIT``: they cannot be in the unit given, or are no classes.
-        """
-        numbers = np.where(window.valid, window.values.astype(np.float64), np.nan)
-        observed = numbers[np.isfinite(numbers)]
-        if self.modality.kind.is_categorical:
-            strange = sorted(set(np.unique(observed)) - set(self.modality.class_index) - set(self.modality.missing))
-            if strange:
-                raise self._unit_error(
-                    candidate,
-                    f"code {', '.join(f'{code:g}' for code in strange[:8])} is not a class of {self.modality.name!r}",
-                    options.asset,
-                )
-            return np.where(np.isin(numbers, self.modality.missing), np.nan, numbers)
-        unit = options.unit or self.options.layer.unit or band.unit
-        if observed.size >= _ENOUGH_PIXELS:
-            undone = candidate.assets[band.name][0].offset if carries_offset(self.options.layer, self.modality) else 0.0
-            try:
-                check_plausible(observed - undone, band, unit, dtype=window.values.dtype.name, where=candidate.item)
-            except UnitError as error:
-                raise self._unit_error(candidate, error.what, options.asset) from error
-        return to_unit(numbers, unit, band.unit)
+        return observation_of(self.modality, request.grid, numbers, layer.slopes, notes)
 
     def _judge(self, numbers: Mapping[str, npt.NDArray[np.float64]], candidate: Candidate) -> dict[str, str]:
         """A note if Sentinel-2 numbers look as if the offset had been treated wrongly; they are left as they are."""
-        if not carries_offset(self.options.layer, self.modality):
+        if candidate.level not in LEVELS:
             return {}
         undone = candidate.notes.get("offset_undone", 0)
         stored = {name: n[np.isfinite(n)] + undone for name, n in numbers.items()}
-        if min((n.size for n in stored.values()), default=0) < _ENOUGH_PIXELS:
+        if min((n.size for n in stored.values()), default=0) < ENOUGH_PIXELS:
             return {}
         verdict = judge_offset(stored, candidate.level)
         if undone and verdict is Verdict.NONE:
@@ -228,18 +209,3 @@ class StacSource:
         if not undone and verdict is Verdict.OFFSET:
             return {"offset_doubtful": "nothing was subtracted, but the numbers look as if the offset were there"}
         return {}
-
-    def _unit_error(self, candidate: Candidate, what: str, asset: str) -> SourceError:
-        return SourceError(
-            what,
-            reason=Reason.UNIT,
-            where=f"{candidate.item}, asset {asset!r}",
-            hint="correct 'unit', 'bands' or 'nodata' of this modality in the recipe",
-        )
-
-
-def _grown(grid: Grid) -> Grid:
-    """One pixel more on each side."""
-    return replace(
-        grid, left=grid.left - grid.step, top=grid.top + grid.step, height=grid.height + 2, width=grid.width + 2
-    )

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import shapely
+from pystac import Link
 from pystac.utils import make_absolute_href
 from pystac_client.conformance import ConformanceClasses
 from pystac_client.item_search import ItemSearch
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 _KEPT_ITEMS = 4096
 """items of a collection that a process remembers, about 10 kB each"""
 _IDS_AT_ONCE = 50
+_IDLE_PAGES = 20
+"""pages in a row with nothing new, after which a server that names still more is not believed"""
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,8 @@ class Catalogue(Protocol):
             SourceError: it cannot be asked, after retries.
         """
 
-    def by_id(self, ids: Sequence[str]) -> dict[str, StacItem]:
-        """Items by their ids; those that are not there are absent.
-
-        Raises:
-            SourceError: as ``search``.
-        """
+    def by_id(self, ids: Sequence[str]) -> dict[str, StacItem | SourceError]:
+        """Items by id, or why they could not be asked for, after retries; those that are not there are absent."""
 
 
 def open_catalogue(options: CatalogueOptions, collection: str, settings: TransferSettings) -> Catalogue:
@@ -108,21 +107,24 @@ class ApiCatalogue:
         time = None if start is None and stop is None else f"{_iso(start)}/{_iso(stop)}"
         return list(self._ask(bbox=question.box, datetime=time, **self._filter(question)))
 
-    def by_id(self, ids: Sequence[str]) -> dict[str, StacItem]:
+    def by_id(self, ids: Sequence[str]) -> dict[str, StacItem | SourceError]:
         """Items by id, from memory as far as they are there."""
         with self._lock:
-            found = {item: self._kept[item] for item in ids if item in self._kept}
+            found: dict[str, StacItem | SourceError] = {item: self._kept[item] for item in ids if item in self._kept}
         lacking = sorted(set(ids) - set(found))
         for first in range(0, len(lacking), _IDS_AT_ONCE):
             some = lacking[first : first + _IDS_AT_ONCE]
             wanted = set(some)
             # a server that ignores `ids` would list its whole collection
-            for item in self._ask(ids=some, max_items=10 * len(some)):
-                if item.id in wanted:
-                    found[item.id] = item
+            try:
+                for item in self._ask(ids=some, max_items=10 * len(some)):
+                    if item.id in wanted:
+                        found[item.id] = item
+            except SourceError as error:
+                found |= dict.fromkeys(wanted - set(found), error)
         return found
 
-    def _ask(self, **parameters: Any) -> Iterator[StacItem]:
+    def _ask(self, *, max_items: int = 0, **parameters: Any) -> Iterator[StacItem]:
         root, href = self._root(), self._options.url
         links = [link for link in root.get("links") or () if link.get("rel") == "search" and link.get("href")]
         if not links:
@@ -141,18 +143,25 @@ class ApiCatalogue:
             limit=self._options.limit,
             **parameters,
         )
-        seen: set[Any] = set()
+        seen: set[str] = set()
         where = f"{href}, collection {self._collection!r}"
+        idle = 0
         try:
-            for page in search.pages_as_dicts():
-                new = {plain.get("id"): plain for plain in page["features"] if plain and plain.get("id") not in seen}
-                if not new:
-                    # a server whose last page names itself as the next one would be asked for ever
-                    return
-                seen.update(new)
-                items = list(_usable((plain, links[0]["href"]) for plain in new.values()))
+            for page in self._pages(search):
+                new = [
+                    plain for plain in page["features"] if isinstance(plain, dict) and str(plain.get("id")) not in seen
+                ]
+                idle = 0 if new else idle + 1
+                if idle > _IDLE_PAGES:
+                    raise SourceError(
+                        f"gave {idle} pages in a row with nothing new, and names more", reason=Reason.SERVER
+                    )
+                seen.update(str(plain.get("id")) for plain in new)
+                items = list(_usable((plain, links[0]["href"]) for plain in new))
                 self._keep(items)
                 yield from items
+                if max_items and len(seen) >= max_items:
+                    return
         except SourceError as error:
             raise SourceError(error.what, reason=error.reason, where=where, hint=error.hint) from error
         except (KeyError, TypeError, AttributeError) as error:
@@ -161,6 +170,22 @@ class ApiCatalogue:
                 reason=Reason.CORRUPT,
                 where=where,
             ) from error
+
+    def _pages(self, search: ItemSearch) -> Iterator[dict[str, Any]]:
+        """All pages; one that is empty, or repeats another, may be followed by others.
+
+        A server whose last page names itself as the next one is not asked for ever.
+        """
+        parameters = search.get_parameters()
+        page = self._io.read_json(search.url, method=search.method, parameters=parameters)
+        asked: set[str] = set()
+        while True:
+            yield page
+            after = next((link for link in page.get("links") or () if link["rel"] == "next"), None)
+            if after is None or (name := json.dumps(after, sort_keys=True)) in asked:
+                return
+            asked.add(name)
+            page = self._io.read_json(Link.from_dict(after), parameters=parameters)
 
     def _root(self) -> dict[str, Any]:
         with self._opening:
@@ -208,10 +233,13 @@ class FileCatalogue:
             items, tree = self._loaded
         return [items[number] for number in sorted(tree.query(shapely.box(*question.box), predicate="intersects"))]
 
-    def by_id(self, ids: Sequence[str]) -> dict[str, StacItem]:
+    def by_id(self, ids: Sequence[str]) -> dict[str, StacItem | SourceError]:
         """Items by id."""
-        with self._lock:
-            items, _ = self._loaded
+        try:
+            with self._lock:
+                items, _ = self._loaded
+        except SourceError as error:
+            return dict.fromkeys(ids, error)
         wanted = set(ids)
         return {item.id: item for item in items if item.id in wanted}
 

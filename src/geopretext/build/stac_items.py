@@ -11,12 +11,13 @@ import pyproj
 import shapely
 import shapely.geometry
 
+from geopretext.build.bands import missing_numbers
 from geopretext.build.source import Asset, Candidate
-from geopretext.build.stac_offset import offset_in
-from geopretext.build.stac_options import ORBITS, BandOptions, LayerOptions, carries_offset
+from geopretext.build.stac_offset import is_sentinel2, offset_in
+from geopretext.build.stac_options import ORBITS, BandOptions, LayerOptions, is_reflectance
 from geopretext.data.units import REFLECTANCE
 from geopretext.errors import MissingLibraryError, Reason, SourceError
-from geopretext.modality import Modality
+from geopretext.modality import Band, Modality
 
 try:
     from pystac.utils import make_absolute_href
@@ -50,6 +51,14 @@ class StacItem:
     assets: Mapping[str, Mapping[str, Any]]
     """by key; ``href`` is absolute"""
 
+    @property
+    def cloud(self) -> float | None:
+        """Of the whole scene, percent; None if the item does not say it."""
+        said = self.properties.get("eo:cloud_cover")
+        return (
+            float(said) if isinstance(said, int | float) and not isinstance(said, bool) and np.isfinite(said) else None
+        )
+
 
 @dataclass(frozen=True)
 class _Stated:
@@ -69,14 +78,25 @@ def read_item(plain: Mapping[str, Any], *, base: str) -> StacItem:
         base: path or URL that relative hrefs start from, if the item has no link to itself.
 
     Raises:
-        SourceError: ``CORRUPT``: it has no id, assets or place, or its date is none.
+        SourceError: ``CORRUPT``: it is no item: it has no id, assets or place, its date is none, or any other part is
+            not what it should be.
     """
+    try:
+        return _read(plain, base)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        name = plain.get("id") if isinstance(plain, Mapping) else plain
+        raise _malformed(str(name), f"{type(error).__name__}: {error}") from error
+
+
+def _read(plain: Mapping[str, Any], base: str) -> StacItem:
     item = plain.get("id")
     properties, assets = plain.get("properties"), plain.get("assets")
     if not isinstance(item, str) or not isinstance(properties, Mapping) or not isinstance(assets, Mapping):
         raise _malformed(str(item), "it lacks an id, properties or assets")
     links = plain.get("links") or ()
-    own = next((link["href"] for link in links if link.get("rel") == "self" and link.get("href")), base)
+    own = next(
+        (link["href"] for link in links if link.get("rel") == "self" and isinstance(link.get("href"), str)), base
+    )
     start, stop = (_time(properties.get(key), item) for key in ("start_datetime", "end_datetime"))
     time = _time(properties.get("datetime"), item)
     if time is None and start is not None and stop is not None:
@@ -119,16 +139,13 @@ def candidate_of(item: StacItem, layer: LayerOptions, modality: Modality) -> Can
             for name, band in bands.items()
             if band.asset in item.assets
         }
-        subtract = 0
-        if carries_offset(layer, modality):
-            subtract = _sentinel2_offset(item, layer, stated)
-            notes |= {"offset_undone": subtract} if subtract else {}
+        subtract = _sentinel2_offset(item, layer, modality, stated)
+        notes |= {"offset_undone": subtract} if subtract else {}
         assets = {
             name: (_asset(item, name, bands[name], said, layer, modality, subtract),) for name, said in stated.items()
         }
     except SourceError as error:
         notes["refused"] = {"reason": str(error.reason), "what": error.what, "hint": error.hint}
-    cloud = item.properties.get("eo:cloud_cover")
     return Candidate(
         item=item.id,
         time=item.time,
@@ -136,7 +153,7 @@ def candidate_of(item: StacItem, layer: LayerOptions, modality: Modality) -> Can
         footprint=item.footprint,
         assets=assets,
         group=group,
-        cloud=float(cloud) if isinstance(cloud, int | float) else None,
+        cloud=item.cloud,
         level=layer.level,
         notes=notes,
     )
@@ -170,10 +187,30 @@ def _check_assets(item: StacItem, bands: Mapping[str, BandOptions], *, is_split:
         )
 
 
-def _sentinel2_offset(item: StacItem, layer: LayerOptions, stated: Mapping[str, _Stated]) -> int:
+def _sentinel2_offset(
+    item: StacItem, layer: LayerOptions, modality: Modality, stated: Mapping[str, _Stated]
+) -> int | None:
+    """What is to be subtracted from numbers of reflectance; None if they are of another satellite.
+
+    The recipe's ``offset`` decides, else what the item says. An image that does not say where it is from is taken for
+    one of Sentinel-2, unless ``item_scale`` says what to do about its numbers.
+
+    Raises:
+        SourceError: ``UNIT``: what the item says leaves it open.
+    """
+    concerned = [said for name, said in stated.items() if is_reflectance(_band(modality, name))]
+    if not concerned:
+        return None
     if layer.added is not None:
         return round(-layer.added)
-    found = {round(said.offset / (said.scale or 1.0), 3) for said in stated.values() if said.offset is not None}
+    properties = item.properties
+    if not layer.level:
+        ours = is_sentinel2(properties, item=item.id)
+        if ours is False or (ours is None and layer.item_scale):
+            return None
+        if ours is None:  # versions of another product say nothing about baselines
+            properties = {key: value for key, value in properties.items() if key != "processing:version"}
+    found = {round(said.offset / (said.scale or 1.0), 3) for said in concerned if said.offset is not None}
     if len(found) > 1:
         raise SourceError(
             f"its bands state different offsets: {', '.join(f'{offset:g}' for offset in sorted(found))}",
@@ -181,20 +218,27 @@ def _sentinel2_offset(item: StacItem, layer: LayerOptions, stated: Mapping[str, 
             where=item.id,
             hint="decide for all items of the collection: offset: none, or offset: -1000",
         )
-    subtract, _ = offset_in(item.properties, item=item.id, time=item.time, declared=next(iter(found), None))
-    return subtract
+    return offset_in(properties, item=item.id, time=item.time, declared=next(iter(found), None))[0]
 
 
 def _asset(
-    item: StacItem, name: str, band: BandOptions, said: _Stated, layer: LayerOptions, modality: Modality, subtract: int
+    item: StacItem,
+    name: str,
+    band: BandOptions,
+    said: _Stated,
+    layer: LayerOptions,
+    modality: Modality,
+    subtract: int | None,
 ) -> Asset:
-    wanted = modality.bands[modality.band_indices((name,))[0]].unit
-    unit = band.unit or layer.unit or wanted
+    own = _band(modality, name)
+    unit = band.unit or layer.unit or own.unit
     scale, offset = 1.0, 0.0
-    if carries_offset(layer, modality):
+    is_sentinel2_band = subtract is not None and is_reflectance(own)
+    if is_sentinel2_band:
         if unit == REFLECTANCE and said.dtype in ("uint8", "int8"):
             raise _unit_refusal(item, f"asset {band.asset!r} is {said.dtype}: a rendered picture, not reflectance")
-        offset = -subtract / (1.0 if unit == REFLECTANCE else 10_000.0)
+        scale = (said.scale or 1.0) if layer.item_scale == "apply" else 1.0
+        offset = -(subtract or 0) * (scale if unit == REFLECTANCE or scale != 1.0 else 1e-4) + 0.0
     elif (said.scale or 1.0) != 1.0 or (said.offset or 0.0) != 0.0:
         if not layer.item_scale:
             raise _unit_refusal(
@@ -204,16 +248,21 @@ def _asset(
             )
         if layer.item_scale == "apply":
             scale, offset = said.scale or 1.0, said.offset or 0.0
-    nodata = {*layer.nodata, *said.nodata}
-    if (unit, scale, offset) == (wanted, 1.0, 0.0) or carries_offset(layer, modality):
-        nodata |= {float(number) for number in modality.missing}
+    if is_sentinel2_band:  # whatever is done to it, a number of 0 is none in the product itself
+        missing = missing_numbers(modality, own, unit=own.unit, scale=1.0, offset=0.0)
+    else:
+        missing = missing_numbers(modality, own, unit=unit, scale=scale, offset=offset)
     return Asset(
         href=item.assets[band.asset]["href"],
         band=band.band,
         scale=scale,
         offset=offset,
-        nodata=tuple(sorted(nodata)),
+        nodata=tuple(sorted({*layer.nodata, *said.nodata, *missing})),
     )
+
+
+def _band(modality: Modality, name: str) -> Band:
+    return modality.bands[modality.band_indices((name,))[0]]
 
 
 def _stated(asset: Mapping[str, Any], band: int) -> _Stated:

@@ -31,8 +31,19 @@ SINCE = np.datetime64("2022-01-25", "s")
 """when it came into use"""
 
 _APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
-_BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
+_OWN_BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline")
+_BASELINES = (*_OWN_BASELINES, "processing:version")
+"""the last one is of any product: of another satellite it means nothing here"""
+_SATELLITE = re.compile(r"sentinel[-_ ]?2")
 _PRODUCT = re.compile(r"_MSIL[12][AC]_\d{8}T\d{6}_N(\d{2})(\d{2})_")
+
+
+def is_sentinel2(properties: Mapping[str, Any], *, item: str) -> bool | None:
+    """Whether an item is an image of Sentinel-2 by what it says; None if it says nothing about where it is from."""
+    if any(properties.get(key) is not None for key in (*_APPLIED, *_OWN_BASELINES)) or _named(properties, item):
+        return True
+    said = [str(properties[key]).lower() for key in ("platform", "constellation") if properties.get(key)]
+    return any(_SATELLITE.match(name) for name in said) if said else None
 
 
 def offset_in(
@@ -88,8 +99,12 @@ def _baseline(properties: Mapping[str, Any], item: str) -> float | None:
             return float(properties[key])
         except (KeyError, TypeError, ValueError):
             continue
-    named = _PRODUCT.search(f"{properties.get('s2:product_uri', '')} {item}")
+    named = _named(properties, item)
     return float(f"{named[1]}.{named[2]}") if named else None
+
+
+def _named(properties: Mapping[str, Any], item: str) -> re.Match[str] | None:
+    return _PRODUCT.search(f"{properties.get('s2:product_uri', '')} {item}")
 
 
 def _refusal(item: str, what: str) -> SourceError:

@@ -25,17 +25,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal
 
-from geopretext.build.recipe import ModalityRecipe
+from geopretext.build.recipe import ModalityRecipe, refuse_unknown
 from geopretext.build.stac_signing import Signer
 from geopretext.build.transfer import TransferSettings
 from geopretext.data.fields import read_settings
-from geopretext.data.offset import LEVELS
 from geopretext.data.units import REFLECTANCE, check_unit
 from geopretext.errors import GeopretextError, RecipeError
-from geopretext.modality import Modality
+from geopretext.modality import Band, Modality
 
 ORBITS = {"asc": "ascending", "desc": "descending"}
 """Groups of bands by the direction of the orbit: prefix of their names, value of ``sat:orbit_state``."""
@@ -161,7 +159,7 @@ def read_options(entry: ModalityRecipe, archive: Mapping[str, Any], *, where: st
     """
     transfer_keys = {f.name for f in fields(TransferSettings)}
     catalogue_keys = {f.name for f in fields(CatalogueOptions)}
-    _refuse_unknown(archive, {"kind", "modalities", *transfer_keys, *catalogue_keys}, where)
+    refuse_unknown(archive, {"kind", "modalities", *transfer_keys, *catalogue_keys}, where)
     catalogue = read_settings(CatalogueOptions, _only(archive, catalogue_keys), where=where)
     transfer = read_settings(TransferSettings, _only(archive, transfer_keys), where=where)
     own = _mapping(archive.get("modalities") or {}, "modalities", where).get(entry.modality.name) or {}
@@ -200,9 +198,9 @@ def _check(layer: LayerOptions, catalogue: CatalogueOptions, modality: Modality,
             where=where,
             hint=f"one of {', '.join(modality.levels)}" if modality.levels else "this modality has no levels",
         )
-    if layer.offset != "auto" and not carries_offset(layer, modality):
+    if layer.offset != "auto" and not any(is_reflectance(band) for band in modality.bands):
         raise RecipeError("offset is only for Sentinel-2 reflectance", where=where, hint="item_scale: apply or ignore")
-    if layer.item_scale and carries_offset(layer, modality):
+    if layer.item_scale and layer.level:
         raise RecipeError("item_scale and level exclude each other", where=where, hint="offset: auto, none or -1000")
 
 
@@ -230,9 +228,9 @@ def _check_bands(layer: LayerOptions, modality: Modality, where: str) -> None:
                 raise RecipeError(f"unit: {error.what}", where=error.where, hint=error.hint) from None
 
 
-def carries_offset(layer: LayerOptions, modality: Modality) -> bool:
-    """Whether the modality is Sentinel-2 reflectance, whose items may carry the offset of baseline 04.00."""
-    return layer.level in LEVELS and all(band.unit == REFLECTANCE for band in modality.bands)
+def is_reflectance(band: Band) -> bool:
+    """Whether a band's numbers may carry the Sentinel-2 offset of baseline 04.00, if an item is such an image."""
+    return band.unit in (REFLECTANCE, "reflectance")
 
 
 def _mapping(value: Any, name: str, where: str) -> Mapping[str, Any]:
@@ -243,11 +241,3 @@ def _mapping(value: Any, name: str, where: str) -> Mapping[str, Any]:
 
 def _only(plain: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key in keys}
-
-
-def _refuse_unknown(plain: Mapping[str, Any], known: set[str], where: str) -> None:
-    for key in plain:
-        if key not in known:
-            close = get_close_matches(str(key), known, n=2)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(sorted(known))}"
-            raise RecipeError(f"no key {key!r}", where=where, hint=hint)

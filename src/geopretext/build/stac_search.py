@@ -85,6 +85,12 @@ def match(items: Sequence[StacItem], queries: Sequence[Query], search: Search) -
         yield sorted(found, key=lambda item: (item.time is not None, item.time, item.id))
 
 
+def covers_any(items: Sequence[StacItem], query: Query) -> bool:
+    """Whether one of the items holds the whole box of a query."""
+    boxes = [shapely.box(*box) for box in boxes_of(query)]
+    return any(all(shapely.covers(item.footprint, box) for box in boxes) for item in items)
+
+
 def _by_time(members: Sequence[_Part]) -> Iterator[list[_Part]]:
     joint: list[_Part] = []
     stop = longest = 0
@@ -117,8 +123,8 @@ def _seconds(time: np.datetime64 | None, default: np.datetime64 = _EARLIEST) -> 
 
 def _fits(item: StacItem, search: Search) -> bool:
     if search.max_cloud < 100:
-        cloud = item.properties.get("eo:cloud_cover")
-        if not isinstance(cloud, int | float) or cloud > search.max_cloud:
+        cloud = item.cloud
+        if cloud is None or cloud > search.max_cloud:
             return False
     return all(item.properties.get(key) in values for key, values in search.where)
 

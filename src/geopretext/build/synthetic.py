@@ -94,7 +94,7 @@ class SyntheticSource:
     levels: tuple[str, ...]
     """of the images that it gives"""
 
-    def search(self, queries: Sequence[Query]) -> list[list[Candidate]]:
+    def search(self, queries: Sequence[Query]) -> list[list[Candidate] | SourceError]:
         """Passes over the scene that holds each place, or the maps, years or months of its zone.
 
         Polar places have none.

@@ -57,7 +57,7 @@ EXPECTED = {
     "dynamic_world": Difference(equal=1, error=0, worst=0, missing=0),
     "esa_worldcover": Difference(equal=0.99, error=np.inf, worst=np.inf, missing=0),
     "canopy_height_eth": Difference(equal=0.6, error=0.8, worst=np.inf, missing=0.01),
-    "aster": Difference(equal=0.85, error=0.15, worst=3, missing=0),
+    "aster": Difference(equal=0.85, error=0.15, worst=12, missing=0),  # slope, where ground is steep
     "era5": Difference(equal=0, error=0.5, worst=3, missing=0),
 }
 """bounds over a hundred tiles or more: ``equal`` from below, the others from above"""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from geopretext.build.archives import open_sources
-from geopretext.build.draft import Draft, batch_of
+from geopretext.build.draft import MAY_LACK, Draft, batch_of
 from geopretext.build.grid import utm_zone
 from geopretext.build.pairing import Choice, Spot, clear_share, companions, references, window_of
 from geopretext.build.places import Places
@@ -129,6 +129,8 @@ class TileMaker:
         queries = [(draft, draft.spot.query(start=start, stop=stop)) for draft in _alive(drafts)]
         for draft, pool in self._search(name, queries):
             try:
+                if isinstance(pool, SourceError):
+                    raise pool
                 waiting[draft] = iter(references(draft.spot, pool, rule, seed)[: rule.tries])
             except SourceError as error:
                 draft.failure = error
@@ -160,13 +162,16 @@ class TileMaker:
         masks: dict[Draft, tuple[Choice, Observation]] = {}
         if rule.clear_by:
             asked = [(draft, draft.spot.query(item=choice.candidate.item)) for draft, choice in tried]
-            found = [(draft, pool[:1]) for draft, pool in self._search(rule.clear_by, asked)]
-            for draft, pool in found:
-                if not pool:
+            picked = []
+            for draft, pool in self._search(rule.clear_by, asked):
+                if isinstance(pool, SourceError):
+                    refused[draft] = pool
+                elif not pool:
                     refused[draft] = SourceError(
                         f"{rule.clear_by} of the image is not there", reason=Reason.NO_ASSET, where=draft.spot.place
                     )
-            picked = [(draft, pool[0]) for draft, pool in found if pool]
+                else:
+                    picked.append((draft, pool[0]))
             for draft, choice, seen in self._read(picked):
                 if isinstance(seen, SourceError):
                     refused[draft] = seen
@@ -181,7 +186,7 @@ class TileMaker:
                     )
                 else:
                     masks[draft] = (choice, seen)
-        wanted = [(draft, choice) for draft, choice in tried if draft not in refused and draft.failure is None]
+        wanted = [(draft, choice) for draft, choice in tried if draft not in refused]
         for draft, choice, seen in self._read(wanted):
             if isinstance(seen, SourceError):
                 refused[draft] = seen
@@ -195,43 +200,72 @@ class TileMaker:
                 )
                 continue
             draft.time = choice.candidate.time
-            draft.take(name, entry.modality, choice, seen)
+            draft.take(name, choice, seen)
             if draft in masks:
-                draft.take(rule.clear_by, self.modalities[rule.clear_by], *masks[draft])
-        return [(draft, draft.failure or refused.get(draft)) for draft, _ in tried]
+                draft.take(rule.clear_by, *masks[draft])
+        return [(draft, refused.get(draft)) for draft, _ in tried]
 
     def _add_companions(self, drafts: Sequence[Draft], names: Sequence[str]) -> None:
         """Read other modalities of all tiles that have a reference."""
-        searches = {name: self._companion_queries(name, drafts) for name in names}
+        wanted = {name: [draft for draft in _alive(drafts) if name not in draft.chosen] for name in names}
+        queries = {name: self._companion_queries(name, wanted[name]) for name in names}
         with ThreadPoolExecutor(max(1, len(names))) as pool:
-            found = dict(zip(names, pool.map(lambda name: self._search(name, searches[name]), names), strict=True))
+            found = dict(zip(names, pool.map(lambda name: self._search(name, queries[name]), names), strict=True))
         needs: dict[tuple[Draft, str, int], Iterator[Choice]] = {}
+        why: dict[tuple[Draft, str], SourceError] = {}
         for name in names:
-            rule = self._recipe.modalities[name].pair
+            pools: dict[Draft, list[Choice]] = {draft: [] for draft in wanted[name]}
             for draft, choices in found[name]:
+                if isinstance(choices, SourceError):
+                    self._note(draft, name, choices, why)
+                else:
+                    pools[draft] += choices
+            for draft, choices in pools.items():
                 assert draft.grid is not None
-                wanted = companions(rule, draft.grid, draft.time, choices) if draft.failure is None else []
-                if not wanted and draft.failure is None:
-                    self._lack(draft, name, "no observation fits the rule", Reason.NO_IMAGE)
-                for number, ranked in enumerate(wanted):
+                observations = companions(self._recipe.modalities[name].pair, draft.grid, draft.time, choices)
+                for number, ranked in enumerate(observations):
                     needs[draft, name, number] = iter(ranked[:_STAND_INS])
+                if not observations:
+                    nothing = SourceError("no observation fits the rule", reason=Reason.NO_IMAGE)
+                    self._note(draft, name, nothing, why)
+        self._read_companions(needs, why)
+        for name in names:
+            for draft in wanted[name]:
+                if name not in draft.chosen and draft.failure is None:
+                    draft.lack(name, why[draft, name], required=self._recipe.modalities[name].required)
+        self._finish(drafts)
+
+    def _read_companions(
+        self, needs: dict[tuple[Draft, str, int], Iterator[Choice]], why: dict[tuple[Draft, str], SourceError]
+    ) -> None:
+        """Read the first choice of each need that shows anything at the tile; note why there is none."""
         while needs:
-            asked = [(key, next(choices, None)) for key, choices in needs.items()]
-            for (draft, name, _), choice in asked:
-                if choice is None and name not in draft.chosen:
-                    self._lack(draft, name, "nothing was observed at the tile", Reason.NO_DATA)
-            keys = [key for key, choice in asked if choice is not None and key[0].failure is None]
+            keys, picks = [], []
+            for key, choices in needs.items():
+                choice = next(choices, None)
+                if choice is not None and key[0].failure is None:
+                    keys.append(key)
+                    picks.append((key[0], choice))
             needs = {key: needs[key] for key in keys}
-            picks = [(key[0], choice) for key, choice in asked if choice is not None and key[0].failure is None]
             for number, choice, seen in self._read_numbered(picks):
                 draft, name, _ = keys[number]
                 if isinstance(seen, SourceError):
-                    draft.lack(name, seen, required=self._recipe.modalities[name].required)
-                    del needs[keys[number]]
+                    self._note(draft, name, seen, why)
                 elif seen.valid.any():
-                    draft.take(name, self.modalities[name], choice, seen)
+                    draft.take(name, choice, seen)
                     del needs[keys[number]]
-        self._finish(drafts)
+                else:
+                    nothing = SourceError("nothing was observed at the tile", reason=Reason.NO_DATA)
+                    self._note(draft, name, nothing, why)
+
+    @staticmethod
+    def _note(draft: Draft, name: str, error: SourceError, why: dict[tuple[Draft, str], SourceError]) -> None:
+        """Remember why an observation cannot be had; the tile fails at once if the modality may not lack for that."""
+        if not error.where:
+            error = SourceError(f"{name}: {error.what}", reason=error.reason, where=draft.spot.place)
+        why[draft, name] = error
+        if error.reason not in MAY_LACK:
+            draft.failure = draft.failure or error
 
     def _finish(self, drafts: Sequence[Draft]) -> None:
         for draft in drafts:
@@ -239,36 +273,31 @@ class TileMaker:
 
     def _companion_queries(self, name: str, drafts: Sequence[Draft]) -> list[tuple[Draft, Query]]:
         rule = self._recipe.modalities[name].pair
-        queries = []
-        for draft in _alive(drafts):
-            if name in draft.chosen:
-                continue
-            if rule.rule == "same":
-                queries += [
-                    (draft, draft.spot.query(item=choice.candidate.item)) for choice in draft.chosen.get(rule.to, ())
-                ]
-            else:
-                start, stop = window_of(rule, draft.time)
-                queries.append((draft, draft.spot.query(start=start, stop=stop)))
-        return queries
+        if rule.rule == "same":
+            return [
+                (draft, draft.spot.query(item=candidate.item))
+                for draft in drafts
+                for candidate in draft.chosen.get(rule.to, ())
+            ]
+        windows = [window_of(rule, draft.time) for draft in drafts]
+        return [
+            (draft, draft.spot.query(start=start, stop=stop))
+            for draft, (start, stop) in zip(drafts, windows, strict=True)
+        ]
 
-    def _lack(self, draft: Draft, name: str, what: str, reason: Reason) -> None:
-        error = SourceError(f"{name}: {what}", reason=reason, where=draft.spot.place)
-        draft.lack(name, error, required=self._recipe.modalities[name].required)
-
-    def _search(self, name: str, queries: Sequence[tuple[Draft, Query]]) -> list[tuple[Draft, list[Choice]]]:
-        """Candidates of all sources of a modality for each query; tiles fail if a source cannot be asked."""
+    def _search(
+        self, name: str, queries: Sequence[tuple[Draft, Query]]
+    ) -> list[tuple[Draft, list[Choice] | SourceError]]:
+        """For each query the candidates of all sources of a modality, or why one of them could not be asked."""
         pools: list[list[Choice]] = [[] for _ in queries]
+        failures: list[SourceError | None] = [None] * len(queries)
         for source in self._sources[name] if queries else ():
-            try:
-                found = source.search([query for _, query in queries])
-            except SourceError as error:
-                for draft, _ in queries:
-                    draft.failure = draft.failure or error
-                return []
-            for pool, candidates in zip(pools, found, strict=True):
-                pool += [Choice(source, candidate) for candidate in candidates]
-        return [(draft, pool) for (draft, _), pool in zip(queries, pools, strict=True)]
+            for number, found in enumerate(source.search([query for _, query in queries])):
+                if isinstance(found, SourceError):
+                    failures[number] = failures[number] or found
+                else:
+                    pools[number] += [Choice(source, candidate) for candidate in found]
+        return [(draft, failure or pool) for (draft, _), pool, failure in zip(queries, pools, failures, strict=True)]
 
     def _read(self, picks: Sequence[tuple[Draft, Choice]]) -> Iterator[tuple[Draft, Choice, Observation | SourceError]]:
         for number, choice, seen in self._read_numbered(picks):
@@ -283,11 +312,10 @@ class TileMaker:
             by_source.setdefault(id(choice.source), []).append(number)
 
         def read(numbers: list[int]) -> list[tuple[int, Observation | SourceError]]:
-            requests = [
-                Request(choice.candidate, draft.grid, draft.spot.lat, draft.spot.lon)
-                for draft, choice in (picks[number] for number in numbers)
-                if draft.grid is not None
-            ]
+            requests = []
+            for draft, choice in (picks[number] for number in numbers):
+                assert draft.grid is not None
+                requests.append(Request(choice.candidate, draft.grid, draft.spot.lat, draft.spot.lon))
             return [(numbers[i], seen) for i, seen in picks[numbers[0]][1].source.read(requests)]
 
         with ThreadPoolExecutor(max(1, len(by_source))) as pool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.data.band_relations import BandRelations, RelationCounts, has_relations
 from geopretext.data.band_statistics import PERCENTILES, BandCounts, BandMoments, BandStatistics
 from geopretext.data.histograms import Histogram
 from geopretext.data.tiles import SPLITS, Array, TileReader
@@ -42,14 +43,19 @@ class ModalityStatistics:
     """values of each class, by stored code; empty if not categorical"""
     missing: int
     """values that are not valid, over all bands"""
+    relations: Mapping[str, BandRelations] = field(default_factory=dict)
+    """how its bands vary together, by level; empty if it is no map, and in files from before this was kept"""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON."""
-        return {
+        plain: dict[str, Any] = {
             "bands": {level: {n: b.to_dict() for n, b in bands.items()} for level, bands in self.bands.items()},
             "class_counts": {str(code): count for code, count in self.class_counts.items()},
             "missing": self.missing,
         }
+        if self.relations:
+            plain["relations"] = {level: relations.to_dict() for level, relations in self.relations.items()}
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "ModalityStatistics":
@@ -61,6 +67,9 @@ class ModalityStatistics:
             },
             class_counts={int(code): int(count) for code, count in plain["class_counts"].items()},
             missing=int(plain["missing"]),
+            relations={
+                level: BandRelations.from_dict(relations) for level, relations in plain.get("relations", {}).items()
+            },
         )
 
 
@@ -128,6 +137,7 @@ class StatisticsAccumulator:
     """
 
     _parts: dict[tuple[str, int], list[BandCounts | BandMoments]] = field(default_factory=dict)
+    _relations: dict[tuple[str, int], RelationCounts] = field(default_factory=dict)
     _modalities: dict[str, Modality] = field(default_factory=dict)
 
     def update(self, modality: Modality, raw: Array, level_codes: npt.NDArray[np.int8] | None = None) -> None:
@@ -143,6 +153,8 @@ class StatisticsAccumulator:
         codes = np.full(len(raw), -1, np.int8) if level_codes is None or not modality.levels else level_codes
         for code in np.unique(codes):
             at = slice(None) if (codes == code).all() else np.flatnonzero(codes == code)
+            if has_relations(modality):
+                self._related(modality, int(code)).add(modality, raw[at])
             for number, part in enumerate(self._bands(modality, int(code))):
                 if isinstance(part, BandCounts):
                     part.add(raw[at, number])
@@ -156,6 +168,8 @@ class StatisticsAccumulator:
             self._modalities[name] = other._modalities[name]
             for mine, theirs in zip(self._bands(self._modalities[name], code), parts, strict=True):
                 mine.merge(theirs)  # type: ignore[arg-type]  # both are of the kind that the dtype asks for
+        for (name, code), relations in other._relations.items():
+            self._related(self._modalities[name], code).merge(relations)
 
     def finish(self, *, tiles: int, split: str) -> Statistics:
         """The statistics of all that was taken in.
@@ -198,6 +212,20 @@ class StatisticsAccumulator:
             self._parts[modality.name, code] = _empty(modality)
         return self._parts[modality.name, code]
 
+    def _related(self, modality: Modality, code: int) -> RelationCounts:
+        return self._relations.setdefault((modality.name, code), RelationCounts(modality.band_names))
+
+    def _finish_relations(self, modality: Modality) -> dict[str, BandRelations]:
+        """By level, and pooled over all of them."""
+        by_level = {code: part for (name, code), part in sorted(self._relations.items()) if name == modality.name}
+        if not by_level:
+            return {}
+        pooled = RelationCounts(modality.band_names)
+        for part in by_level.values():
+            pooled.merge(part)
+        levels = {modality.levels[code]: part.finish() for code, part in by_level.items() if code >= 0}
+        return {POOLED: pooled.finish(), **levels}
+
     def _finish(self, modality: Modality) -> ModalityStatistics:
         pooled = _empty(modality)
         by_level = {code: parts for (name, code), parts in self._parts.items() if name == modality.name}
@@ -211,7 +239,8 @@ class StatisticsAccumulator:
             level: {name: part.finish() for name, part in zip(modality.band_names, parts, strict=True)}
             for level, parts in levels.items()
         }
-        return ModalityStatistics(bands, {}, sum(band.missing for band in bands[POOLED].values()))
+        missing = sum(band.missing for band in bands[POOLED].values())
+        return ModalityStatistics(bands, {}, missing, self._finish_relations(modality))
 
 
 def _is_exact(modality: Modality) -> bool:

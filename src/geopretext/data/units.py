@@ -22,6 +22,7 @@ def _decibel(power: Floats) -> Floats:
 
 CONVERSIONS: dict[tuple[str, str], Callable[[Floats], Floats]] = {
     ("reflectance", REFLECTANCE): lambda x: x * 10000.0,
+    ("reflectance x 10000 + 1000", REFLECTANCE): lambda x: x - 1000.0,
     ("linear power", "dB"): _decibel,
     ("degree Celsius", "K"): lambda x: x + 273.15,
     ("mm", "m"): lambda x: x / 1000.0,

@@ -15,7 +15,7 @@ from geopretext.evaluate.labelled import LabelledFeatures, Prediction
 from geopretext.evaluate.metrics import METRICS
 from geopretext.evaluate.probe import probe
 from geopretext.evaluate.scores import Scores
-from geopretext.evaluate.tasks import Task
+from geopretext.evaluate.task import Task
 from geopretext.nn.bundle import Encoder
 
 Array = npt.NDArray[Any]
@@ -40,9 +40,11 @@ def evaluate(
     pooling: str = "stages",
     baselines: bool = True,
     random_seeds: Sequence[int] = RANDOM_SEEDS,
+    strict: bool = False,
     seed: int = 0,
     out: str | Path | None = None,
     progress: Report | None = None,
+    looked: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Scores:
     """What a pretrained encoder is worth on a task, beside baselines.
 
@@ -53,19 +55,28 @@ def evaluate(
         pooling: how a grid of features becomes one vector, see ``geopretext.nn.settings.POOLINGS``.
         baselines: also score the encoder with random weights and the statistics of the bands.
         random_seeds: of the random weights; their scores are averaged.
+        strict: refuse inputs that are implausible for the encoder, see ``predict.input_gate``.
         seed: of the bootstrap.
         out: folder for ``scores.json``; None: nothing is written.
         progress: told how far the features are.
+        looked: told what is done to the inputs and how plausible they are, before anything is computed from them.
 
     Raises:
         BundleError: there is no such bundle.
-        BandError, UnitError, GridError, InputError: the inputs do not fit the encoder.
+        BandError, UnitError, GridError, InputError: the inputs do not fit the encoder, are implausible for it (with
+            ``strict``), or the task has labels of pixels.
         CorruptError: an input cannot be decoded.
     """
     if not isinstance(encoder, Encoder):
         encoder = Encoder.from_pretrained(encoder)
     _check_head(head)
+    task.require_one_label_a_sample()
     feed = task.inputs.prepare(encoder, task.samples[task.train])
+    record = {**feed.record, "gate": feed.gate.to_dict()}
+    if looked is not None:
+        looked(record)
+    if strict:
+        feed.gate.require_plausible(where=f"task {task.name!r}")
 
     def features(method: str, network: Encoder) -> Array:
         def report(done: int, count: int) -> None:
@@ -79,7 +90,7 @@ def evaluate(
         methods[RANDOM] = [features(RANDOM, random_encoder(encoder, number)) for number in random_seeds]
         methods[BANDS] = band_statistics(feed.blocks(task.samples))
     settings = {
-        "inputs": dict(feed.record),
+        "inputs": record,
         "encoder": encoder.settings.size,
         "pooling": pooling,
         "random_seeds": list(random_seeds) if baselines else [],

@@ -70,10 +70,27 @@ def read_folder(folder: Path, *, split_file: Path | None = None, seed: int = 0) 
     if split_file is None:
         split = stratified_split(labels, classes, seed=seed, where=str(folder))
         return Listing(paths, classes, labels, split, {})
-    split, left_out = _split_from_file(split_file, paths)
-    split = _with_validation(split, labels, seed)
+    split, left_out = split_by_file(split_file, paths, labels, seed)
     _check_training(split, labels, classes, str(split_file))
     return Listing(paths, classes, labels, split, left_out)
+
+
+def split_by_file(
+    path: Path, images: Sequence[Path], labels: npt.NDArray[np.int64], seed: int
+) -> tuple[Split, dict[str, int]]:
+    """The split that a JSON file lists, and how many images and names are left out.
+
+    Args:
+        path: the file, see ``read_folder``.
+        images: files that it names.
+        labels: (n,) of the images, by which validation images are drawn if the file lists none.
+        seed: of that draw.
+
+    Raises:
+        InputError: it is no split, or does not fit the images.
+    """
+    split, left_out = _split_from_file(path, images)
+    return _with_validation(split, labels, seed), left_out
 
 
 def stratified_split(labels: npt.NDArray[np.int64], classes: Sequence[str], *, seed: int, where: str) -> Split:

@@ -1,22 +1,25 @@
-"""Where the inputs of a task come from, behind one interface: tiles of a store, or image files.
+"""Where the inputs of a task come from, behind one interface: tiles of a store, or images.
 
 Shapes: n samples of a task, B of them at a time, C bands, D features.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from geopretext.data.statistics import POOLED
 from geopretext.data.tiles import TileReader
 from geopretext.modality import Observed
 from geopretext.nn.bundle import Encoder
-from geopretext.predict.features import Progress, image_features, tile_blocks, tile_features
-from geopretext.predict.image_door import ImageDoor, StatisticsChoice
-from geopretext.predict.images import ImageFiles
+from geopretext.predict.features import Progress, image_features, tile_blocks, tile_features, tile_levels
+from geopretext.predict.image_door import ImageDoor, StatisticsChoice, spread
+from geopretext.predict.images import Images
+from geopretext.predict.input_gate import SAMPLE, GateReport, judge_inputs
+from geopretext.predict.reference import reference_of
 
 Array = npt.NDArray[Any]
 Samples = npt.NDArray[np.int64]
@@ -28,6 +31,10 @@ class Feed(Protocol):
     @property
     def record(self) -> Mapping[str, Any]:
         """What is done to the numbers, in plain types."""
+
+    @property
+    def gate(self) -> GateReport:
+        """Whether the numbers are plausible for the encoder."""
 
     def features(
         self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
@@ -59,9 +66,24 @@ class TileInputs:
 
     reader: TileReader
 
-    def prepare(self, encoder: Encoder, training: Samples) -> "TileFeed":  # noqa: ARG002  # the bundle's statistics hold
+    def prepare(self, encoder: Encoder, training: Samples) -> "TileFeed":
         """Tiles are in the bundle's unit, or refused; they are standardised by its statistics."""
-        return TileFeed(self.reader, encoder)
+        return TileFeed(self.reader, encoder, _judge_tiles(self.reader, encoder, spread(training, SAMPLE)))
+
+
+def _judge_tiles(reader: TileReader, encoder: Encoder, tiles: Samples) -> GateReport:
+    """Of the level that most of the tiles have, since each has its own distribution."""
+    levels = tile_levels(reader, encoder.modality, tiles).numpy()
+    codes, counts = np.unique(levels, return_counts=True)
+    code = int(codes[counts.argmax()])
+    blocks = tile_blocks(reader, encoder.modality, tiles[levels == code])
+    values, valid = (np.concatenate(arrays) for arrays in zip(*(_numpy(block) for block in blocks), strict=True))
+    level = encoder.modality.levels[code] if code >= 0 else None
+    return judge_inputs(values, valid, reference_of(encoder), level=level)
+
+
+def _numpy(observed: Observed[Tensor]) -> tuple[Array, Array]:
+    return observed.values.numpy(), observed.valid.numpy()
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,7 @@ class TileFeed:
 
     reader: TileReader
     encoder: Encoder
+    gate: GateReport
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -79,7 +102,9 @@ class TileFeed:
         return {
             "source": self.reader.path,
             "bands": list(self.encoder.bands),
+            "matched": list(self.encoder.bands),
             "unit": self.encoder.unit,
+            "unit_of_encoder": self.encoder.unit,
             "statistics": "bundle",
             "tile_size": [self.reader.tile_size] * 2,
             "centre_crop": [crop, crop],
@@ -98,27 +123,36 @@ class TileFeed:
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Image files; a sample is a position in ``images.paths``."""
+    """Images; a sample is a position among them."""
 
-    images: ImageFiles
+    images: Images
     statistics: StatisticsChoice = "auto"
     """which means and deviations standardise the images"""
     level: str | None = None
     """processing level of the images, where the bundle has statistics by level"""
+    substitutes: Mapping[str, str] = field(default_factory=dict)
+    """for a band that the images lack, the one to take instead"""
+    fill: tuple[str, ...] = ()
+    """bands that may be missing everywhere"""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """what the source says of itself, for the record: corrections of names, facts that were assumed"""
 
     def prepare(self, encoder: Encoder, training: Samples) -> "ImageFeed":
-        """Pick the bands by name, settle unit and statistics."""
-        return ImageFeed(
-            ImageDoor.open(
-                self.images,
-                encoder.modality,
-                encoder.statistics,
-                patch_size=encoder.settings.patch_size,
-                statistics=self.statistics,
-                training=training,
-                level=self.level,
-            )
+        """Pick the bands by name, settle unit and statistics, and look whether the result is plausible."""
+        by_level = any(level != POOLED for level in encoder.statistics)
+        door = ImageDoor.open(
+            self.images,
+            encoder.modality,
+            encoder.statistics,
+            patch_size=encoder.settings.patch_size,
+            statistics=self.statistics,
+            training=training,
+            level=self.level if by_level else None,
+            substitutes=self.substitutes,
+            fill=self.fill,
         )
+        gate = door.judge(reference_of(encoder), training, level=self.level)
+        return ImageFeed(door, gate, self.notes)
 
 
 @dataclass(frozen=True)
@@ -126,11 +160,13 @@ class ImageFeed:
     """Images behind their door."""
 
     door: ImageDoor
+    gate: GateReport
+    notes: Mapping[str, Any]
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What the door does."""
-        return self.door.record
+        """What the door does, and what the source says."""
+        return {**self.door.record, **self.notes}
 
     def features(
         self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None

@@ -49,6 +49,9 @@ from geopretext.nn.settings import POOLINGS, AutoencoderSettings, EncoderSetting
 Scales: TypeAlias = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 """mean and standard deviation of each band, by processing level; "all" is over all levels"""
 
+Relations: TypeAlias = dict[str, dict[str, Any]]
+"""how the bands vary together, by processing level, as ``data.band_relations.BandRelations.to_dict`` gives it"""
+
 
 class Encoder(nn.Module, ModelHubMixin):
     """A pretrained encoder, and all that one must know to use it.
@@ -63,6 +66,7 @@ class Encoder(nn.Module, ModelHubMixin):
         metrics: what it scored, plain data.
         targets: names of what it was trained to predict.
         licence: of the weights, as the Hugging Face hub spells it (``cc-by-4.0``).
+        relations: how the bands of the training data vary together, by level; empty if that is not known.
 
     Raises:
         BundleError: the bands of ``modality`` or of ``statistics`` are not those of ``network``.
@@ -78,6 +82,7 @@ class Encoder(nn.Module, ModelHubMixin):
         metrics: Mapping[str, Any] | None = None,
         targets: Iterable[str] = (),
         licence: str = "unknown",
+        relations: Relations | None = None,
     ) -> None:
         super().__init__()
         if modality.band_names != network.settings.bands:
@@ -98,6 +103,7 @@ class Encoder(nn.Module, ModelHubMixin):
         self.metrics = dict(metrics or {})
         self.targets = tuple(targets)
         self.licence = licence
+        self.relations: Relations = dict(relations or {})
 
     @property
     def settings(self) -> EncoderSettings:
@@ -199,6 +205,7 @@ class Encoder(nn.Module, ModelHubMixin):
             metrics=config.get("metrics", {}),
             targets=(config.get("pretext") or {}).get("targets", {}),
             licence=config.get("licence", "unknown"),
+            relations=config.get("relations"),
         )
         load_weights(encoder.network, folder / WEIGHTS, f"a {settings.size} encoder of {len(modality.bands)} bands")
         return encoder.eval()
@@ -237,6 +244,7 @@ class Encoder(nn.Module, ModelHubMixin):
             "encoder": asdict(self.settings),
             "input": self.modality.to_dict(),
             "statistics": scales_to_plain(self.statistics),
+            "relations": self.relations,
             "pretext": pretext,
             "head": head,
             "recipe": self.recipe,
@@ -278,6 +286,7 @@ def save_bundle(
         recipe=recipe,
         metrics=metrics,
         targets=network.targets,
+        relations=None if statistics is None else input_relations(statistics, network.modality),
     )
     pretext = {
         "network": asdict(network.settings),
@@ -357,6 +366,26 @@ def input_scales(statistics: Mapping[str, Any], modality: Modality) -> Scales:
             f"the statistics lack {error.args[0]!r} of the input modality {modality.name!r}",
             hint="compute them over the store that the network was trained on",
         ) from error
+
+
+def input_relations(statistics: Mapping[str, Any], modality: Modality) -> Relations:
+    """How a modality's bands vary together by level, from statistics as plain data; empty if that was not kept."""
+    entry = statistics.get("modalities", {}).get(modality.name, {})
+    wanted = list(modality.band_names)
+    found = {}
+    for level, plain in entry.get("relations", {}).items():
+        if not set(wanted) <= set(plain["bands"]):
+            continue
+        rows = [plain["bands"].index(name) for name in wanted]
+        found[level] = {
+            "bands": wanted,
+            "contrast": [plain["contrast"][row] for row in rows],
+            **{
+                name: [[plain[name][row][column] for column in rows] for row in rows]
+                for name in ("correlation", "contrast_correlation")
+            },
+        }
+    return found
 
 
 def _encoder_of(folder: Path, config: Mapping[str, Any]) -> tuple[EncoderSettings, Modality]:

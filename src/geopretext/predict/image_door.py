@@ -1,4 +1,7 @@
-"""The door between image files and an encoder: what is done to the numbers, decided once and on record.
+"""The door between images and an encoder: what is done to the numbers, decided once and on record.
+
+Bands are matched by name (``predict.band_matching``), units converted where that is exact, and the result is held
+against what the encoder was trained on (``predict.input_gate``).
 
 An 8-bit picture has no exact reflectance: its contrast stretch and compression cannot be undone. Its bands are known,
 and the honest way into an encoder that was trained on reflectance is to standardise it by the task's own training
@@ -8,7 +11,7 @@ images, which no linear unit changes. That is a choice, so it has a name (``stat
 Shapes: B images, C bands, H W pixels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -22,7 +25,10 @@ from geopretext.data.statistics import POOLED
 from geopretext.data.units import CONVERSIONS, check_plausible, to_unit
 from geopretext.errors import GridError, InputError, UnitError
 from geopretext.modality import Modality, Observed
-from geopretext.predict.images import UNSTATED, ImageFiles
+from geopretext.predict.band_matching import BandMatch, match_bands
+from geopretext.predict.images import UNSTATED, Images
+from geopretext.predict.input_gate import SAMPLE, GateReport, judge_inputs
+from geopretext.predict.reference import Reference
 
 Array = npt.NDArray[Any]
 StatisticsChoice: TypeAlias = Literal["auto", "bundle", "dataset"]
@@ -37,7 +43,9 @@ _PLAUSIBILITY_SAMPLE = 16
 class ImageDoor:
     """How images become the input of an encoder; made by ``ImageDoor.open``."""
 
-    images: ImageFiles
+    images: Images
+    match: BandMatch
+    """where each band of the encoder comes from"""
     modality: Modality
     """the encoder's bands in its order, with the unit and the valid range that hold after conversion"""
     scale: Scale
@@ -52,7 +60,7 @@ class ImageDoor:
     @classmethod
     def open(
         cls,
-        images: ImageFiles,
+        images: Images,
         modality: Modality,
         scales: Mapping[str, Scale],
         *,
@@ -60,6 +68,8 @@ class ImageDoor:
         statistics: StatisticsChoice = "auto",
         training: Array | None = None,
         level: str | None = None,
+        substitutes: Mapping[str, str] | None = None,
+        fill: Sequence[str] = (),
     ) -> "ImageDoor":
         """Decide what is done to the images.
 
@@ -71,19 +81,21 @@ class ImageDoor:
             statistics: which ones standardise the images.
             training: positions of the training images, for ``"dataset"``; by default all images.
             level: processing level of the images (``L2A``), where the bundle has statistics by level.
+            substitutes: for bands that the images lack, the band to take instead.
+            fill: bands that may be missing everywhere, if the images lack them.
 
         Raises:
-            BandError: the images lack a band of the encoder.
+            BandError: the images lack a band of the encoder, and nothing is declared for it.
             UnitError: ``"bundle"`` was asked for, but the unit of the images cannot be converted exactly.
             GridError: the images are smaller than a patch.
             InputError: the bundle has no statistics for ``level``.
         """
-        images.require(modality.band_names)
+        match = match_bands(modality.band_names, images.bands, substitutes=substitutes, fill=fill, where=images.where)
         height, width = images.height // patch_size * patch_size, images.width // patch_size * patch_size
         if not height or not width:
             raise GridError(
                 f"images of {images.height} x {images.width} pixels are smaller than a patch of {patch_size}",
-                where=str(images.paths[0].parent),
+                where=images.where,
                 hint="resample them, or use an encoder with smaller patches",
             )
         convertible = all(_convertible(images.unit, band.unit) for band in modality.bands)
@@ -93,7 +105,7 @@ class ImageDoor:
             raise UnitError(
                 f"the images are in {images.unit!r}, the encoder wants {modality.bands[0].unit!r},"
                 " and no exact conversion is known",
-                where=str(images.paths[0].parent),
+                where=images.where,
                 hint="declare their true unit with --unit, or standardise them by their own training images with"
                 " --statistics dataset",
             )
@@ -102,7 +114,7 @@ class ImageDoor:
             # Valid ranges and no-data numbers are in the encoder's unit and say nothing about this one.
             plain = tuple(replace(band, unit=images.unit, valid_min=None, valid_max=None) for band in modality.bands)
             seen = replace(seen, bands=plain, missing=())
-        door = cls(images, seen, _no_scale(seen), height, width, {})
+        door = cls(images, match, seen, _no_scale(seen), height, width, {})
         chosen = np.arange(len(images)) if training is None else training
         if convertible:
             door._check_plausible(chosen[:: max(1, len(chosen) // _PLAUSIBILITY_SAMPLE)])
@@ -121,7 +133,7 @@ class ImageDoor:
         decoder = Decoder(self.modality)
         top, left = (self.images.height - self.height) // 2, (self.images.width - self.width) // 2
         for start in range(0, len(samples), size):
-            values, valid = self.images.read(samples[start : start + size], self.modality.band_names)
+            values, valid = self._read(samples[start : start + size])
             window = (..., slice(top, top + self.height), slice(left, left + self.width))
             values, valid = self._convert(values[window]), valid[window]
             observed = decoder(torch.from_numpy(np.ascontiguousarray(values)))
@@ -133,6 +145,34 @@ class ImageDoor:
         """Standardises what ``blocks`` yields."""
         return Normaliser(self.modality, {POOLED: self.scale})
 
+    def judge(self, reference: Reference | None, samples: Array, *, level: str | None = None) -> GateReport:
+        """Hold some of the images against what the encoder was trained on.
+
+        Args:
+            reference: of the encoder.
+            samples: positions of images, of which at most ``input_gate.SAMPLE`` are read.
+            level: processing level of the images, if it is known.
+        """
+        observed = next(self.blocks(spread(samples, SAMPLE), SAMPLE))
+        unit = None if reference is None else reference.unit
+        return judge_inputs(
+            observed.values.numpy(),
+            observed.valid.numpy(),
+            reference,
+            real=self.match.real,
+            level=level,
+            unit_known=self.modality.bands[0].unit == unit,
+        )
+
+    def _read(self, samples: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """The encoder's bands as stored; a filled one is missing."""
+        stored = list(dict.fromkeys(source for source in self.match.sources if source is not None))
+        values, valid = self.images.read(samples, stored)
+        rows = [stored.index(source) if source is not None else 0 for source in self.match.sources]
+        values, valid = values[:, rows], valid[:, rows].copy()
+        valid[:, [source is None for source in self.match.sources]] = False
+        return values, valid
+
     def _convert(self, values: Array) -> Array:
         for row, band in enumerate(self.modality.bands):
             if band.unit != self.images.unit:
@@ -141,10 +181,10 @@ class ImageDoor:
 
     def _check_plausible(self, samples: Array) -> None:
         """Hold some images against the unit that they are said to be in."""
-        values, valid = self.images.read(samples, self.modality.band_names)
+        values, valid = self._read(samples)
         for row, band in enumerate(self.modality.bands):
             numbers = values[:, row][valid[:, row]].astype(np.float64)
-            where = str(self.images.paths[0].parent)
+            where = self.images.where
             try:
                 check_plausible(numbers, band, self.images.unit, dtype=self.images.dtype, where=where)
             except UnitError as error:
@@ -167,6 +207,7 @@ class ImageDoor:
     def _describe(self, wanted: Modality, statistics: str, level: str | None, scale: Scale) -> dict[str, Any]:
         return {
             "bands": list(self.modality.band_names),
+            **self.match.to_dict(),
             "unit": self.images.unit,
             "unit_of_encoder": wanted.bands[0].unit,
             "statistics": statistics,
@@ -196,3 +237,11 @@ def _bundle_scale(scales: Mapping[str, Scale], level: str | None) -> Scale:
         f"the bundle has no statistics for level {wanted!r}; it has {', '.join(scales) or 'none'}",
         hint="say with --level which one the images are",
     )
+
+
+def spread(samples: Array, count: int) -> Array:
+    """At most ``count`` of some samples, evenly over their order."""
+    if len(samples) <= count:
+        return samples
+    chosen: Array = samples[np.linspace(0, len(samples) - 1, count).astype(np.int64)]
+    return chosen

@@ -1,4 +1,4 @@
-"""Image files (jpg, png, tif): bands by name, one unit, one size, missing as a mask.
+"""Images behind one interface, and image files (jpg, png, tif): bands by name, one unit, one size, missing as a mask.
 
 How they get into an encoder is ``predict.image_door``.
 
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,44 @@ UNSTATED = "unstated"
 """Unit of files that say nothing and for which nothing was declared."""
 
 _READERS = 4
+
+
+class Images(Protocol):
+    """Samples of one size with the same bands in one unit, read at random."""
+
+    @property
+    def where(self) -> str:
+        """Folder or file, for messages."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names, in stored order."""
+
+    @property
+    def unit(self) -> str:
+        """Of all bands."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the stored numbers."""
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, samples: Array, bands: Sequence[str]) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Numbers as stored, float32 (B, C, H, W), and which of them were observed, in the order asked for.
+
+        Raises:
+            BandError, GridError: a sample differs from the others.
+            CorruptError: one cannot be decoded.
+        """
 
 
 @dataclass(frozen=True)
@@ -87,7 +125,7 @@ class ImageFiles:
             raise InputError("no images", hint=f"files that end in {', '.join(SUFFIXES)} are read")
         with _without_georeference():
             first = _read(paths[0])
-        named = tuple(_band_name(name) for name in bands) if bands else first.bands
+        named = tuple(band_name(name) for name in bands) if bands else first.bands
         where = str(paths[0])
         if not named:
             raise BandError(
@@ -107,19 +145,24 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def where(self) -> str:
+        """Folder of the first file."""
+        return str(self.paths[0].parent)
+
     def read(self, samples: Array, bands: Sequence[str]) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Numbers as they stand in the files, float32 (B, C, H, W), and which of them were observed.
 
         Args:
             samples: positions in ``paths``.
-            bands: which bands, by name, in the order wanted.
+            bands: which of ``self.bands``, in the order wanted.
 
         Raises:
-            BandError: a band is not there, or a file has another number of bands.
+            BandError: a file has another number of bands.
             GridError: a file has another size than the first one.
             CorruptError: a file cannot be decoded.
         """
-        rows = [self.bands.index(name) for name in self.require(bands)]
+        rows = [self.bands.index(name) for name in bands]
 
         def one(path: Path) -> tuple[Array, Array]:
             picture = _read(path)
@@ -131,23 +174,6 @@ class ImageFiles:
         with _without_georeference(), ThreadPoolExecutor(_READERS) as pool:
             pictures = list(pool.map(one, [self.paths[sample] for sample in samples]))
         return np.stack([values for values, _ in pictures]), np.stack([valid for _, valid in pictures])
-
-    def require(self, bands: Sequence[str]) -> Sequence[str]:
-        """``bands`` again, if the files have them all.
-
-        Raises:
-            BandError: names those that are not there, and what to do.
-        """
-        absent = [name for name in bands if name not in self.bands]
-        if absent:
-            common = [name for name in bands if name in self.bands]
-            raise BandError(
-                f"the encoder wants band {', '.join(absent)}, which the images lack; they have {', '.join(self.bands)}",
-                where=str(self.paths[0].parent),
-                hint="pretrain an encoder on bands that they have: "
-                f"a recipe with encoder.bands: [{', '.join(common or self.bands)}]",
-            )
-        return bands
 
     def _check(self, path: Path, picture: _Picture) -> None:
         count, height, width = picture.values.shape
@@ -161,6 +187,18 @@ class ImageFiles:
             )
 
 
+def read_values(path: Path) -> Array:
+    """The numbers of one file, (C, H, W) in its own dtype; colours of a palette stay the codes that they are.
+
+    Raises:
+        InputError: there is no such file, or it is of a type that is not read.
+        CorruptError: it cannot be decoded.
+        MissingLibraryError: pillow or rasterio is not installed.
+    """
+    with _without_georeference():
+        return _read(path, palette=False).values
+
+
 @contextmanager
 def _without_georeference() -> Iterator[None]:
     """Pictures of a benchmark often have no georeference, and need none here.
@@ -172,15 +210,16 @@ def _without_georeference() -> Iterator[None]:
         yield
 
 
-def _band_name(name: str) -> str:
-    """Sentinel-2 products write B02 where the modality table writes B2."""
-    return re.sub(r"^B0(\d)$", r"B\1", name.strip())
+def band_name(name: str) -> str:
+    """The modality table's name of a band: Sentinel-2 products write B02 where it writes B2."""
+    return re.sub(r"^(?:S2_)?B0?(\d+A?)$", r"B\1", name.strip())
 
 
-def _read(path: Path) -> _Picture:
+def _read(path: Path, *, palette: bool = True) -> _Picture:
+    """One file; ``palette``: codes of a palette become the colours that they stand for."""
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
-        return _read_picture(path)
+        return _read_picture(path, palette=palette)
     if suffix in GEOTIFF_SUFFIXES:
         return _read_geotiff(path)
     raise InputError("is no image that is read here", where=str(path), hint=f"{', '.join(SUFFIXES)} are read")
@@ -192,7 +231,7 @@ def _corrupt(path: Path, reason: object) -> CorruptError:
     )
 
 
-def _read_picture(path: Path) -> _Picture:
+def _read_picture(path: Path, *, palette: bool) -> _Picture:
     try:
         from PIL import Image
     except ImportError as error:
@@ -200,8 +239,8 @@ def _read_picture(path: Path) -> _Picture:
     try:
         with Image.open(path) as image:
             image.load()
-            palette = "RGBA" if "transparency" in image.info else "RGB"
-            colours = image.convert(palette) if image.mode == "P" else image
+            wanted = "RGBA" if "transparency" in image.info else "RGB"
+            colours = image.convert(wanted) if image.mode == "P" and palette else image
             mode, values = colours.mode, np.asarray(colours)
     except FileNotFoundError as error:
         raise InputError("no such file", where=str(path)) from error
@@ -235,7 +274,7 @@ def _read_geotiff(path: Path) -> _Picture:
     except rasterio.errors.RasterioError as error:
         raise _corrupt(path, error) from error
     if len(described) == len(values):
-        return _Picture(values, valid, tuple(_band_name(name) for name in described), UNSTATED)
+        return _Picture(values, valid, tuple(band_name(name) for name in described), UNSTATED)
     if values.dtype == np.uint8 and colours == ["red", "green", "blue"]:
         return _Picture(values, valid, RGB_BANDS, DIGITAL_NUMBER)
     return _Picture(values, valid, (), UNSTATED)

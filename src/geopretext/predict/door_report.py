@@ -1,0 +1,50 @@
+"""What the door did, in lines for people; the same stands in ``scores.json``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from geopretext.predict.input_gate import GateVerdict
+
+_NO_MORE = 3
+
+
+def door_lines(record: Mapping[str, Any]) -> list[str]:
+    """A few lines on what was matched, replaced, filled, converted, and whether the result is plausible.
+
+    Args:
+        record: of an ``ImageDoor`` or of tiles, with the gate's report under ``"gate"``.
+    """
+    lines = [f"bands matched by name: {_joined(record['matched'])}"]
+    if record.get("substituted"):
+        pairs = [f"{source} for {name}" for name, source in record["substituted"].items()]
+        lines.append(f"bands taken in the place of others: {', '.join(pairs)}")
+    if record.get("filled"):
+        lines.append(f"bands that are missing everywhere: {_joined(record['filled'])}")
+    if record.get("band_names"):
+        lines.append(f"names of bands: {record['band_names']}")
+    given, wanted = record["unit"], record["unit_of_encoder"]
+    statistics = {"bundle": "of the bundle", "dataset": "of the task's training images"}[record["statistics"]]
+    unit = f"{given} (as the encoder)" if given == wanted else f"{given} -> {wanted}"
+    if given != wanted and record["statistics"] == "dataset":
+        unit = f"{given}, not converted to {wanted}"
+    lines.append(f"unit: {unit}; standardised by means and deviations {statistics}")
+    return lines + gate_lines(record["gate"])
+
+
+def gate_lines(gate: Mapping[str, Any]) -> list[str]:
+    """What the sanity gate says."""
+    verdict = GateVerdict(gate["verdict"])
+    if verdict is GateVerdict.NOT_CHECKED:
+        return [f"inputs were not held against the training data: known of it is {gate['reference']}"]
+    against = f"held against {gate['reference']}" + (f" at level {gate['level']}" if gate["level"] != "all" else "")
+    if verdict is GateVerdict.IMPLAUSIBLE:
+        return [f"warning: the inputs are not what they are said to be: {line}" for line in gate["suspicions"]]
+    if verdict is GateVerdict.PLAUSIBLE:
+        return [f"inputs are plausible ({gate['images']} images {against})"]
+    more = len(gate["undecided"]) - _NO_MORE
+    questions = "; ".join(gate["undecided"][:_NO_MORE]) + (f"; and {more} more" if more > 0 else "")
+    return [f"inputs: nothing speaks against them ({gate['images']} images {against}), but undecided is: {questions}"]
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
