@@ -129,6 +129,8 @@ def test_a_clouded_tile_gets_another_image_or_is_given_up(make):
     made = make(wanted, {"sentinel2": optics, "sentinel2_scl": classes})
     assert {records(made, tile)["sentinel2"][0]["item"] for tile in range(3)} == {"S2_3"}
     assert set(optics.read_items) == {"S2_3"}  # the others were not read
+    assert "days" not in records(made)["sentinel2"][0]
+    assert records(made)["sentinel2_scl"][0]["days"] == 0.0
     assert (made.batch.arrays["sentinel2_scl"] == 4).all()
 
     cloudy = source("sentinel2_scl", images, values={f"S2_{k}": 9 for k in range(6)})

@@ -55,9 +55,9 @@ class Draft:
             values = np.where(before.valid, before.values, seen.values)
             seen = replace(seen, values=values, valid=before.valid | seen.valid)
         self.observed[name] = seen
+        since = self.time if self.chosen else None  # the first that is taken is the reference
         for candidate in choice.parts or (choice.candidate,):
             self.chosen.setdefault(name, []).append(candidate)
-            since = None if candidate.time is self.time else self.time
             self.records.setdefault(name, []).append(record(candidate, since, seen.notes))
 
     def lack(self, name: str, error: SourceError, *, required: bool) -> None:
