@@ -4,6 +4,7 @@ import json
 import logging
 import pickle
 import re
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from geopretext.build.archives import open_sources
 from geopretext.build.recipe import read_build_recipe
 from geopretext.build.source import Candidate, Query
 from geopretext.build.stac import StacSource
+from geopretext.build.stac_items import read_item
 from geopretext.errors import Reason, SourceError
 
 from .stac_items import item, rustac_serve, square, write_items
@@ -483,3 +485,32 @@ def test_no_more_requests_at_once_than_allowed_and_no_faster() -> None:
         gaps = np.diff(sorted(server.times))
         assert len(gaps) == 5
         assert gaps.sum() >= 0.9 * 5 / 20
+
+
+def test_of_many_items_little_is_kept() -> None:
+    own = {f"s2__share_{number}": number * 1.5 for number in range(40)}
+    long = "https://storage/" + "a-long-folder/" * 20
+
+    def large(number: int) -> dict[str, Any]:
+        plain = image(f"item-{number}", 10, 45, map__version="1", **own)
+        statistics = {"raster:bands": [{"nodata": 0}], "statistics": {"mean": list(range(50))}}
+        plain["assets"] = {f"B{band}": {"href": f"{long}{number}/B{band}.tif", **statistics} for band in range(12)}
+        return json.loads(json.dumps(plain))
+
+    tracemalloc.start()
+    try:
+        items = [read_item(large(number), base="https://x/", keep={"map:version"}) for number in range(50)]
+        each = tracemalloc.get_traced_memory()[0] / len(items)
+    finally:
+        tracemalloc.stop()
+    assert each < 6000
+    assert items[7].assets["B3"].href == f"{long}7/B3.tif"
+    assert items[7].assets["B3"].fields == {"raster:bands": [{"nodata": 0}]}
+    assert set(items[7].properties) == {"eo:cloud_cover", "proj:epsg", "s2:processing_baseline", "map:version"}
+
+
+def test_places_share_what_they_are_offered(tmp_path: Path) -> None:
+    searcher = source({"items": as_json(tmp_path), "square": 0.05})
+    one, other = searcher.search([query(10.5, 45.5), query(10.6, 45.6)])
+    assert [candidate.item for candidate in one] == [candidate.item for candidate in other]
+    assert all(first is second for first, second in zip(one, other, strict=True))

@@ -60,47 +60,49 @@ class StacSource:
         Of the images at a place only those with at most ``max_cloud`` are given, unless none of them covers it all:
         then all are, so that whoever chooses can say why none will do.
         """
-        found = self._named(queries) | self._find(
-            queries, [number for number, query in enumerate(queries) if not query.item], self.max_cloud
+        made: dict[str, Candidate | None] = {}
+        found = self._named(queries, made) | self._find(
+            queries, [number for number, query in enumerate(queries) if not query.item], self.max_cloud, made
         )
         if self.max_cloud < 100:
             uncovered = [
                 number
-                for number, items in found.items()
+                for number, candidates in found.items()
                 if not queries[number].item
-                and not isinstance(items, SourceError)
-                and not covers_any(items, queries[number])
+                and not isinstance(candidates, SourceError)
+                and not covers_any([candidate.footprint for candidate in candidates], queries[number])
             ]
-            found |= self._find(queries, uncovered, 100.0)
-        made: dict[str, Candidate | None] = {}
-        return [self._candidates(found[number], made) for number in range(len(queries))]
+            found |= self._find(queries, uncovered, 100.0, made)
+        return [found[number] for number in range(len(queries))]
 
-    def _candidates(
-        self, items: Sequence[StacItem] | SourceError, made: dict[str, Candidate | None]
-    ) -> list[Candidate] | SourceError:
+    def _offer(self, items: Sequence[StacItem], made: dict[str, Candidate | None]) -> list[Candidate]:
         """Candidates of items; those that are in ``made`` already are shared."""
-        if isinstance(items, SourceError):
-            return items
         for item in items:
             if item.id not in made:
                 made[item.id] = candidate_of(item, self.options.layer, self.modality)
         return [candidate for item in items if (candidate := made[item.id]) is not None]
 
-    def _named(self, queries: Sequence[Query]) -> dict[int, list[StacItem] | SourceError]:
-        """Items of the queries that name one."""
+    def _named(
+        self, queries: Sequence[Query], made: dict[str, Candidate | None]
+    ) -> dict[int, list[Candidate] | SourceError]:
+        """Candidates of the queries that name one."""
         wanted = sorted({query.item for query in queries if query.item})
         known = self._catalogue.by_id(wanted) if wanted else {}
-        found: dict[int, list[StacItem] | SourceError] = {}
+        found: dict[int, list[Candidate] | SourceError] = {}
         for number, query in enumerate(queries):
             if query.item:
                 item = known.get(query.item)
-                found[number] = item if isinstance(item, SourceError) else [item] if item is not None else []
+                found[number] = item if isinstance(item, SourceError) else self._offer([item] if item else [], made)
         return found
 
     def _find(
-        self, queries: Sequence[Query], numbers: Sequence[int], max_cloud: float
-    ) -> dict[int, list[StacItem] | SourceError]:
-        """Items for some of the queries, by their numbers."""
+        self,
+        queries: Sequence[Query],
+        numbers: Sequence[int],
+        max_cloud: float,
+        made: dict[str, Candidate | None],
+    ) -> dict[int, list[Candidate] | SourceError]:
+        """Candidates for some of the queries, by their numbers."""
         common = Search(
             box=(0.0, 0.0, 0.0, 0.0),
             start=None,
@@ -112,26 +114,30 @@ class StacSource:
         clusters = cluster(asked, square=self.options.catalogue.square, common=common)
         catalogue = self._catalogue
 
-        def answer(one: Cluster) -> list[list[StacItem]] | SourceError:
+        def answer(one: Cluster) -> list[list[Candidate]] | SourceError:
+            # items are large: what is kept of the many of all searches are candidates only, each once
             try:
-                return list(match(catalogue.search(one.search), [asked[n] for n in one.numbers], one.search))
+                items = catalogue.search(one.search)
+                return [self._offer(found, made) for found in match(items, [asked[n] for n in one.numbers], one.search)]
             except SourceError as error:
                 return error
 
-        found: dict[int, dict[str, StacItem]] = {number: {} for number in numbers}
+        found: dict[int, dict[str, Candidate]] = {number: {} for number in numbers}
         failed: dict[int, SourceError] = {}
         with ThreadPoolExecutor(max(1, min(len(clusters), self.options.transfer.concurrency))) as pool:
             for one, answers in zip(clusters, pool.map(answer, clusters), strict=True):
                 if isinstance(answers, SourceError):
                     failed |= dict.fromkeys((numbers[n] for n in one.numbers), answers)
                     continue
-                for n, items in zip(one.numbers, answers, strict=True):
-                    found[numbers[n]] |= {item.id: item for item in items}
-        return {number: failed.get(number) or list(items.values()) for number, items in found.items()}
+                for n, candidates in zip(one.numbers, answers, strict=True):
+                    found[numbers[n]] |= {candidate.item: candidate for candidate in candidates}
+        return {number: failed.get(number) or list(candidates.values()) for number, candidates in found.items()}
 
     @property
     def _catalogue(self) -> Catalogue:
-        return open_catalogue(self.options.catalogue, self.options.layer.collection, self.options.transfer)
+        options = self.options
+        wanted = frozenset(options.layer.where)
+        return open_catalogue(options.catalogue, options.layer.collection, options.transfer, keep=wanted)
 
     def read(self, requests: Sequence[Request]) -> Iterator[tuple[int, Observation | SourceError]]:
         """For each request its number and what was read, or why it could not be; in any order, each exactly once."""

@@ -32,7 +32,7 @@ from geopretext.errors import MissingLibraryError, Reason, SourceError
 _log = logging.getLogger(__name__)
 
 _KEPT_ITEMS = 4096
-"""items of a collection that a process remembers, about 10 kB each"""
+"""items of a collection that a process remembers, about 6 kB each"""
 _IDS_AT_ONCE = 50
 _IDLE_PAGES = 20
 """pages in a row with nothing new, after which a server that names still more is not believed"""
@@ -68,33 +68,42 @@ class Catalogue(Protocol):
         """Items by id, or why they could not be asked for, after retries; those that are not there are absent."""
 
 
-def open_catalogue(options: CatalogueOptions, collection: str, settings: TransferSettings) -> Catalogue:
+def open_catalogue(
+    options: CatalogueOptions, collection: str, settings: TransferSettings, *, keep: frozenset[str]
+) -> Catalogue:
     """The catalogue of a collection; one a process, so that modalities of the same items share what was found.
 
-    A local file that has changed is another catalogue.
+    A local file that has changed is another catalogue, and so is one of whose items other properties are kept.
     """
     changed = 0
     if options.items and scheme_of(options.items) in ("", "file"):
         file = Path(options.items.removeprefix("file://")).absolute()
         options = replace(options, items=str(file))
         changed = file.stat().st_mtime_ns if file.is_file() else 0
-    return _shared(options, collection, settings, changed, os.getpid())
+    return _shared(options, collection, settings, keep, changed, os.getpid())
 
 
 @lru_cache(maxsize=32)
 def _shared(
-    options: CatalogueOptions, collection: str, settings: TransferSettings, _changed: int, _process: int
+    options: CatalogueOptions,
+    collection: str,
+    settings: TransferSettings,
+    keep: frozenset[str],
+    _changed: int,
+    _process: int,
 ) -> Catalogue:
     if options.url:
-        return ApiCatalogue(options, collection, settings)
-    return FileCatalogue(options.items, collection, settings)
+        return ApiCatalogue(options, collection, settings, keep)
+    return FileCatalogue(options.items, collection, settings, keep)
 
 
 class ApiCatalogue:
     """A collection behind a STAC API. Final."""
 
-    def __init__(self, options: CatalogueOptions, collection: str, settings: TransferSettings) -> None:
-        self._options, self._collection = options, collection
+    def __init__(
+        self, options: CatalogueOptions, collection: str, settings: TransferSettings, keep: frozenset[str]
+    ) -> None:
+        self._options, self._collection, self._keeps = options, collection, keep
         self._io = PatientIO(settings)
         self._kept: OrderedDict[str, StacItem] = OrderedDict()
         self._lock = Lock()
@@ -157,7 +166,7 @@ class ApiCatalogue:
                         f"gave {idle} pages in a row with nothing new, and names more", reason=Reason.SERVER
                     )
                 seen.update(str(plain.get("id")) for plain in new)
-                items = list(_usable((plain, links[0]["href"]) for plain in new))
+                items = list(_usable(((plain, links[0]["href"]) for plain in new), self._keeps))
                 self._keep(items)
                 yield from items
                 if max_items and len(seen) >= max_items:
@@ -223,8 +232,8 @@ class ApiCatalogue:
 class FileCatalogue:
     """Items of a file, all in memory. Final."""
 
-    def __init__(self, href: str, collection: str, settings: TransferSettings) -> None:
-        self._href, self._collection, self._settings = href, collection, settings
+    def __init__(self, href: str, collection: str, settings: TransferSettings, keep: frozenset[str]) -> None:
+        self._href, self._collection, self._settings, self._keeps = href, collection, settings, keep
         self._lock = Lock()
 
     def search(self, question: Search) -> list[StacItem]:
@@ -247,9 +256,12 @@ class FileCatalogue:
     def _loaded(self) -> tuple[list[StacItem], Any]:
         items = list(
             _usable(
-                (plain, base)
-                for plain, base in _read_items(self._href, self._settings)
-                if not self._collection or plain.get("collection") in (None, self._collection)
+                (
+                    (plain, base)
+                    for plain, base in _read_items(self._href, self._settings)
+                    if not self._collection or plain.get("collection") in (None, self._collection)
+                ),
+                self._keeps,
             )
         )
         if not items:
@@ -316,11 +328,11 @@ def _read_geoparquet(href: str) -> list[dict[str, Any]]:
         ) from None
 
 
-def _usable(features: Iterable[tuple[Mapping[str, Any], str]]) -> Iterator[StacItem]:
+def _usable(features: Iterable[tuple[Mapping[str, Any], str]], keep: frozenset[str]) -> Iterator[StacItem]:
     """Items without those that are malformed, which are logged."""
     for plain, base in features:
         try:
-            yield read_item(plain, base=base)
+            yield read_item(plain, base=base, keep=keep)
         except SourceError as error:
             _log.warning("left out: %s %s (%s)", error.where, error.what, base)
 

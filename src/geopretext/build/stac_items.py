@@ -1,9 +1,11 @@
 """One STAC item: what it says about time, place and files, of STAC 1.0 and 1.1 alike, and the candidate it makes."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import shapely.geometry
 
 from geopretext.build.bands import missing_numbers
 from geopretext.build.source import Asset, Candidate
-from geopretext.build.stac_offset import is_sentinel2, offset_in
+from geopretext.build.stac_offset import PROPERTIES_READ, is_sentinel2, offset_in
 from geopretext.build.stac_options import ORBITS, BandOptions, LayerOptions, is_reflectance
 from geopretext.data.units import REFLECTANCE
 from geopretext.errors import MissingLibraryError, Reason, SourceError
@@ -24,7 +26,7 @@ try:
 except ImportError as error:
     raise MissingLibraryError("pystac_client", extra="geo", purpose="search STAC catalogues") from error
 
-_ASSET_KEYS = ("href", "raster:bands", "bands", "raster:scale", "raster:offset", "nodata", "data_type")
+_ASSET_KEYS = ("raster:bands", "bands", "raster:scale", "raster:offset", "nodata", "data_type")
 _NOTES = {
     "platform": "platform",
     "sat:relative_orbit": "relative_orbit",
@@ -32,7 +34,27 @@ _NOTES = {
     "sar:instrument_mode": "instrument_mode",
 }
 """properties that the store records, and under which names"""
+_KEPT = frozenset({*_NOTES, *PROPERTIES_READ, "eo:cloud_cover", "sat:orbit_state", "proj:code", "proj:epsg"})
+"""properties that are looked at; items have dozens, and a search finds thousands of items"""
 _WEB_MERCATOR = 3857
+
+
+@dataclass(frozen=True, slots=True)
+class StacAsset:
+    """A file of an item; those of many items share what they have in common."""
+
+    folder: str
+    """start of the URL, up to the last slash"""
+    name: str
+    """the rest of it"""
+    fields: Mapping[str, Any]
+    """what the item says about the file's numbers"""
+    crs: int | None
+
+    @property
+    def href(self) -> str:
+        """Absolute."""
+        return self.folder + self.name
 
 
 @dataclass(frozen=True)
@@ -48,8 +70,9 @@ class StacItem:
     footprint: Any
     """shapely geometry in degrees, cut at the antimeridian"""
     properties: Mapping[str, Any]
-    assets: Mapping[str, Mapping[str, Any]]
-    """by key; ``href`` is absolute"""
+    """those that are looked at"""
+    assets: Mapping[str, StacAsset]
+    """by key"""
 
     @property
     def cloud(self) -> float | None:
@@ -70,25 +93,26 @@ class _Stated:
     dtype: str
 
 
-def read_item(plain: Mapping[str, Any], *, base: str) -> StacItem:
+def read_item(plain: Mapping[str, Any], *, base: str, keep: Collection[str] = ()) -> StacItem:
     """An item from its JSON.
 
     Args:
         plain: the item.
         base: path or URL that relative hrefs start from, if the item has no link to itself.
+        keep: properties that are wanted besides those that are always looked at.
 
     Raises:
         SourceError: ``CORRUPT``: it is no item: it has no id, assets or place, its date is none, or any other part is
             not what it should be.
     """
     try:
-        return _read(plain, base)
+        return _read(plain, base, keep)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         name = plain.get("id") if isinstance(plain, Mapping) else plain
         raise _malformed(str(name), f"{type(error).__name__}: {error}") from error
 
 
-def _read(plain: Mapping[str, Any], base: str) -> StacItem:
+def _read(plain: Mapping[str, Any], base: str, keep: Collection[str]) -> StacItem:
     item = plain.get("id")
     properties, assets = plain.get("properties"), plain.get("assets")
     if not isinstance(item, str) or not isinstance(properties, Mapping) or not isinstance(assets, Mapping):
@@ -107,17 +131,27 @@ def _read(plain: Mapping[str, Any], base: str) -> StacItem:
         start=time if start is None else start,
         stop=time if stop is None else stop,
         footprint=_footprint(plain, item),
-        properties=properties,
+        properties={key: value for key, value in properties.items() if key in _KEPT or key in keep},
         assets={
-            key: {
-                **{name: asset[name] for name in _ASSET_KEYS if name in asset},
-                "href": make_absolute_href(asset["href"], own),
-                "crs": _crs(asset),
-            }
+            intern(key): _asset_of(asset, own)
             for key, asset in assets.items()
             if isinstance(asset, Mapping) and isinstance(asset.get("href"), str)
         },
     )
+
+
+def _asset_of(asset: Mapping[str, Any], own: str) -> StacAsset:
+    href = make_absolute_href(asset["href"], own)
+    cut = href.rfind("/") + 1
+    said = json.dumps({name: asset[name] for name in _ASSET_KEYS if name in asset}, sort_keys=True)
+    return StacAsset(intern(href[:cut]), href[cut:], _fields(said), _crs(asset))
+
+
+@lru_cache(maxsize=1024)
+def _fields(said: str) -> Mapping[str, Any]:
+    """The same object for all files about which the same is said."""
+    plain: Mapping[str, Any] = json.loads(said)
+    return plain
 
 
 def candidate_of(item: StacItem, layer: LayerOptions, modality: Modality) -> Candidate | None:
@@ -135,7 +169,7 @@ def candidate_of(item: StacItem, layer: LayerOptions, modality: Modality) -> Can
     try:
         _check_assets(item, bands, is_split=layer.is_split)
         stated = {
-            name: _stated(item.assets[band.asset], band.band)
+            name: _stated(item.assets[band.asset].fields, band.band)
             for name, band in bands.items()
             if band.asset in item.assets
         }
@@ -149,7 +183,7 @@ def candidate_of(item: StacItem, layer: LayerOptions, modality: Modality) -> Can
     return Candidate(
         item=item.id,
         time=item.time,
-        crs=_grid_crs(_crs(item.properties) or next((a["crs"] for a in item.assets.values() if a["crs"]), None)),
+        crs=_grid_crs(_crs(item.properties) or next((asset.crs for asset in item.assets.values() if asset.crs), None)),
         footprint=item.footprint,
         assets=assets,
         group=group,
@@ -253,7 +287,7 @@ def _asset(
     else:
         missing = missing_numbers(modality, own, unit=unit, scale=scale, offset=offset)
     return Asset(
-        href=item.assets[band.asset]["href"],
+        href=item.assets[band.asset].href,
         band=band.band,
         scale=scale,
         offset=offset,

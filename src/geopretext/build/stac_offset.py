@@ -34,6 +34,8 @@ _APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 _OWN_BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline")
 _BASELINES = (*_OWN_BASELINES, "processing:version")
 """the last one is of any product: of another satellite it means nothing here"""
+PROPERTIES_READ = (*_APPLIED, *_BASELINES, "s2:product_uri", "platform", "constellation")
+"""Properties that are looked at here."""
 _SATELLITE = re.compile(r"sentinel[-_ ]?2")
 _PRODUCT = re.compile(r"_MSIL[12][AC]_\d{8}T\d{6}_N(\d{2})(\d{2})_")
 

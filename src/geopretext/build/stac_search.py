@@ -6,6 +6,7 @@ joint one is no more than twice as long as the longest of them, so that little i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import shapely
@@ -85,10 +86,10 @@ def match(items: Sequence[StacItem], queries: Sequence[Query], search: Search) -
         yield sorted(found, key=lambda item: (item.time is not None, item.time, item.id))
 
 
-def covers_any(items: Sequence[StacItem], query: Query) -> bool:
-    """Whether one of the items holds the whole box of a query."""
+def covers_any(footprints: Sequence[Any], query: Query) -> bool:
+    """Whether one of the footprints holds the whole box of a query."""
     boxes = [shapely.box(*box) for box in boxes_of(query)]
-    return any(all(shapely.covers(item.footprint, box) for box in boxes) for item in items)
+    return any(all(shapely.covers(footprint, box) for box in boxes) for footprint in footprints)
 
 
 def _by_time(members: Sequence[_Part]) -> Iterator[list[_Part]]:
