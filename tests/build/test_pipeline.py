@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geopretext.build import pipeline
 from geopretext.build.crew import Ended, SingleProcess, Task, run_task
 from geopretext.build.order import spatial_order
 from geopretext.build.pipeline import Build, BuildProgress, BuildReport
@@ -20,7 +21,7 @@ from geopretext.build.tiles import Made
 from geopretext.data.files import Files
 from geopretext.data.place_log import PlaceLog
 from geopretext.data.store import Store
-from geopretext.errors import CorruptError, InputError, Reason, RecipeError, SourceError, StoreError
+from geopretext.errors import CorruptError, GeopretextError, InputError, Reason, RecipeError, SourceError, StoreError
 
 from ..data.interruption import Killed, digests, killed_after, make_lock_stale
 from ..data.s3_server import BUCKET, KEYS, s3_server
@@ -268,6 +269,20 @@ def test_an_error_that_nobody_expected_costs_only_the_place_that_raises_it(
     (detail,) = log.detail[log.place_id == "place-3"].tolist()
     assert re.fullmatch(r"TypeError: odd file \(build/faulty_maker\.py:\d+\)", detail)
     assert report.done == COUNT - 3 - report.failed["no image"]
+    run(tmp_path / "s.zarr", retry_failed=True)
+    assert digests(tmp_path / "s.zarr") == clean
+
+
+def test_a_bug_that_all_places_meet_ends_the_build(
+    tmp_path: Path, clean: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_BUGS", 5)
+    everywhere = {place_id: KeyError("B13") for place_id in PLACES.place_id.tolist()}
+    with pytest.raises(
+        GeopretextError, match=r"none of 5 places could be made; the last met KeyError: 'B13' \("
+    ) as caught:
+        run(tmp_path / "s.zarr", maker=FaultyMaker(errors=everywhere))
+    assert "report it" in caught.value.hint
     run(tmp_path / "s.zarr", retry_failed=True)
     assert digests(tmp_path / "s.zarr") == clean
 

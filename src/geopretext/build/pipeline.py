@@ -31,13 +31,14 @@ from geopretext.data.store import Store
 from geopretext.data.store_root import is_store
 from geopretext.data.tiles import SPLITS
 from geopretext.data.writer import StoreWriter
-from geopretext.errors import InputError, StoreError
+from geopretext.errors import GeopretextError, InputError, Reason, StoreError
 
 GROUP_SIZE = 128
 """places of one task by default: as many as lie in a scene of Sentinel-2 at MMEarth's density"""
 
 _TICK_SECONDS = 0.5
 _SPLIT_INTO = 8  # tasks, of one that broke or killed its workers: a place that does so is found in three steps
+_BUGS = 256  # places that fail by an error nobody expected, before there is any tile: then it is not the places
 _TRANSFER = {f.name for f in fields(TransferSettings)}
 """keys of archives that change how a build runs, and nothing about its tiles"""
 
@@ -177,6 +178,7 @@ class Build:
             StoreError: the store was built by another recipe or from other places, is being written to, or the storage
                 refuses (a full disk). What is committed stays; the same call goes on.
             ClusterError: the crew is gone; likewise.
+            GeopretextError: many places failed by an error that looks like a bug, and none could be made.
         """
         start = time.monotonic()
         with self._open_writer() as writer:
@@ -275,6 +277,7 @@ class _Run:
         self._name = uuid.uuid4().hex
         self._assembly = Assembly(writer, str(build.out), self._staging, states, run=self._number)
         self._todo = deque(_groups(states.waiting, build.group_size))
+        self._bugs = 0
         self.made = 0
         self.counts: dict[str, int] = {}
 
@@ -312,6 +315,7 @@ class _Run:
                 self._submit(places.take(numbers))
             return
         if isinstance(record, Broken):
+            self._refuse_if_all_are_bugs(record)
             lost = Outcome(str(places.place_id[0]), record.reason, record.detail)
             record = self._staging.put(self._number, Made(None, (lost,)))
         self._states.add_record(record)
@@ -319,6 +323,14 @@ class _Run:
         for what, count in record.counts.items():
             self.counts[what] = self.counts.get(what, 0) + count
         self._advance()
+
+    def _refuse_if_all_are_bugs(self, broken: Broken) -> None:
+        self._bugs += broken.reason is Reason.BUG
+        if self._bugs >= _BUGS and not self._states.done:
+            raise GeopretextError(
+                f"none of {self._bugs} places could be made; the last met {broken.detail}",
+                hint="this looks like a bug of geopretext: please report it; then go on with --retry-failed",
+            )
 
     def _advance(self) -> None:
         again = self._assembly.advance()
