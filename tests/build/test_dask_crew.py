@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import dask
 import pytest
 
 from geopretext.build import dask_crew
@@ -141,3 +142,9 @@ def test_no_scheduler_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             pass
         assert "tcp://10.0.0.1:8786" in caught.value.hint
+
+
+def test_a_crew_leaves_settings_of_dask_alone() -> None:
+    """Else whatever opens arrays with dask later, in the same process, would look for this cluster."""
+    with local_crew(1):
+        assert dask.config.get("scheduler", None) is None

@@ -104,7 +104,7 @@ def _dispatch(words: Sequence[str]) -> int:
         return 0
     verbs = {verb.name: verb for verb in VERBS}
     if words[0] not in verbs:
-        near = get_close_matches(words[0], verbs, n=3, cutoff=0.5)
+        near = get_close_matches(words[0], verbs, n=3, cutoff=0.6)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         return _complain(f"no verb {words[0]!r}", hint=f"{meant}`geopretext --help` lists all verbs", code=2)
     module = cast("VerbModule", import_module(f"geopretext.apps.{verbs[words[0]].module}"))
