@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -313,6 +314,19 @@ def _block_ranges(dataset: Any, band: int, part: Rectangle) -> Iterator[tuple[in
 
 def _unlocated(what: str, where: str, hint: str = "") -> SourceError:
     return SourceError(what, reason=Reason.NO_GEOREFERENCE, where=where, hint=hint)
+
+
+_starting = Lock()
+
+
+def start_gdal() -> None:
+    """Let GDAL start in one thread.
+
+    The first environment of a process installs rasterio's file systems into a list of GDAL's that has no lock, so that
+    threads which start at the same time could crash each other.
+    """
+    with _starting, rasterio.Env():
+        pass
 
 
 def check_crs(where: Georeference, wanted: int, name: str) -> None:

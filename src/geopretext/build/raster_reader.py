@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from geopretext.build.alignment import Canvas, ControlPoints, Georeference, Rectangle, control_points, merge, shifts
 from geopretext.build.grid import Grid
-from geopretext.build.raster_file import Excerpt, Piece, RasterFile, check_crs
+from geopretext.build.raster_file import Excerpt, Piece, RasterFile, check_crs, start_gdal
 from geopretext.build.source import Asset, Resampling
 from geopretext.build.transfer import Transfer, TransferSettings, shared_transfer
 from geopretext.errors import Reason, SourceError
@@ -121,6 +121,7 @@ class RasterReader:
     """
 
     def __init__(self, settings: TransferSettings) -> None:
+        start_gdal()
         self._settings = settings
         self._transfer = shared_transfer(settings)
 
