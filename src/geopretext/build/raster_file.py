@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from geopretext.errors import MissingLibraryError, Reason, SourceError, StoreErr
 try:
     import rasterio
     from rasterio.enums import MaskFlags
+    from rasterio.env import hasenv
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
     from rasterio.windows import Window as PixelWindow
 except ImportError as error:
@@ -54,7 +56,11 @@ _WHOLE = -1
 """in place of the number of an overview: the file's own pixels"""
 _EASTERNMOST, _NORTHERNMOST = 541.0, 91.0
 """degrees: a raster of 360 degrees may start anywhere, and a pixel may reach beyond the pole"""
+_FETCHED_AHEAD = ("GTiff", "COG")
+"""drivers that tell where blocks are, so that all are there before they are decoded"""
 _numbers = itertools.count()
+COMPUTING = Lock()
+"""held by the thread that decodes or warps: a worker has one core, and threads that contend for it lose time"""
 
 T = TypeVar("T")
 
@@ -168,7 +174,7 @@ class RasterFile:
     def _blocks(self, piece: Piece) -> list[tuple[int, int]]:
         """Where the blocks of a piece are in a remote GeoTIFF; nothing for other formats."""
         dataset, band = self._dataset(piece.overview), piece.asset.band
-        if dataset.driver not in ("GTiff", "COG") or band not in dataset.indexes:
+        if dataset.driver not in _FETCHED_AHEAD or band not in dataset.indexes:
             return []
         return self._decode(lambda: list(_block_ranges(dataset, band, piece.part)))
 
@@ -190,7 +196,7 @@ class RasterFile:
         """Do something with the file; what cannot be decoded is fetched again from the start."""
         for attempt in range(_DECODING_TRIES):
             try:
-                with rasterio.Env(**_OPTIONS):
+                with nullcontext() if hasenv() else gdal_environment():
                     return self._context.run(work)
             except _UndecodableError as error:
                 self.close()
@@ -266,7 +272,9 @@ class RasterFile:
                 f"has no band {asset.band}, only {dataset.count}", reason=Reason.NO_ASSET, where=self.name
             )
         window = PixelWindow(part.left, part.top, part.right - part.left, part.bottom - part.top)
-        numbers = self._decode(lambda: dataset.read(asset.band, window=window))
+        # other remote formats fetch while they decode: nobody should wait for that
+        with COMPUTING if dataset.driver in _FETCHED_AHEAD or not self._is_remote else nullcontext():
+            numbers = self._decode(lambda: dataset.read(asset.band, window=window))
         observed = np.isfinite(numbers)
         for number in {dataset.nodatavals[asset.band - 1], *asset.nodata} - {None}:
             observed &= numbers != number
@@ -319,13 +327,18 @@ def _unlocated(what: str, where: str, hint: str = "") -> SourceError:
 _starting = Lock()
 
 
+def gdal_environment() -> Any:
+    """A context in which a thread works with GDAL: entered once for much work, as starting it takes long."""
+    return rasterio.Env(**_OPTIONS)
+
+
 def start_gdal() -> None:
     """Let GDAL start in one thread.
 
     The first environment of a process installs rasterio's file systems into a list of GDAL's that has no lock, so that
     threads which start at the same time could crash each other.
     """
-    with _starting, rasterio.Env():
+    with _starting, gdal_environment():
         pass
 
 

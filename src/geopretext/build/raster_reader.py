@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from geopretext.build.alignment import Canvas, ControlPoints, Georeference, Rectangle, control_points, merge, shifts
 from geopretext.build.grid import Grid
-from geopretext.build.raster_file import Excerpt, Piece, RasterFile, check_crs, start_gdal
+from geopretext.build.raster_file import COMPUTING, Excerpt, Piece, RasterFile, check_crs, gdal_environment, start_gdal
 from geopretext.build.source import Asset, Resampling
 from geopretext.build.transfer import Transfer, TransferSettings, shared_transfer
 from geopretext.errors import Reason, SourceError
@@ -158,6 +158,12 @@ class RasterReader:
         self, href: str, files: _OpenFiles, states: Sequence[_State]
     ) -> list[tuple[_State, Window | SourceError | None]]:
         """Read one file for all windows whose next asset is in it; for each what came of it, None if more is needed."""
+        with gdal_environment():
+            return self._advance_within(href, files, states)
+
+    def _advance_within(
+        self, href: str, files: _OpenFiles, states: Sequence[_State]
+    ) -> list[tuple[_State, Window | SourceError | None]]:
         try:
             file = files.take(href)
         except SourceError as error:
@@ -246,7 +252,8 @@ def _finish(state: _State) -> Window:
     if not state.canvases:
         shape = (state.job.grid.height, state.job.grid.width)
         return Window(np.zeros(shape), np.zeros(shape, bool))
-    return Window(*merge(canvas.onto_grid() for canvas in state.canvases))
+    with COMPUTING:
+        return Window(*merge(canvas.onto_grid() for canvas in state.canvases))
 
 
 def shared_reader(settings: TransferSettings) -> RasterReader:
