@@ -221,7 +221,7 @@ def cluster_crew(address: str) -> Iterator[DaskCrew]:
 
 def _require_dask() -> None:
     try:
-        import distributed  # noqa: F401
+        import distributed  # noqa: F401 # only whether it is there
     except ImportError as error:
         raise MissingLibraryError("distributed", extra="geo", purpose="build on several processes") from error
 

@@ -62,9 +62,9 @@ class Draft:
 
     def lack(self, name: str, error: SourceError, *, required: bool) -> None:
         """Note that a modality cannot be had: the tile fails, or the modality is missing there."""
-        if required or error.reason not in MAY_LACK:
-            self.failure = self.failure or error
-        elif name not in self.chosen:
+        if required:
+            self.failure = error
+        else:
             self.records[name] = [{"missing": str(error.reason), "why": error.what}]
 
 

@@ -44,7 +44,7 @@ def serve_files(
     if not folder.is_dir():
         raise InputError("is no folder", where=str(folder))
     command = [sys.executable, "-m", __spec__.name, str(folder), str(port), str(log or ""), str(delay)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 # our own
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -59,7 +59,7 @@ def serve_files(
 
 
 class _Files(StaticFileHandler):
-    def initialize(self, path: str, delay: float) -> None:  # type: ignore[override]
+    def initialize(self, path: str, delay: float) -> None:  # type: ignore[override] # as Tornado hands over what a route names
         super().initialize(path)
         self._delay = delay
 

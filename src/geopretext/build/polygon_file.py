@@ -80,7 +80,7 @@ def read_vector(path: str | Path) -> Any:
 
 def _download(url: str) -> io.BytesIO:
     if url.lower().startswith(("http://", "https://")):
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310 # checked to be http(s)
             return io.BytesIO(answer.read())
     folder, _, name = url.rpartition("/")
     content = Files(folder).read(name)

@@ -181,15 +181,15 @@ class RemoteOpener(MultiByteRangeResourceContainer):  # type: ignore[misc] # ras
         """True for the file alone."""
         return path == self._path
 
-    def isdir(self, path: str) -> bool:  # noqa: ARG002
+    def isdir(self, path: str) -> bool:  # noqa: ARG002 # as rasterio asks
         """There are no folders."""
         return False
 
-    def ls(self, path: str) -> list[str]:  # noqa: ARG002
+    def ls(self, path: str) -> list[str]:  # noqa: ARG002 # as rasterio asks
         """There are no folders."""
         return []
 
-    def mtime(self, path: str) -> int:  # noqa: ARG002
+    def mtime(self, path: str) -> int:  # noqa: ARG002 # as rasterio asks
         """Not known."""
         return 0
 

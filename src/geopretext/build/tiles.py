@@ -179,10 +179,11 @@ class TileMaker:
                 share = clear_share(seen.values, seen.valid, rule.clear_classes)
                 if share < rule.min_clear:
                     refused[draft] = SourceError(
-                        f"{rule.tries} images at most were looked at; {share:.0%} of the tile is clear in the last,"
+                        f"{share:.0%} of the tile is clear in the last image that was tried (at most {rule.tries} are),"
                         f" {rule.min_clear:.0%} are wanted",
                         reason=Reason.CLOUDY,
-                        where=draft.spot.place,
+                        where=choice.candidate.item,
+                        hint="lower min_clear, or raise tries",
                     )
                 else:
                     masks[draft] = (choice, seen)
