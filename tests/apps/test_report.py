@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from geopretext.apps.charts import Interval, Line, interval_chart, line_chart, smooth
 from geopretext.apps.report import write_report
 from geopretext.apps.summary import MEAN, Summary, TaskFacts, score_table
+from geopretext.evaluate.charts import Interval, Line, interval_chart, line_chart, smooth
 
 METHODS = {"ours": "Ours <1>", "other": "Other", "random": "Random"}
 TASKS = {

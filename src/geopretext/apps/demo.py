@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from geopretext.apps.arguments import VerbParser, whole
-from geopretext.apps.charts import Interval
 from geopretext.apps.progress import ProgressLine, say
 from geopretext.apps.report import write_report
 from geopretext.apps.summary import MEAN, Curves, Summary, TaskFacts, score_table
 from geopretext.data.tiles import SPLITS
 from geopretext.errors import InputError
+from geopretext.evaluate.charts import Interval
 
 _EXAMPLE = """\
 geopretext demo

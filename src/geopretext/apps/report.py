@@ -6,8 +6,8 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from geopretext.apps.charts import Interval, Line, interval_chart, line_chart, smooth
 from geopretext.apps.summary import MEAN, Summary
+from geopretext.evaluate.charts import Interval, Line, interval_chart, line_chart, smooth
 
 
 def write_report(path: Path, summary: Summary, *, contact_sheet: Path, reconstruction: Path) -> None:

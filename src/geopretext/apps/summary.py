@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from geopretext.apps.charts import Interval
 from geopretext.apps.tables import text_table
+from geopretext.evaluate.charts import Interval
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 MEAN = "mean"

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.errors import InputError
-from geopretext.evaluate.metrics import Metric, measure, weighted
+from geopretext.evaluate.metrics import Metric
+from geopretext.evaluate.outcome import Outcome
 
 Array = npt.NDArray[Any]
 
@@ -58,25 +59,22 @@ class Score:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def bootstrap(
-    metric: Metric, runs: Sequence[Array], labels: Array, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Score:
+def bootstrap(metric: Metric, runs: Sequence[Outcome], *, resamples: int = RESAMPLES, seed: int = 0) -> Score:
     """Value on the test set with its interval.
 
     Args:
         metric: what is measured.
-        runs: scores (n, K) of one or more runs of the same method; their metrics are averaged.
-        labels: (n,) or (n, K).
+        runs: one or more runs of the same method on the same samples; their metrics are averaged.
         resamples: how many test sets are drawn.
         seed: of the draws, which depend on it and on n only.
 
     Raises:
         InputError: the metric is undefined on this test set.
     """
-    value = float(np.mean([measure(metric, scores, labels) for scores in runs]))
+    value = float(np.mean([run.measure(metric) for run in runs]))
     draws = [
-        np.mean([weighted(metric, scores, labels, counts) for scores in runs], axis=0)
-        for counts in resample_counts(len(labels), resamples, seed)
+        np.mean([run.weighted(metric, counts) for run in runs], axis=0)
+        for counts in resample_counts(len(runs[0]), resamples, seed)
     ]
     return Score.of(value, np.concatenate(draws))
 

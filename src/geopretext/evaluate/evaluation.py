@@ -13,6 +13,7 @@ from geopretext.evaluate.bootstrap import bootstrap, difference
 from geopretext.evaluate.knn import knn
 from geopretext.evaluate.labelled import LabelledFeatures, Prediction
 from geopretext.evaluate.metrics import METRICS
+from geopretext.evaluate.outcome import SampleOutcome
 from geopretext.evaluate.probe import probe
 from geopretext.evaluate.scores import Scores
 from geopretext.evaluate.task import Task
@@ -130,7 +131,7 @@ def evaluate_many(
     }
     by_metric = {
         metric: {
-            name: bootstrap(metric, [run.scores for run in runs], labels, seed=seed)
+            name: bootstrap(metric, [SampleOutcome(task.kind, run.scores, labels) for run in runs], seed=seed)
             for name, runs in predictions.items()
         }
         for metric in METRICS[task.kind]

@@ -15,7 +15,14 @@ from geopretext.data.statistics import POOLED
 from geopretext.data.tiles import TileReader
 from geopretext.modality import Observed
 from geopretext.nn.bundle import Encoder
-from geopretext.predict.features import Progress, image_features, tile_blocks, tile_features, tile_levels
+from geopretext.predict.features import (
+    Progress,
+    image_features,
+    standardised_tiles,
+    tile_blocks,
+    tile_features,
+    tile_levels,
+)
 from geopretext.predict.image_door import ImageDoor, StatisticsChoice, spread
 from geopretext.predict.images import Images
 from geopretext.predict.input_gate import SAMPLE, GateReport, judge_inputs
@@ -23,6 +30,28 @@ from geopretext.predict.reference import reference_of
 
 Array = npt.NDArray[Any]
 Samples = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What encoders see of an image: its centre, cut to a multiple of the patch size; pixels."""
+
+    image_height: int
+    image_width: int
+    height: int
+    width: int
+
+    @property
+    def rows(self) -> slice:
+        """Of the image."""
+        top = (self.image_height - self.height) // 2
+        return slice(top, top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        """Of the image."""
+        left = (self.image_width - self.width) // 2
+        return slice(left, left + self.width)
 
 
 class Feed(Protocol):
@@ -36,10 +65,17 @@ class Feed(Protocol):
     def gate(self) -> GateReport:
         """Whether the numbers are plausible for the encoder."""
 
+    @property
+    def window(self) -> Window:
+        """Where ``blocks`` and ``standardised`` lie in the images."""
+
     def features(
         self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
     ) -> Array:
         """Features (n, D) float32."""
+
+    def standardised(self, samples: Samples, batch_size: int = 256) -> Iterator[Tensor]:
+        """Images as encoders take them, (B, C, H, W), 0 where nothing was observed, in order."""
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in their unit and validity, (B, C, H, W), in order."""
@@ -97,8 +133,6 @@ class TileFeed:
     @property
     def record(self) -> Mapping[str, Any]:
         """Bands, unit, crop, and that the bundle's statistics were used."""
-        patch_size = self.encoder.settings.patch_size
-        crop = self.reader.tile_size // patch_size * patch_size
         return {
             "source": self.reader.path,
             "bands": list(self.encoder.bands),
@@ -107,14 +141,25 @@ class TileFeed:
             "unit_of_encoder": self.encoder.unit,
             "statistics": "bundle",
             "tile_size": [self.reader.tile_size] * 2,
-            "centre_crop": [crop, crop],
+            "centre_crop": [self.window.height, self.window.width],
         }
+
+    @property
+    def window(self) -> Window:
+        """The centre of a tile."""
+        size, patch_size = self.reader.tile_size, self.encoder.settings.patch_size
+        crop = size // patch_size * patch_size
+        return Window(size, size, crop, crop)
 
     def features(
         self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
     ) -> Array:
         """Features (n, D) float32."""
         return tile_features(encoder, self.reader, samples, pooling=pooling, progress=progress)
+
+    def standardised(self, samples: Samples, batch_size: int = 256) -> Iterator[Tensor]:
+        """Images as encoders take them."""
+        return standardised_tiles(self.encoder, self.reader, samples, batch_size)
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in the bundle's unit and validity."""
@@ -168,11 +213,22 @@ class ImageFeed:
         """What the door does, and what the source says."""
         return {**self.door.record, **self.notes}
 
+    @property
+    def window(self) -> Window:
+        """The centre of an image."""
+        images = self.door.images
+        return Window(images.height, images.width, self.door.height, self.door.width)
+
     def features(
         self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
     ) -> Array:
         """Features (n, D) float32."""
         return image_features(encoder, self.door, samples, pooling=pooling, progress=progress)
+
+    def standardised(self, samples: Samples, batch_size: int = 256) -> Iterator[Tensor]:
+        """Images as encoders take them."""
+        normaliser = self.door.normaliser
+        return (normaliser(observed).values for observed in self.door.blocks(samples, batch_size))
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in the door's unit and validity."""

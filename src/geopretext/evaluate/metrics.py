@@ -2,8 +2,8 @@
 
 Shapes: ``n`` test samples, ``K`` classes, labels or regression targets, ``R`` resamples. Every head gives ``scores``
 (n, K): class probabilities (single-label), probabilities of each label (multi-label), or predicted values in the
-target's unit (regression). ``labels`` are (n,) class indices, (n, K) of 0 and 1, or (n, K) values. Of dense tasks, n
-counts the labelled pixels; change detection has one label, changed or not (K is 1).
+target's unit (regression). ``labels`` are (n,) class indices, (n, K) of 0 and 1, or (n, K) values. Labels of pixels are
+measured by ``evaluate.outcome``.
 
 Point values come from torchmetrics. A resample of the test set is a vector of counts, how often each sample was drawn,
 so that ``weighted`` evaluates all resamples at once by matrix products; with all counts 1 both agree.
@@ -19,7 +19,6 @@ import torch
 from torchmetrics.functional import mean_squared_error, r2_score
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
-    multiclass_jaccard_index,
     multilabel_average_precision,
     multilabel_f1_score,
 )
@@ -71,13 +70,13 @@ class Metric(StrEnum):
     """mean over the classes of the test set of intersection over union"""
 
 
-METRICS: dict[TaskKind, tuple[Metric, Metric]] = {
+METRICS: dict[TaskKind, tuple[Metric, ...]] = {
     TaskKind.SINGLE_LABEL: (Metric.ACCURACY, Metric.CLASS_MEAN_ACCURACY),
     TaskKind.MULTI_LABEL: (Metric.MICRO_F1, Metric.MEAN_AVERAGE_PRECISION),
     TaskKind.REGRESSION: (Metric.R2, Metric.RMSE),
     TaskKind.SEGMENTATION: (Metric.MEAN_JACCARD, Metric.ACCURACY),
     TaskKind.DENSE_REGRESSION: (Metric.R2, Metric.RMSE),
-    TaskKind.CHANGE_DETECTION: (Metric.MICRO_F1, Metric.MEAN_AVERAGE_PRECISION),
+    TaskKind.CHANGE_DETECTION: (Metric.MICRO_F1, Metric.MEAN_JACCARD),
 }
 """Of each kind of task; the first is its headline, by which heads choose their setting on the validation split."""
 
@@ -97,9 +96,6 @@ def measure(metric: Metric, scores: Array, labels: Array) -> float:
         case Metric.CLASS_MEAN_ACCURACY:
             each = multiclass_accuracy(predicted, truth, num_classes=predicted.shape[1], average="none")
             return float(each[torch.bincount(truth, minlength=len(each)) > 0].mean())
-        case Metric.MEAN_JACCARD:
-            overlap = multiclass_jaccard_index(predicted, truth, num_classes=predicted.shape[1], average="none")
-            return float(overlap[torch.bincount(truth, minlength=len(overlap)) > 0].mean())
         case Metric.MICRO_F1:
             decided = (predicted > THRESHOLD).long()
             return float(multilabel_f1_score(decided, truth.long(), num_labels=truth.shape[1], average="micro"))
@@ -113,6 +109,8 @@ def measure(metric: Metric, scores: Array, labels: Array) -> float:
         case Metric.RMSE:
             squares = mean_squared_error(predicted, truth, num_outputs=truth.shape[1])
             return float(squares.sqrt().mean())
+        case Metric.MEAN_JACCARD:
+            raise AssertionError("of labels of pixels, which `evaluate.outcome` measures")
 
 
 def weighted(metric: Metric, scores: Array, labels: Array, counts: Array) -> Array:
@@ -142,15 +140,6 @@ def _class_mean_accuracy(scores: Array, labels: Array, counts: Array) -> Array:
     member = np.eye(scores.shape[1])[labels]
     of_class = counts @ member
     return _mean_of_defined(counts @ (member * right[:, None]) / of_class)
-
-
-def _mean_jaccard(scores: Array, labels: Array, counts: Array) -> Array:
-    classes = np.eye(scores.shape[1])
-    predicted, truth = classes[scores.argmax(1)], classes[labels]
-    of_class = counts @ truth
-    overlap = counts @ (predicted * truth)
-    union = of_class + counts @ predicted - overlap
-    return _mean_of_defined(np.where(of_class > 0, overlap / union, np.nan))
 
 
 def _micro_f1(scores: Array, labels: Array, counts: Array) -> Array:
@@ -210,5 +199,4 @@ _WEIGHTED: dict[Metric, Callable[[Array, Array, Array], Array]] = {
     Metric.MEAN_AVERAGE_PRECISION: _mean_average_precision,
     Metric.R2: _r2,
     Metric.RMSE: _rmse,
-    Metric.MEAN_JACCARD: _mean_jaccard,
 }

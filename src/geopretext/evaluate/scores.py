@@ -1,8 +1,6 @@
 """The result of an evaluation: one table of methods with intervals, as JSON and for the terminal."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from geopretext.data.local_file import replace_file
 from geopretext.evaluate.bootstrap import LEVEL, RESAMPLES, Score
 from geopretext.evaluate.metrics import Metric, TaskKind
 
@@ -67,16 +66,7 @@ class Scores:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / SCORES_FILE
-        handle, partial = tempfile.mkstemp(dir=folder, prefix=f".{SCORES_FILE}.", suffix=".partial")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self.to_dict(), file, indent=2, allow_nan=False)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(partial).replace(path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        replace_file(path, (json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n").encode())
         return path
 
     def table(self) -> Table:

@@ -42,10 +42,6 @@ def tile_features(
 ) -> npt.NDArray[np.float32]:
     """Features (n, D) of tiles, in the order asked for.
 
-    The encoder's bands are picked by name and standardised with the bundle's statistics, by the level of each tile;
-    missing pixels become 0, the mean. Tiles whose size is no multiple of the patch size are cut to the largest multiple
-    around their centre.
-
     Args:
         encoder: on the device where it is to run.
         reader: where the tiles are.
@@ -61,28 +57,38 @@ def tile_features(
         GridError: tiles are smaller than a patch.
     """
     tiles = np.arange(len(reader)) if tiles is None else np.asarray(tiles, np.int64)
+    return _encode(encoder, standardised_tiles(encoder, reader, tiles, batch_size), len(tiles), pooling, progress)
+
+
+def standardised_tiles(
+    encoder: Encoder, reader: TileReader, tiles: npt.NDArray[np.int64], batch_size: int = 256
+) -> Iterator[Tensor]:
+    """Tiles as the encoder takes them, (B, C, H, W) on its device, in the order asked for.
+
+    The encoder's bands are picked by name and standardised with the bundle's statistics, by the level of each tile;
+    missing pixels become 0, the mean. Tiles whose size is no multiple of the patch size are cut to the largest multiple
+    around their centre.
+
+    Raises:
+        InputError, BandError, UnitError, GridError: as ``tile_features``.
+    """
     levels = tile_levels(reader, encoder.modality, tiles)
     device = _device(encoder)
     normaliser = Normaliser(encoder.modality, known_scales(encoder.statistics), device)
     normaliser.check_levels(levels.numpy())
     levels = levels.to(device)
-    blocks = tile_blocks(
+    start = 0
+    for observed in tile_blocks(
         reader,
         encoder.modality,
         tiles,
         multiple_of=encoder.settings.patch_size,
         batch_size=batch_size,
         device=device,
-    )
-
-    def standardised() -> Iterator[Tensor]:
-        start = 0
-        for observed in blocks:
-            count = len(observed.values)
-            yield normaliser(observed, levels[start : start + count]).values
-            start += count
-
-    return _encode(encoder, standardised(), len(tiles), pooling, progress)
+    ):
+        count = len(observed.values)
+        yield normaliser(observed, levels[start : start + count]).values
+        start += count
 
 
 def image_features(

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import override
 
-from geopretext.train.folder import CHECKPOINTS, LAST, METRICS, replace_file
+from geopretext.data.local_file import replace_file
+from geopretext.train.folder import CHECKPOINTS, LAST, METRICS
 from geopretext.train.module import PretrainModule
 
 log = logging.getLogger(__name__)

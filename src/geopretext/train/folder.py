@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from typing_extensions import override
 
 from geopretext.data.fields import read_settings
+from geopretext.data.local_file import replace_file
 from geopretext.errors import BundleError, RecipeError
 from geopretext.train.recipe import differing_fields, recipe_to_plain
 from geopretext.train.settings import MAY_CHANGE, Recipe
@@ -52,16 +53,6 @@ def record_config(folder: Path, config: Mapping[str, Any]) -> None:
             where=str(path),
             hint="choose another --out, or give the same recipe, overrides and data to resume",
         )
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, and nothing between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 class PlainCheckpoints(CheckpointIO):
