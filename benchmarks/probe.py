@@ -18,9 +18,11 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -31,15 +33,16 @@ from geopretext.data.synthetic import write_synthetic_store
 from geopretext.evaluate.inputs import Feed, ImageInputs, TileInputs
 from geopretext.evaluate.labelled import LabelledFeatures
 from geopretext.evaluate.metrics import TaskKind
-from geopretext.evaluate.probe import STRENGTHS, probe
+from geopretext.evaluate.probe import probe
 from geopretext.modality import PUBLISHED
 from geopretext.nn.bundle import Encoder, input_scales
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.settings import SENTINEL2_BANDS, EncoderSettings
 from geopretext.predict.images import RGB_BANDS, ImageFiles
-from measuring import machine, table, take_turns, verdict
+from measuring import Timing, machine, table, take_turns, verdict
 
 TARGETS = {"seconds": 20.0, "share": 0.9}
+_VARIANTS = ("through the feed", "bare encoder")
 _BLOCK = 32  # images that the encoder takes at once on a CPU, see ``predict.features``
 
 
@@ -85,25 +88,27 @@ def made_features(options: Options) -> LabelledFeatures:
 def measure_probe(options: Options) -> dict[str, Any]:
     """Seconds, and processor seconds, of the probe as it is and of the whole sweep."""
     data = made_features(options)
-    busy: dict[str, list[float]] = {"as it is": [], "all ten strengths": []}
-
-    def timed(name: str, patience: int | None) -> None:
-        began = time.process_time()
-        result = probe(data) if patience else probe(data, patience=None)
-        busy[name].append(time.process_time() - began)
-        assert result.scores.shape == (options.samples // 10, options.classes)
-
-    variants: dict[str, Callable[[], None]] = {
-        "as it is": lambda: timed("as it is", 3),
-        "all ten strengths": lambda: timed("all ten strengths", None),
+    variants: dict[str, Callable[[], object]] = {
+        "as it is": partial(probe, data),
+        "all ten strengths": partial(probe, data, patience=None),
     }
-    timings = take_turns(variants, rounds=options.rounds)
     chosen = probe(data)
+    return {"chosen": dict(chosen.chosen), "validation": chosen.validation, **_time(variants, options.rounds)}
+
+
+def _time(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
+    """Seconds and processor seconds of each variant in each round."""
+    busy: dict[str, list[float]] = {name: [] for name in variants}
+
+    def run(name: str) -> None:
+        began = time.process_time()
+        variants[name]()
+        busy[name].append(time.process_time() - began)
+
+    timings = take_turns({name: partial(run, name) for name in variants}, rounds=rounds)
     return {
-        "chosen": dict(chosen.chosen),
-        "validation": chosen.validation,
         "seconds": {name: timing.seconds for name, timing in timings.items()},
-        "processor_seconds": {name: each[1:] for name, each in busy.items()},
+        "processor_seconds": {name: tuple(each[1:]) for name, each in busy.items()},
     }
 
 
@@ -121,14 +126,10 @@ def measure_features(options: Options, folder: Path) -> dict[str, Any]:
     for name, (encoder, feed) in feeds.items():
         images = torch.cat(list(feed.standardised(numbers)))
         variants: dict[str, Callable[[], object]] = {
-            "through the feed": lambda encoder=encoder, feed=feed: feed.features(encoder, numbers),
-            "bare encoder": lambda encoder=encoder, images=images: _encode(encoder, images),
+            _VARIANTS[0]: partial(feed.features, encoder, numbers),
+            _VARIANTS[1]: partial(_encode, encoder, images),
         }
-        timings = take_turns(variants, rounds=options.rounds)
-        found[name] = {
-            "share": timings["through the feed"].times_faster_than(timings["bare encoder"]),
-            **{variant: timing.seconds for variant, timing in timings.items()},
-        }
+        found[name] = _time(variants, options.rounds)
     return found
 
 
@@ -170,28 +171,26 @@ def _encode(encoder: Encoder, images: torch.Tensor) -> None:
 def report(result: dict[str, Any]) -> str:
     """Tables and verdicts."""
     options, sweep = Options(**result["options"]), result["probe"]
-    rows = [
-        [name, *(f"{number:.1f}" for number in (np.median(seconds), min(seconds), max(seconds), np.median(busy)))]
-        for name, seconds, busy in (
-            (name, sweep["seconds"][name], sweep["processor_seconds"][name]) for name in sweep["seconds"]
-        )
-    ]
-    what = f"probe of {options.samples} x {options.features}, {options.classes} classes, {len(STRENGTHS)} strengths"
-    lines = [result["machine"], f"{torch.get_num_threads()} threads", ""]
-    lines += [table([what, "s", "fastest", "slowest", "processor s"], rows), ""]
-    features = [
-        [
-            name,
-            *(f"{options.tiles / np.median(each[v]):.0f}" for v in ("through the feed", "bare encoder")),
-            f"{100 * each['share']:.0f} %",
-        ]
-        for name, each in result["features"].items()
-    ]
-    lines += [table([f"features, {options.size}", "images/s", "bare encoder", "share"], features), ""]
-    longest = max(np.median(seconds) for seconds in sweep["seconds"].values())
-    lines.append(verdict("probe", TARGETS["seconds"] / longest, 1.0, "times as fast as aimed at"))
+    what = f"probe, {options.samples} x {options.features}, {options.classes} classes"
+    header = [what, "s", "fastest", "slowest", "processor s"]
+    rows = []
+    for name, seconds in sweep["seconds"].items():
+        busy = sweep["processor_seconds"][name]
+        rows.append([name, *(f"{s:.1f}" for s in (median(seconds), min(seconds), max(seconds), median(busy)))])
+    lines = [result["machine"], f"threads: {torch.get_num_threads()}", "", table(header, rows), ""]
+    header = [f"features, {options.size}", "images/s", "bare encoder", "share", "of processor time"]
+    shares, rows = {}, []
     for name, each in result["features"].items():
-        lines.append(verdict(f"features, {name}", each["share"], TARGETS["share"], "of the bare encoder"))
+        feed, bare = (Timing(tuple(each["seconds"][variant])) for variant in _VARIANTS)
+        busy_feed, busy_bare = (Timing(tuple(each["processor_seconds"][variant])) for variant in _VARIANTS)
+        shares[name] = feed.times_faster_than(bare)
+        of_time = busy_feed.times_faster_than(busy_bare)
+        rates = [f"{timing.rate(options.tiles):.0f}" for timing in (feed, bare)]
+        rows.append([name, *rates, f"{100 * shares[name]:.0f} %", f"{100 * of_time:.0f} %"])
+    lines += [table(header, rows), ""]
+    longest = max(median(seconds) for seconds in sweep["seconds"].values())
+    lines.append(verdict("probe", TARGETS["seconds"] / longest, 1.0, "times as fast as aimed at"))
+    lines += [verdict(name, share, TARGETS["share"], "of the bare encoder's rate") for name, share in shares.items()]
     return "\n".join(lines)
 
 
