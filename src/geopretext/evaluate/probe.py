@@ -136,7 +136,7 @@ class _Problem:
             optimiser.zero_grad()
             weights = scale * scaled
             loss = self._loss(self.rotated @ weights + intercept) + strength / 2 * weights.square().sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             return float(loss.detach())
 
         optimiser.step(closure)  # type: ignore[no-untyped-call]
