@@ -1,4 +1,7 @@
-"""``geopretext evaluate knn|probe``: what a bundle is worth on a downstream task, beside baselines."""
+"""``geopretext evaluate knn|probe``: what a bundle is worth on a downstream task, beside baselines.
+
+``suite`` and ``curve`` stand in the modules of their names.
+"""
 
 import argparse
 import json
@@ -38,8 +41,16 @@ STATISTICS = ("auto", "bundle", "dataset")
 """Choices of ``--statistics``, spelled out so that ``--help`` need not load torch."""
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str]) -> int | None:
     """Score, write, print the table."""
+    if arguments and arguments[0] == "suite":
+        from geopretext.apps import evaluate_suite
+
+        return evaluate_suite.run(arguments[1:])
+    if arguments and arguments[0] == "curve":
+        from geopretext.apps import evaluate_curve
+
+        return evaluate_curve.run(arguments[1:])
     options = _parser().parse_args(arguments)
     # torch loads here, after everything that can be wrong on the command line
     from geopretext.evaluate.evaluation import evaluate
@@ -73,6 +84,7 @@ def run(arguments: Sequence[str]) -> None:
 
         Console(width=None if Console().is_terminal else 140).print(scores.table())
     say(f"wrote {options.out / 'scores.json'}")
+    return None
 
 
 def _parser() -> VerbParser:
