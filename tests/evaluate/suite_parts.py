@@ -1,6 +1,5 @@
 """Two small bundles, two tasks and their settings, for tests of suites."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +35,7 @@ def write_parts(folder: Path) -> SuiteSettings:
         representations=("pretrained", "random_init", "band_statistics"),
         amounts=("50%", "100%"),
         seeds=(0, 1),
+        pooling="mean",
     )
 
 
@@ -58,5 +58,5 @@ def table(folder: Path) -> list[dict[str, object]]:
 
 
 def results(folder: Path) -> dict[str, int]:
-    """Inode of each result: another one if it was computed again."""
-    return {path.name: os.stat(path).st_ino for path in folder.joinpath("cells").glob("*.npz")}
+    """Inode of each result by the cell's key: another one if it was computed again."""
+    return {path.stem: path.stat().st_ino for path in folder.joinpath("cells").glob("*.npz")}

@@ -17,6 +17,7 @@ import pytest
 from geopretext.errors import ClusterError, RecipeError
 from geopretext.evaluate.cells import Cell, read_result
 from geopretext.evaluate.evaluation import evaluate
+from geopretext.evaluate.metrics import METRICS, TaskKind
 from geopretext.evaluate.suite import SuiteOutcome, SuiteProgress, run_suite
 from geopretext.evaluate.suite_settings import SuiteSettings, read_suite
 from geopretext.evaluate.suite_table import SCHEMA, read_cells
@@ -61,8 +62,8 @@ def test_the_whole_grid_is_computed(settings: SuiteSettings, whole: SuiteOutcome
     assert whole.report.is_file()
     rows = table(whole.folder)
     assert set(rows[0]) == {*SCHEMA.names} - {"seconds"}
-    # four methods, two heads, two amounts, two metrics, two tasks
-    assert len(rows) == 4 * 2 * 2 * 2 * 2
+    # four methods, two heads, two amounts, two tasks
+    assert len(rows) == 4 * 2 * 2 * 2 * len(METRICS[TaskKind.SINGLE_LABEL])
     assert list(dict.fromkeys(row["method"] for row in rows)) == ["A", "B", "random_init", "band_statistics"]
     assert {row["bundle"] for row in rows if row["representation"] != "pretrained"} == {settings.bundles[0]}
     random = next(row for row in rows if row["method"] == "random_init" and row["amount"] == "100%")
@@ -73,7 +74,7 @@ def test_the_whole_grid_is_computed(settings: SuiteSettings, whole: SuiteOutcome
 def test_a_cell_is_what_evaluate_says(settings: SuiteSettings, whole: SuiteOutcome) -> None:
     store = settings.tasks[1]
     for head in ("knn", "probe"):
-        scores = evaluate(settings.bundles[1], load_task(store), head=head, baselines=False)
+        scores = evaluate(settings.bundles[1], load_task(store), head=head, pooling="mean", baselines=False)
         rows = [row for row in table(whole.folder) if (row["task"], row["method"], row["head"]) == (store, "B", head)]
         row = next(row for row in rows if row["headline"] and row["amount"] == "100%")
         assert (row["value"], row["low"], row["high"]) == tuple(scores.scores["pretrained"].to_dict().values())
@@ -111,8 +112,8 @@ def test_a_larger_grid_adds_its_cells(settings: SuiteSettings, tmp_path: Path, e
     assert len(encoded) == 1  # the features were there
     assert read_suite(tmp_path / "suite.yaml").heads == ("knn", "probe")
     assert {row["head"] for row in table(tmp_path)} == {"knn", "probe"}
-    with pytest.raises(RecipeError, match="have pooling 'stages', not 'mean'") as caught:
-        run_suite(replace(few, pooling="mean"), tmp_path)
+    with pytest.raises(RecipeError, match="have pooling 'mean', not 'stages'") as caught:
+        run_suite(replace(few, pooling="stages"), tmp_path)
     assert "another --out" in caught.value.hint
 
 
@@ -249,32 +250,31 @@ if __name__ == "__main__":
 
 
 def test_a_killed_suite_goes_on_and_comes_to_the_same(
-    settings: SuiteSettings, whole: SuiteOutcome, tmp_path: Path, encoded: list[int]
+    settings: SuiteSettings, tmp_path: Path, encoded: list[int]
 ) -> None:
+    few = replace(settings, bundles=settings.bundles[:1], names={}, tasks=settings.tasks[1:])
+    whole = run_suite(few, tmp_path / "whole")
+    assert len(encoded) == 3  # once with the bundle's weights, once with either random ones
+    encoded.clear()
     (tmp_path / "run.py").write_text(KILLED)
-    settings.write(tmp_path / "suite.yaml")
+    few.write(tmp_path / "suite.yaml")
     command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "suite.yaml"), str(tmp_path / "out"), "1"]
     process = subprocess.Popen(command)
     cells = tmp_path / "out" / "cells"
-    while len(list(cells.glob("*.json"))) < 20 and process.poll() is None:
+    while len(list(cells.glob("*.json"))) < 8 and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    kept = {
-        path.stem: inode for path, inode in ((Path(name), inode) for name, inode in results(tmp_path / "out").items())
-    }
     complete = {path.stem for path in cells.glob("*.json")}
-    features = set((tmp_path / "out" / "features").glob("*.npy"))
-    outcome = run_suite(settings, tmp_path / "out")
-    assert 20 <= outcome.reused == len(complete) < CELLS
-    assert outcome.computed == CELLS - len(complete)
-    after = {Path(name).stem: inode for name, inode in results(tmp_path / "out").items()}
-    assert {key: after[key] for key in complete} == {key: kept[key] for key in complete}
+    kept = {key: inode for key, inode in results(tmp_path / "out").items() if key in complete}
+    missing = len(list((tmp_path / "whole" / "features").glob("*.npy")))
+    missing -= len(list((tmp_path / "out" / "features").glob("*.npy")))
+    outcome = run_suite(few, tmp_path / "out")
+    assert 8 <= outcome.reused == len(complete) < outcome.cells == whole.cells
+    assert outcome.computed == outcome.cells - len(complete)
+    assert kept.items() <= results(tmp_path / "out").items()
     assert table(outcome.folder) == table(whole.folder)
-    made = set((tmp_path / "out" / "features").glob("*.npy")) - features
-    assert 0 < len(made) < 10
-    # each batch of inputs goes through the encoder once for every set of features that was missing
-    assert len(encoded) <= len(made) + 8
+    assert len(encoded) == max(0, missing - 1)  # one of the missing sets, the last, needs no encoder
 
 
 @pytest.mark.slow
@@ -353,4 +353,6 @@ def test_an_interrupt_leaves_complete_cells_and_no_process(settings: SuiteSettin
     for path in cells.glob("*.json"):
         read_result(cells, path.stem)
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+        for _ in range(200):  # what Python keeps beside its processes ends a moment after them
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)

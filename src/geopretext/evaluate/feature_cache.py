@@ -31,7 +31,7 @@ Compute = Callable[[Samples], npt.NDArray[Any]]
 
 BLOCK = 2048
 """Samples whose features are in memory at a time."""
-_READ = 1 << 24  # bytes at a time
+_READ = 1 << 20  # bytes at a time
 
 
 class FeatureCache:

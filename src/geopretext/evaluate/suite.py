@@ -46,6 +46,7 @@ from geopretext.evaluate.suite_work import (
     basis,
     head_sign,
 )
+from geopretext.evaluate.subsets import parse_amount
 
 CELLS, FEATURES = "cells", "features"
 _TRIES = 2  # of work whose process died
@@ -128,7 +129,7 @@ def run_suite(
         ClusterError: the cluster cannot be used.
     """
     out = Path(out).absolute()
-    _check(settings)
+    settings = _checked(settings)
     there = (out / SUITE_FILE).exists()
     held = settings.joined(read_suite(out / SUITE_FILE), where=str(out)) if there else settings
     (out / CELLS).mkdir(parents=True, exist_ok=True)
@@ -150,14 +151,11 @@ def run_suite(
     return _finish(suite, out)
 
 
-def _check(settings: SuiteSettings) -> None:
-    """Refuse what would fail every cell."""
-    from geopretext.evaluate.subsets import parse_amount
-
+def _checked(settings: SuiteSettings) -> SuiteSettings:
+    """With amounts as they are written everywhere; what would fail every cell is refused."""
     for head in settings.heads:
         head_sign(head)
-    for amount in settings.amounts:
-        parse_amount(amount)
+    return replace(settings, amounts=tuple(str(parse_amount(amount)) for amount in settings.amounts))
 
 
 def _finish(suite: "_Run", out: Path) -> SuiteOutcome:

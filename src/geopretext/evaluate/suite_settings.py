@@ -162,8 +162,10 @@ class Opened:
     task: str
     bundle: str
     kind: TaskKind
+    parameters: int
+    """of the bundle's encoder"""
     images: str
-    """sign of the images, and of what the door does to them"""
+    """sign of the images, of which of them are for training, and of what the door does to them"""
     labels: str
     """sign of labels and splits"""
     door: str

@@ -16,6 +16,7 @@ from geopretext.data.local_file import replace_file
 from geopretext.errors import InputError
 from geopretext.evaluate.bootstrap import Score, bootstrap, difference
 from geopretext.evaluate.cells import CellResult, read_result
+from geopretext.evaluate.comparison import Runs, holm, p_value
 from geopretext.evaluate.metrics import METRICS, Metric
 from geopretext.evaluate.suite_settings import PRETRAINED, SUITE_FILE, SuiteSettings, read_suite
 
@@ -156,7 +157,7 @@ def _rows(
     first = next(iter(group.values()))[0]
     for metric in METRICS[first.task.kind]:
         scores = {method: _score(metric, runs) for method, runs in group.items()}
-        gains = _gains(scores, group)
+        gains = _gains(metric, scores, group)
         for method, runs in group.items():
             yield {
                 "task": method.task,
@@ -183,34 +184,34 @@ def _rows(
 
 def _score(metric: Metric, runs: Sequence[CellResult]) -> Score | None:
     try:
-        return bootstrap(metric, [run.run.outcome for run in runs])
+        return bootstrap(metric, list(_outcomes(runs).values()), seeds=list(_outcomes(runs)))
     except InputError:  # undefined on this test split: the other metrics may not be
         return None
 
 
-def _gains(scores: dict[Method, Score | None], group: dict[Method, list[CellResult]]) -> dict[Method, dict[str, float]]:
-    """What the first method gains over each other, on the same test samples; p-values after Holm (1979)."""
+def _outcomes(runs: Sequence[CellResult]) -> Runs:
+    return {run.cell.seed: run.run.outcome for run in runs}
+
+
+def _gains(
+    metric: Metric, scores: dict[Method, Score | None], group: dict[Method, list[CellResult]]
+) -> dict[Method, dict[str, float]]:
+    """What the first method gains over each other on the same test samples; p-values corrected for how many these are.
+
+    A method whose test samples are others, since its task has changed, is not compared.
+    """
     (first, best), *rest = scores.items()
-    paired = {
+    gains = {
         method: difference(best, score)
         for method, score in rest
         if best is not None and score is not None and np.array_equal(group[first][0].test, group[method][0].test)
     }
-    raw = {method: _p_value(gain) for method, gain in paired.items()}
-    corrected, level = {}, 0.0
-    for rank, method in enumerate(sorted(raw, key=lambda method: raw[method])):
-        level = max(level, min(1.0, raw[method] * (len(raw) - rank)))
-        corrected[method] = level
+    runs = {method: _outcomes(results) for method, results in group.items()}
+    corrected = holm({method: p_value(metric, runs[first], runs[method]) for method in gains})
     return {
         method: {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high, "p": corrected[method]}
-        for method, gain in paired.items()
+        for method, gain in gains.items()
     }
-
-
-def _p_value(gain: Score) -> float:
-    """Two-sided: how rarely the resamples cross zero."""
-    draws = gain.draws[np.isfinite(gain.draws)]
-    return min(1.0, 2 * (1 + int(min((draws <= 0).sum(), (draws >= 0).sum()))) / (len(draws) + 1))
 
 
 def _interval(score: Score | None) -> dict[str, float]:

@@ -19,8 +19,10 @@ from geopretext.evaluate.baselines import random_encoder
 from geopretext.evaluate.cells import Cell, CellResult, TaskFacts, write_result
 from geopretext.evaluate.evaluation import HEADS
 from geopretext.evaluate.feature_cache import FeatureCache, Features
+from geopretext.evaluate.labelled import LabelledFeatures, Prediction
 from geopretext.evaluate.outcome import Run, SampleOutcome
 from geopretext.evaluate.prepared import Prepared
+from geopretext.evaluate.subsets import Subsets
 from geopretext.evaluate.suite_settings import FINETUNE, PRETRAINED, RANDOM, Opened
 from geopretext.evaluate.task import Task
 from geopretext.evaluate.tasks import load_task
@@ -146,6 +148,7 @@ class _Bench:
         self._task = lru_cache(maxsize=1)(self._load_task)
         self._encoder = lru_cache(maxsize=1)(self._load_encoder)
         self._prepared = lru_cache(maxsize=1)(self._prepare)
+        self._subsets = lru_cache(maxsize=1)(lambda name: Subsets(self._task(name)))
 
     @cached_property
     def _cache(self) -> FeatureCache:
@@ -182,7 +185,8 @@ class _Bench:
             task=name,
             bundle=bundle,
             kind=task.kind,
-            images=joined_fingerprint([*done, *content]),
+            parameters=sum(weight.numel() for weight in encoder.parameters()),
+            images=joined_fingerprint([*done, *content, _sign_of_array(task.samples[task.train])]),
             labels=_labels_sign(task),
             door=door,
             architecture=architecture,
@@ -203,10 +207,8 @@ class _Bench:
 
     def compute(self, work: ComputeCell) -> CellResult:
         """The result of a cell, not yet written."""
-        from geopretext.evaluate.subsets import subset
-
         start, cell = monotonic(), work.cell
-        part = subset(self._task(cell.task), cell.amount, cell.seed)
+        part = self._subsets(cell.task).take(cell.amount, cell.seed)
         run = self._finetune(cell, part) if cell.head.startswith(FINETUNE) else self._fit(work, part)
         run = replace(run, facts={**run.facts, "seconds": monotonic() - start})
         record = {**work.opened.record, "basis": basis(work.opened, cell), "version": __version__}
@@ -218,9 +220,13 @@ class _Bench:
         cell, features = work.cell, self._cache.find(work.features)
         if features is None:  # it was deleted or damaged since
             features = self.cache_features(work.opened, cell.representation, cell.seed)[1]
-        prediction = HEADS[cell.head](part.labelled(features))
+        prediction = _predict(cell, part.labelled(features))
         outcome = SampleOutcome(part.kind, prediction.scores, part.labels[part.test])
-        return Run(outcome, prediction.validation, prediction.chosen, {"features": float(features.shape[1])})
+        trained = 0 if cell.head == "knn" else (features.shape[1] + 1) * len(part.classes)
+        facts = {"features": features.shape[1], "trainable_parameters": trained}
+        if cell.representation in (PRETRAINED, RANDOM):
+            facts["parameters"] = work.opened.parameters + trained
+        return Run(outcome, prediction.validation, prediction.chosen, facts)
 
     def _finetune(self, cell: Cell, part: Task) -> Run:
         """Training on images, behind the door of the whole task: its statistics need no labels."""
@@ -232,6 +238,14 @@ class _Bench:
             encoder = random_encoder(encoder, cell.seed)
         prepared = replace(self._prepared(cell.task, cell.bundle), task=part)
         return finetune(encoder, prepared, load_preset(cell.head.removeprefix(FINETUNE)), seed=cell.seed)
+
+
+def _predict(cell: Cell, data: LabelledFeatures) -> Prediction:
+    if cell.head == "sgd":
+        from geopretext.evaluate.sgd_probe import sgd_probe
+
+        return sgd_probe(data, seed=cell.seed)
+    return HEADS[cell.head](data)
 
 
 def _labels_sign(task: Task) -> str:
