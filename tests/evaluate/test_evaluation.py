@@ -125,7 +125,7 @@ def test_better_features_score_higher_and_their_gain_is_above_zero() -> None:
     scores = evaluate_many({"good": good, "noise": [noise, noise + 1]}, toy_task(labels))
     assert scores.scores["good"].low > scores.scores["noise"].high
     assert scores.gains["noise"].low > 0.2
-    assert list(scores.other_metrics) == [Metric.CLASS_MEAN_ACCURACY]
+    assert list(scores.other_metrics) == [Metric.CLASS_MEAN_ACCURACY, Metric.MACRO_F1]
 
 
 def test_the_same_seed_gives_the_same_scores() -> None:

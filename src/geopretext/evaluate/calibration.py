@@ -83,7 +83,7 @@ def calibration(
 ) -> Calibration | None:
     """Of one method; None if its outcomes hold no probabilities.
 
-    The interval is the pivotal one (Efron and Tibshirani 1993, section 13.4): a resample has more noise in its bins than
+    The interval is the pivotal one (Davison and Hinkley 1997, section 5.2): a resample has more noise in its bins than
     the test set, so that its ECE is larger as a rule, and the percentile interval would often lie above the ECE itself.
 
     Args:
@@ -109,7 +109,7 @@ def calibration(
 
 
 def confidence_table(outcome: Outcome) -> Array | None:
-    """Decisions by sample and bin of confidence, (n, BINS, 3), see ``tallies.tally``; None if there are no probabilities."""
+    """Decisions by sample and bin of confidence, (n, BINS, 3), as ``tallies.tally`` makes it; None if none was kept."""
     match outcome:
         case ConfusionOutcome():
             return outcome.confidence
