@@ -136,7 +136,7 @@ def test_labels_that_mean_nothing_are_refused(wrong, message):
 def test_labels_of_another_head_are_refused(tmp_path):
     with pytest.raises(BundleError, match="has 5 scores, and names for 2"):
         save(tmp_path / "bundle", make("linear"), LABELS["linear"])
-    with pytest.raises(BundleError, match="of change detection, and head.pair is None"):
+    with pytest.raises(BundleError, match=r"of change detection, and head\.pair is None"):
         save(tmp_path / "bundle", make("unet", classes=2), LABELS["unet"])
     assert not (tmp_path / "bundle").exists()
 

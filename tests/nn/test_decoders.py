@@ -1,8 +1,5 @@
 """Every decoder scores every pixel, of any encoder, and learns; none has batch norms."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,9 +55,7 @@ def test_images_of_bigearthnet_and_worldcereal_fit(kind, size):
 def test_every_weight_gets_a_gradient(kind):
     network = make_segmenter(kind, make_network(), 3).train()
     network(torch.randn(2, 3, 16, 24)).square().mean().backward()
-    trained = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
-    # MMEarth's U-Net appends the stem's map, so that the rest of the network still sees what stage one gives
-    assert trained == {name for name, _ in network.named_parameters()}
+    assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
 @pytest.mark.parametrize("patch", [8, 16, 32])
@@ -75,17 +70,17 @@ def test_images_of_a_batch_do_not_see_each_other(kind, patch):
         torch.testing.assert_close(network(images)[:1], network(images[:1]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("patch", [8, 16])
+@pytest.mark.parametrize("patch", [8, pytest.param(16, marks=pytest.mark.slow)])
 def test_a_fine_pattern_is_learnt(kind, patch):
     """Stripes two pixels wide, which no map coarser than two pixels holds."""
     network = make_segmenter(kind, make_network(patch), 2).train()
     torch.manual_seed(0)
-    images = torch.randn(4, 3, 32, 48)
-    stripes = (torch.arange(48) // 2 % 2 * torch.ones(32, 1)).long()
-    truth = torch.stack([stripes.roll(shift, 1) for shift in (0, 2, 0, 2)])
+    images = torch.randn(2, 3, 16, 32)
+    stripes = (torch.arange(32) // 2 % 2 * torch.ones(16, 1)).long()
+    truth = torch.stack([stripes, 1 - stripes])
     images[:, 0] = truth + 0.1 * images[:, 0]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    for _ in range(25):
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    for _ in range(40):
         optimiser.zero_grad()
         F.cross_entropy(network(images), truth).backward()
         optimiser.step()
@@ -146,17 +141,3 @@ def test_a_missing_library_is_named(forget):
     forget("segmentation_models_pytorch")
     with pytest.raises(MissingLibraryError, match=r'(?s)segmentation_models_pytorch.*"geopretext\[segmentation\]"'):
         make_segmenter("smp-unet", make_network(), 3)
-
-
-def test_the_library_is_imported_by_its_own_decoders_only():
-    code = """
-import sys
-import geopretext.nn.bundle_heads
-from geopretext.nn.convnextv2 import ConvNeXtV2
-from geopretext.nn.settings import EncoderSettings
-from geopretext.nn.siamese import make_siamese
-make_siamese("linear", ConvNeXtV2(EncoderSettings(size="micro")), 2)
-print(*sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert "segmentation_models_pytorch" not in done.stdout.split()

@@ -70,16 +70,16 @@ def test_every_weight_gets_a_gradient(kind, pair):
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("pair", ["difference", pytest.param("concatenation", marks=pytest.mark.slow)])
 def test_a_change_is_learnt(kind, pair):
     network = make_network(kind, pair).train()
     torch.manual_seed(0)
-    pairs = torch.randn(4, 1, 3, 24, 24).repeat(1, 2, 1, 1, 1) + 0.02 * torch.randn(4, 2, 3, 24, 24)
-    changed = torch.zeros(4, 24, 24, dtype=torch.long)
-    for number, (row, column) in enumerate([(2, 3), (8, 10), (0, 12), (13, 5)]):
+    pairs = torch.randn(2, 1, 3, 16, 24).repeat(1, 2, 1, 1, 1) + 0.02 * torch.randn(2, 2, 3, 16, 24)
+    changed = torch.zeros(2, 16, 24, dtype=torch.long)
+    for number, (row, column) in enumerate([(2, 3), (7, 14)]):
         changed[number, row : row + 8, column : column + 9] = 1
-        pairs[number, number % 2, :, row : row + 8, column : column + 9] += 2
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+        pairs[number, number, :, row : row + 8, column : column + 9] += 2
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
     for _ in range(40):
         optimiser.zero_grad()
         F.cross_entropy(network(pairs), changed).backward()

@@ -37,7 +37,7 @@ def test_features_are_the_stages_at_their_strides(patch, stem):
 
 @pytest.mark.parametrize("strides", [(4, 4, 4, 4), (8, 16, 32, 64), (1, 2, 4, 16), (3, 6, 12, 24), (1, 2, 4)], ids=str)
 def test_other_pyramids_are_refused(strides):
-    with pytest.raises(RecipeError, match="(?s)cells of .*hint: these decoders want four maps"):
+    with pytest.raises(RecipeError, match=r"(?s)cells of .*hint: these decoders want four maps"):
         Pyramid((8,) * len(strides), strides)
 
 

@@ -160,9 +160,7 @@ def _check_labels(labels: HeadLabels, settings: HeadSettings) -> None:
     if len(labels.names) != settings.classes:
         raise BundleError(f"the head has {settings.classes} scores, and names for {len(labels.names)}")
     if (labels.task == "change detection") != (settings.pair is not None):
-        raise BundleError(
-            f"labels are of {labels.task}, and the head sees {'two' if settings.pair else 'one'} image(s)"
-        )
+        raise BundleError(f"the labels are of {labels.task}, and head.pair is {settings.pair!r}")
 
 
 def _unreadable(folder: Path, error: Exception) -> BundleError:
