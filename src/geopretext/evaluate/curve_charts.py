@@ -17,7 +17,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 10, 40
 _SIZE = 4.6
 _DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "5 2", "1.5 3", "12 3", "4 2 1.5 2")
 _LEGEND_LINE = 19
-_ASIDE = 7  # between points of one number
+_ASIDE = 11  # between points of one number
 _FEW = 4  # numbers, each of which has its tick
 
 
@@ -85,7 +85,7 @@ class Chart:
         numbers = sorted({x for line in self.series for x, _ in line.points})
         low, high, step = _range(min(score.low for score in scores), max(score.high for score in scores))
         first, last = math.log10(numbers[0]), math.log10(numbers[-1])
-        air = 0.06 * (last - first) or 0.3
+        air = (0.06 if self.joined else 0.14) * (last - first) or 0.3
 
         def across(x: float) -> float:
             return _LEFT + (math.log10(x) - first + air) / (last - first + 2 * air) * (_WIDTH - _LEFT - _RIGHT)
@@ -101,13 +101,25 @@ class Chart:
             f'<text class="axis-title" x="12" y="{_TOP}" text-anchor="end" transform="rotate(-90 12 {_TOP})">'
             f"{escape(self.y_title)}</text>"
         )
-        lines = []
-        for place, line in enumerate(self.series):
-            aside = 0.0 if self.joined else _ASIDE * (place - (len(self.series) - 1) / 2)
-            draw = _curve if self.joined else _cloud
-            lines.append(draw(line, lambda x, aside=aside: across(x) + aside, down))
+        lines = [_curve(line, across, down) for line in self.series] if self.joined else self._clouds(across, down)
         # The first method is drawn last, on top of the others.
         return grid + titles + "".join(reversed(lines))
+
+    def _clouds(self, across: "Scale", down: "Scale") -> list[str]:
+        """Points with bars; those of one number stand beside each other."""
+        numbers = [f"{x:.3g}" for line in self.series for x, _ in line.points]
+        seen: dict[str, int] = {}
+        clouds = []
+        for line in self.series:
+            parts = []
+            for x, score in line.points:
+                name = f"{x:.3g}"
+                place = seen[name] = seen.get(name, -1) + 1
+                at = across(x) + _ASIDE * (place - (numbers.count(name) - 1) / 2)
+                bar = f'<path class="bar" d="M{at:.1f} {down(score.low):.1f}V{down(score.high):.1f}"/>'
+                parts.append(bar + _mark(line, x, score, at, down(score.value)))
+            clouds.append(f'<g class="{_hue(line.look)}">{"".join(parts)}</g>')
+        return clouds
 
 
 def sample(look: int) -> str:
@@ -151,26 +163,16 @@ def _curve(line: Series, across: Scale, down: Scale) -> str:
     upper = [f"{across(x):.1f} {down(score.high):.1f}" for x, score in points]
     lower = [f"{across(x):.1f} {down(score.low):.1f}" for x, score in reversed(points)]
     middle = [f"{across(x):.1f} {down(score.value):.1f}" for x, score in points]
+    marks = "".join(_mark(line, x, score, across(x), down(score.value)) for x, score in points)
     return (
         f'<g class="{_hue(line.look)}"><path class="band" d="M{"L".join(upper + lower)}Z"/>'
-        f'<path class="line" d="M{"L".join(middle)}"{_dash(line.look)}/>{_marks(line, across, down)}</g>'
+        f'<path class="line" d="M{"L".join(middle)}"{_dash(line.look)}/>{marks}</g>'
     )
 
 
-def _cloud(line: Series, across: Scale, down: Scale) -> str:
-    bars = "".join(
-        f'<path class="bar" d="M{across(x):.1f} {down(score.low):.1f}V{down(score.high):.1f}"/>'
-        for x, score in line.points
-    )
-    return f'<g class="{_hue(line.look)}">{bars}{_marks(line, across, down)}</g>'
-
-
-def _marks(line: Series, across: Scale, down: Scale) -> str:
-    return "".join(
-        f"<g><title>{escape(line.name)}: {score.text} at {_compact(x)}</title>"
-        f"{marker(line.look, across(x), down(score.value))}</g>"
-        for x, score in line.points
-    )
+def _mark(line: Series, x: float, score: Interval, across: float, down: float) -> str:
+    """A marker that says its numbers when it is pointed at."""
+    return f"<g><title>{escape(line.name)}: {score.text} at {_compact(x)}</title>{marker(line.look, across, down)}</g>"
 
 
 def _grid(low: float, high: float, step: float, down: Scale) -> str:

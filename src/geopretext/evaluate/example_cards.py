@@ -13,6 +13,7 @@ from geopretext.evaluate.cells import CellResult
 from geopretext.evaluate.examples import ExampleMaps, choose_examples
 from geopretext.evaluate.metrics import METRICS, THRESHOLD, Metric, TaskKind
 from geopretext.evaluate.outcome import ConfusionOutcome, ErrorOutcome, SampleOutcome
+from geopretext.evaluate.report_names import metric_name
 from geopretext.evaluate.task import Task
 from geopretext.evaluate.thumbnails import (
     centre,
@@ -113,13 +114,13 @@ def _words(outcome: SampleOutcome, row: int, classes: Sequence[str]) -> Iterator
         guess = int(scores.argmax())
         yield f"<span>{escape(classes[int(truth)])}</span>"
         if guess == truth:
-            yield f'<span class="right">✓ {100 * scores[guess]:.0f} %</span>'
+            yield f'<span class="right">✓ {100 * scores[guess]:.0f}\N{NO-BREAK SPACE}%</span>'
         else:
-            yield f'<span class="wrong">✗ {escape(classes[guess])} {100 * scores[guess]:.0f} %</span>'
+            yield f'<span class="wrong">✗ {escape(classes[guess])} {100 * scores[guess]:.0f}\N{NO-BREAK SPACE}%</span>'
     elif outcome.kind is TaskKind.MULTI_LABEL:
         for number in np.flatnonzero((scores > THRESHOLD) | (truth > THRESHOLD)).tolist():
             kind, mark = _decision(bool(truth[number] > THRESHOLD), bool(scores[number] > THRESHOLD))
-            yield f'<span class="{kind}">{mark} {escape(classes[number])} {100 * scores[number]:.0f} %</span>'
+            yield f'<span class="{kind}">{mark} {escape(classes[number])} {100 * scores[number]:.0f}\N{NO-BREAK SPACE}%</span>'
     else:
         for name, value, guess in zip(classes, truth, scores, strict=True):
             yield f"<span>{escape(name)} {value:.4g}, predicted {guess:.4g}</span>".replace("-", "\N{MINUS SIGN}")
@@ -128,7 +129,7 @@ def _words(outcome: SampleOutcome, row: int, classes: Sequence[str]) -> Iterator
 def _decision(there: bool, said: bool) -> tuple[str, str]:
     if there and said:
         return "right", "✓"
-    return ("wrong", "✗ missed") if there else ("wrong", "✗ not there")
+    return ("wrong", "✗ missed:") if there else ("wrong", "✗ not there:")
 
 
 def _maps(result: CellResult, maps: ExampleMaps, album: Album) -> str:
@@ -172,11 +173,11 @@ def _map_score(result: CellResult, row: int) -> str:
     outcome = result.run.outcome
     if isinstance(outcome, ErrorOutcome):
         alone = ErrorOutcome(outcome.kind, outcome.sums[row : row + 1], outcome.centre)
-        return f"{str(Metric.RMSE).upper()} of this image {alone.measure(Metric.RMSE):.4g}"
+        return f"{metric_name(Metric.RMSE)} of this image {alone.measure(Metric.RMSE):.4g}"
     assert isinstance(outcome, ConfusionOutcome)
     metric = METRICS[outcome.kind][0]
     value = ConfusionOutcome(outcome.kind, outcome.confusion[row : row + 1]).measure(metric)
-    return f"{str(metric).replace('_', ' ')} of this image {value:.2f}"
+    return f"{metric_name(metric)} of this image {value:.2f}"
 
 
 def _ends(maps: ExampleMaps) -> tuple[float, float]:

@@ -15,6 +15,7 @@ Array = npt.NDArray[Any]
 
 MOST_CLASSES = 20
 """Of which a confusion matrix is drawn; of more, the pairs that are confused most are listed."""
+_ROOMY = 8  # classes whose cells are wide
 _PAIRS = 15
 _BINS = 15
 _SIDE = 150
@@ -50,8 +51,9 @@ def confusion_html(counts: Array, classes: Sequence[str]) -> str:
         if not truth[number]:
             cells = f'<td colspan="{len(classes)}" class="none">not in the test set</td>'
         rows.append(f'<tr><th scope="row"><i>{number + 1}</i>{escape(name)}</th>{cells}</tr>')
+    kind = " many" if len(classes) > _ROOMY else ""
     return (
-        '<div class="table" tabindex="0"><table class="confusion"><thead><tr><th>true class, predicted as</th>'
+        f'<div class="table" tabindex="0"><table class="confusion{kind}"><thead><tr><th>true class, predicted as</th>'
         f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -98,7 +100,7 @@ def label_table(outcomes: Sequence[SampleOutcome], names: Sequence[str]) -> str:
         )
         rows.append(f"<tr><td>{escape(names[number])}</td><td>{there[number] // len(outcomes):,}</td>{bars}</tr>")
     return (
-        '<div class="table" tabindex="0"><table class="labels"><thead><tr><th>label</th><th>test samples</th><th>precision</th>'
+        '<div class="table" tabindex="0"><table class="labels"><thead><tr><th>label</th><th>samples</th><th>precision</th>'
         f"<th>recall</th><th>F1</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -9,8 +9,9 @@ from geopretext.data.local_file import replace_file
 from geopretext.evaluate.cells import Cell
 from geopretext.evaluate.charts import html_page
 from geopretext.evaluate.curve_charts import Chart, Series, sample
+from geopretext.evaluate.report_names import head_name, metric_name
 from geopretext.evaluate.suite_contents import SuiteContents
-from geopretext.evaluate.suite_tables import SORT_SCRIPT, answer, head_name, metric_name, score_tables
+from geopretext.evaluate.suite_tables import SORT_SCRIPT, answer, score_tables
 from geopretext.evaluate.task import Task
 from geopretext.evaluate.task_chapter import OpenTask, task_chapter
 from geopretext.evaluate.tasks import load_task

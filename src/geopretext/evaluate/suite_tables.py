@@ -5,24 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from geopretext.evaluate.charts import Interval
-from geopretext.evaluate.metrics import METRICS, Metric
+from geopretext.evaluate.metrics import METRICS
+from geopretext.evaluate.report_names import head_name, metric_name
 from geopretext.evaluate.suite_contents import Row, SuiteContents
 
 HOLDS = 0.05
 """A difference holds if its corrected p is below this."""
 _NAMES = 4
-_METRIC_NAMES = {
-    Metric.MEAN_JACCARD: "mean Jaccard index",
-    Metric.MICRO_F1: "micro F1",
-    Metric.R2: "R²",
-    Metric.RMSE: "RMSE",
-}
-_HEAD_NAMES = {
-    "knn": "k nearest neighbours",
-    "probe": "linear probe",
-    "sgd": "linear probe by gradient descent",
-    "finetune": "fine-tuning",
-}
 
 SORT_SCRIPT = """\
 for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
@@ -48,9 +37,9 @@ def answer(contents: SuiteContents, task: str) -> str:
     below = [name for name, row in others if row.p < HOLDS and row.score.value > ours.score.value]
     unsettled = [name for name, row in others if row.p >= HOLDS]
     untested = [name for name, row in others if math.isnan(row.p)]
-    with_head = f" ({escape(head_name(head))})" if len(contents.heads()) > 1 else ""
     parts = [
-        f"<b>{escape(method)}</b> reaches {metric_name(ours.metric)} {ours.score.text} with {_labels(ours)}{with_head}."
+        f"{escape(head_name(head).capitalize())}, {_labels(ours)}: <b>{escape(method)}</b> reaches "
+        f"{metric_name(ours.metric)} {ours.score.text}."
     ]
     settled = [f"{word} {_names(names)}" for word, names in (("above", above), ("below", below)) if names]
     if settled:
@@ -60,17 +49,6 @@ def answer(contents: SuiteContents, task: str) -> str:
     if untested:
         parts.append(f"It was not tested against {_names(untested)}.")
     return " ".join(parts)
-
-
-def metric_name(metric: Metric) -> str:
-    """For people."""
-    return _METRIC_NAMES.get(metric, metric.replace("_", " "))
-
-
-def head_name(head: str) -> str:
-    """For people: of a head as ``Cell.head`` names it."""
-    kind, _, preset = head.partition(":")
-    return f"{_HEAD_NAMES.get(kind, kind)}, {preset}" if preset else _HEAD_NAMES.get(kind, kind)
 
 
 def _labels(row: Row) -> str:

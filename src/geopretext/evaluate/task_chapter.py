@@ -20,8 +20,8 @@ from geopretext.evaluate.outcome_charts import (
     reliability_of,
     scatter_chart,
 )
+from geopretext.evaluate.report_names import head_name, metric_name
 from geopretext.evaluate.suite_contents import CELLS, Row, SuiteContents
-from geopretext.evaluate.suite_tables import head_name, metric_name
 from geopretext.evaluate.task import Task
 from geopretext.predict.door_report import door_lines
 from geopretext.predict.input_gate import GateVerdict
@@ -73,18 +73,15 @@ def _opening(contents: SuiteContents, task: str, row: Row, anchor: str) -> str:
     left_out = (
         "; left out: " + ", ".join(f"{n:,} ({why})" for why, n in counts.items() if n) if any(counts.values()) else ""
     )
+    names = escape(", ".join(facts.classes))
+    classes = f"<p>{names}.</p>"
+    if len(facts.classes) > _NARROW:
+        classes = f"<details><summary>{len(facts.classes)} classes</summary>{names}</details>"
     return (
         f'<section id="{anchor}"><p class="eyebrow">{escape(str(facts.kind))}, {metric_name(row.metric)}</p>'
-        f'<h2>{escape(task)}</h2><p class="quiet">{_classes(facts.classes)} {sizes} samples{escape(left_out)}. '
-        f"What follows is of the {escape(head_name(row.head))} with {escape(row.amount)} of the labels.</p>"
+        f'<h2>{escape(task)}</h2><div class="quiet">{classes}<p>{sizes} samples{escape(left_out)}. What follows: '
+        f"{escape(head_name(row.head))}, {escape(row.amount)} of the labels.</p></div>"
     )
-
-
-def _classes(classes: Sequence[str]) -> str:
-    names = escape(", ".join(classes))
-    if len(classes) <= 12:
-        return f"{names}."
-    return f"<details class='inline'><summary>{len(classes)} classes</summary>{names}.</details>"
 
 
 def _errors(shown: Sequence[str], compared: Mapping[str, list[CellResult]]) -> str:
