@@ -1,13 +1,15 @@
 """A folder of a suite with made-up but plausible outcomes: three tasks, four methods, three amounts of labels."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 
 from geopretext.errors import InputError
@@ -17,6 +19,7 @@ from geopretext.evaluate.examples import example_maps, write_examples
 from geopretext.evaluate.inputs import ImageInputs
 from geopretext.evaluate.metrics import METRICS, TaskKind
 from geopretext.evaluate.outcome import ConfusionOutcome, Outcome, Run, SampleOutcome
+from geopretext.evaluate.tallies import tally
 from geopretext.evaluate.task import Task
 
 TRAIN, VAL, SIDE = 2700, 300, 48
@@ -105,7 +108,11 @@ class MadeTask:
         predicted = np.where(wrong, np.roll(truth, 5, axis=2) * 7 % count, truth)
         pairs = truth * count + predicted
         tables = [np.bincount(image.ravel(), minlength=count * count).reshape(count, count) for image in pairs]
-        return ConfusionOutcome(self.kind, np.stack(tables)), predicted
+        sure = torch.from_numpy(np.clip(0.55 + 0.5 * skill * noise.random(truth.shape) - 0.2 * wrong, 0, 1))
+        images = torch.arange(self.test)[:, None, None].expand_as(sure)
+        right = torch.from_numpy(predicted == truth)
+        confidence = tally(images.flatten(), sure.flatten(), right.flatten(), self.test)
+        return ConfusionOutcome(self.kind, np.stack(tables), confidence), predicted
 
     def open(self) -> Task:
         """With images, as a report opens it."""
@@ -197,6 +204,7 @@ def write_suite_folder(
     *,
     methods: dict[str, tuple[str, str, float]] = METHODS,
     amounts: dict[str, int] = AMOUNTS,
+    seeds: Sequence[int] = SEEDS,
     resamples: int = 200,
 ) -> Path:
     """Everything that a suite leaves behind but the report."""
@@ -204,13 +212,15 @@ def write_suite_folder(
     for task in tasks:
         for head in task.heads:
             for amount, size in amounts.items():
-                rows += _group(folder, task, head, amount, size, methods, resamples)
+                rows += _group(folder, task, head, amount, size, methods, seeds, resamples)
     failed = Cell(tasks[0].name, BUNDLES[1], "pretrained", "sgd", "1%", 2)
-    (folder / "cells" / f"{failed.key}.error.json").write_text(
-        '{"cell": {"task": "%s", "bundle": "%s", "representation": "pretrained", "head": "sgd", "amount": "1%%", '
-        '"seed": 2}, "what": "the loss is not finite", "where": "epoch 3", "hint": "use a smaller learning rate"}'
-        % (failed.task, failed.bundle)
-    )
+    failure = {
+        "cell": asdict(failed),
+        "what": "the loss is not finite",
+        "where": "epoch 3",
+        "hint": "use a smaller learning rate",
+    }
+    (folder / "cells" / f"{failed.key}.error.json").write_text(json.dumps(failure))
     names = {bundle: name for name, (bundle, kind, _) in methods.items() if kind == "pretrained"}
     settings = {
         "bundles": list(names),
@@ -218,7 +228,7 @@ def write_suite_folder(
         "heads": list(dict.fromkeys(head for task in tasks for head in task.heads)),
         "representations": list(dict.fromkeys(kind for _, kind, _ in methods.values())),
         "amounts": list(amounts),
-        "seeds": list(SEEDS),
+        "seeds": list(seeds),
         "pooling": "stages",
         "split_seed": 0,
         "names": names,
@@ -230,7 +240,14 @@ def write_suite_folder(
 
 
 def _group(
-    folder: Path, task: MadeTask, head: str, amount: str, size: int, methods: dict[str, Any], resamples: int
+    folder: Path,
+    task: MadeTask,
+    head: str,
+    amount: str,
+    size: int,
+    methods: dict[str, Any],
+    seeds: Sequence[int],
+    resamples: int,
 ) -> list[dict[str, Any]]:
     """Results and rows of methods that are compared with each other."""
     runs = {}
@@ -238,7 +255,7 @@ def _group(
         if head.startswith("finetune") and representation == "band_statistics":
             continue
         skill = worth * {"knn": 0.82, "finetune:lora": 0.9}.get(head, 1.0) * (0.55 + 0.15 * np.log10(size / 2.7))
-        made = {seed: task.outcome(skill, seed) for seed in SEEDS}
+        made = {seed: task.outcome(skill, seed) for seed in seeds}
         for seed, (outcome, maps) in made.items():
             cell = Cell(task.name, bundle, representation, head, amount, seed)
             counts = {"train": size, "val": VAL, "test": task.test, "no label": 12}
@@ -263,7 +280,8 @@ def _group(
             compared = score is not first
             rows.append(
                 {
-                    "task": task.title,
+                    "task": task.name,
+                    "title": task.title,
                     "method": name,
                     "bundle": methods[name][0],
                     "representation": methods[name][1],
@@ -271,7 +289,7 @@ def _group(
                     "amount": amount,
                     "metric": str(metric),
                     **score.to_dict(),
-                    "seeds": len(SEEDS),
+                    "seeds": len(seeds),
                     "n_train": size,
                     "n_test": task.test,
                     "validation": score.value,

@@ -120,7 +120,8 @@ def _words(outcome: SampleOutcome, row: int, classes: Sequence[str]) -> Iterator
     elif outcome.kind is TaskKind.MULTI_LABEL:
         for number in np.flatnonzero((scores > THRESHOLD) | (truth > THRESHOLD)).tolist():
             kind, mark = _decision(bool(truth[number] > THRESHOLD), bool(scores[number] > THRESHOLD))
-            yield f'<span class="{kind}">{mark} {escape(classes[number])} {100 * scores[number]:.0f}\N{NO-BREAK SPACE}%</span>'
+            share = f"{100 * scores[number]:.0f}\N{NO-BREAK SPACE}%"
+            yield f'<span class="{kind}">{mark} {escape(classes[number])} {share}</span>'
     else:
         for name, value, guess in zip(classes, truth, scores, strict=True):
             yield f"<span>{escape(name)} {value:.4g}, predicted {guess:.4g}</span>".replace("-", "\N{MINUS SIGN}")

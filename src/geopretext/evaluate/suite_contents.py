@@ -30,7 +30,9 @@ class Row:
     """One row of ``scores.parquet``; numbers that are not known are NaN."""
 
     task: str
-    """its title on the page"""
+    """as ``Cell.task``"""
+    title: str
+    """what the task is called on the page, unlike any other"""
     method: str
     """its name on the page; the first of a task and head is what the others are compared with"""
     bundle: str
@@ -74,8 +76,6 @@ class SuiteContents:
     cells: Sequence[Cell]
     """those that have a result"""
     failures: Sequence[Failure]
-    titles: Mapping[str, str]
-    """what tasks are called on the page, by how they were asked for"""
 
     @classmethod
     def open(cls, folder: Path) -> "SuiteContents":
@@ -92,11 +92,11 @@ class SuiteContents:
             raise CorruptError(f"is no YAML: {error}", where=str(folder / SETTINGS_FILE), hint=_AGAIN) from error
         if not isinstance(settings, dict):
             raise CorruptError("holds no settings", where=str(folder / SETTINGS_FILE), hint=_AGAIN)
-        named, failures = _read_cells(folder / CELLS)
-        if not named:
+        cells, failures = _read_cells(folder / CELLS)
+        if not cells:
             reason = f": {failures[0].what}" if failures else ""
             raise StoreError(f"no cell has a result, {len(failures)} failed{reason}", where=str(folder), hint=_AGAIN)
-        contents = cls(folder, settings, settings_text, _read_rows(folder), list(named), failures, _titles(named))
+        contents = cls(folder, settings, settings_text, _read_rows(folder), cells, failures)
         contents._check()
         return contents
 
@@ -109,7 +109,7 @@ class SuiteContents:
         for row in self.rows:
             if not self._cells_of(row):
                 raise CorruptError(
-                    f"has a score of {row.method} on {row.task} with {row.amount}, of which there is no result",
+                    f"has a score of {row.method} on {row.title} with {row.amount}, of which there is no result",
                     where=str(self.folder / SCORES_FILE),
                     hint=_AGAIN,
                 )
@@ -117,11 +117,11 @@ class SuiteContents:
     @cached_property
     def tasks(self) -> dict[str, TaskFacts]:
         """Facts by title, in the order of the table; of the largest amount."""
-        titles = dict.fromkeys(row.task for row in self.rows)
-        return {
-            title: self.results(max(self.rows, key=lambda row: (row.task == title, row.n_train)))[0].task
-            for title in titles
-        }
+        largest: dict[str, Row] = {}
+        for row in self.rows:
+            if row.title not in largest or row.n_train > largest[row.title].n_train:
+                largest[row.title] = row
+        return {title: self.results(row)[0].task for title, row in largest.items()}
 
     @cached_property
     def methods(self) -> list[str]:
@@ -130,7 +130,7 @@ class SuiteContents:
 
     def heads(self, task: str | None = None) -> list[str]:
         """Of a task or of all, in the order of the table."""
-        return list(dict.fromkeys(row.head for row in self.rows if task in (None, row.task)))
+        return list(dict.fromkeys(row.head for row in self.rows if task in (None, row.title)))
 
     def main_head(self, task: str) -> str:
         """The head with which the first method does best on the validation split."""
@@ -140,17 +140,13 @@ class SuiteContents:
     def headline(self, task: str, head: str) -> list[Row]:
         """Rows by headline metric, at all amounts."""
         metric = METRICS[self.tasks[task].kind][0]
-        return [row for row in self.rows if (row.task, row.head, row.metric) == (task, head, metric)]
+        return [row for row in self.rows if (row.title, row.head, row.metric) == (task, head, metric)]
 
     def at_most(self, task: str, head: str) -> dict[str, Row]:
         """Rows by headline metric at the largest amount, by method."""
         rows = self.headline(task, head)
         largest = max(rows, key=lambda row: row.n_train).amount
         return {row.method: row for row in rows if row.amount == largest}
-
-    def cell_task(self, task: str) -> str:
-        """How a task was asked for, from its title."""
-        return next(name for name, title in self.titles.items() if title == task)
 
     def results(self, row: Row) -> list[CellResult]:
         """What a row is about, one result a seed, read from disk.
@@ -165,15 +161,8 @@ class SuiteContents:
         return [
             cell
             for cell in self.cells
-            if (self.titles[cell.task], cell.bundle, cell.representation, cell.head, cell.amount) == wanted
+            if (cell.task, cell.bundle, cell.representation, cell.head, cell.amount) == wanted
         ]
-
-
-def _titles(named: Mapping[Cell, str]) -> dict[str, str]:
-    """What tasks are called, by how they were asked for: their own name, unless two have the same."""
-    own = {cell.task: name for cell, name in named.items()}
-    names = list(own.values())
-    return {task: name if names.count(name) == 1 else task for task, name in own.items()}
 
 
 def _text(folder: Path, name: str, missing: str) -> str:
@@ -185,9 +174,9 @@ def _text(folder: Path, name: str, missing: str) -> str:
         raise CorruptError(f"cannot be read: {error}", where=str(folder / name), hint=_AGAIN) from error
 
 
-def _read_cells(folder: Path) -> tuple[dict[Cell, str], list[Failure]]:
-    """Cells with a result, each with the name of its task, by seed; and those that failed since."""
-    named, failures = {}, []
+def _read_cells(folder: Path) -> tuple[list[Cell], list[Failure]]:
+    """Cells with a result, by seed; and those that failed since."""
+    cells, failures = [], []
     for path in sorted(folder.glob("*.json")):
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
@@ -195,14 +184,13 @@ def _read_cells(folder: Path) -> tuple[dict[Cell, str], list[Failure]]:
             if path.name.endswith(_ERROR):
                 failures.append(Failure(cell, plain["what"], plain["where"], plain["hint"]))
             else:
-                named[cell] = str(plain["task"]["name"])
+                cells.append(cell)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptError(
                 f"cannot be read: {error!r}", where=str(path), hint="delete it and run the suite again"
             ) from error
-    for failure in failures:
-        named.pop(failure.cell, None)
-    return dict(sorted(named.items(), key=lambda entry: entry[0].seed)), failures
+    failed = {failure.cell for failure in failures}
+    return sorted((cell for cell in cells if cell not in failed), key=lambda cell: cell.seed), failures
 
 
 def _read_rows(folder: Path) -> list[Row]:
@@ -224,6 +212,7 @@ def _row(plain: Mapping[str, Any]) -> Row:
 
     return Row(
         task=plain["task"],
+        title=plain["title"],
         method=plain["method"],
         bundle=plain["bundle"],
         representation=plain["representation"],

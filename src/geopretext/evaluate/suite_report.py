@@ -10,10 +10,10 @@ from geopretext.evaluate.cells import Cell
 from geopretext.evaluate.charts import html_page
 from geopretext.evaluate.curve_charts import Chart, Series, sample
 from geopretext.evaluate.report_names import head_name, metric_name
-from geopretext.evaluate.suite_contents import SuiteContents
+from geopretext.evaluate.suite_contents import SETTINGS_FILE, SuiteContents
 from geopretext.evaluate.suite_tables import SORT_SCRIPT, answer, score_tables
 from geopretext.evaluate.task import Task
-from geopretext.evaluate.task_chapter import OpenTask, task_chapter
+from geopretext.evaluate.task_chapter import OpenTask, implausible, task_chapter
 from geopretext.evaluate.tasks import load_task
 
 REPORT_FILE = "report.html"
@@ -77,7 +77,7 @@ def _header(contents: SuiteContents, anchors: Mapping[str, str]) -> str:
         facts["failed"] = len(contents.failures)
     items = "".join(f"<div><dt>{name}</dt><dd>{number:,}</dd></div>" for name, number in facts.items())
     answers = "".join(
-        f'<li><a href="#{anchor}">{escape(task)}</a><p>{answer(contents, task)}</p></li>'
+        f'<li><a href="#{anchor}">{escape(task)}</a><p>{answer(contents, task)}</p>{_doubt(contents, task)}</li>'
         for task, anchor in anchors.items()
     )
     return (
@@ -87,13 +87,23 @@ def _header(contents: SuiteContents, anchors: Mapping[str, str]) -> str:
     )
 
 
+def _doubt(contents: SuiteContents, task: str) -> str:
+    bundles = implausible(contents, task)
+    if not bundles:
+        return ""
+    return (
+        f'<p class="warn">Caution: the inputs of {escape(", ".join(bundles))} do not look like what they are said to '
+        "be, see below.</p>"
+    )
+
+
 def _scores(contents: SuiteContents) -> str:
     return (
         "<section><h2>Scores</h2>"
-        "<p>With the largest amount of labels. In brackets: 95 % bootstrap intervals over test samples; they know nothing "
-        "of other training samples or another pretraining. Where there are several seeds, scores are their mean. The small "
-        "number in a ring is the rank. Under it: the distance to the first method of the table, with the p of a "
-        "paired test on the same samples, corrected for the number of comparisons (Holm).</p>"
+        "<p>With the largest amount of labels. In brackets: 95 % intervals by bootstrap over test samples, and over "
+        "seeds where a method has several; they know nothing of another pretraining. The number in a ring is the rank. "
+        "Under it: the distance to the first method of the table, and the p of a paired test on the same samples, "
+        "corrected for the number of comparisons (Holm).</p>"
         '<ul class="key marks"><li class="up">▲ above the first method</li><li class="down">▼ below it</li>'
         "<li>≈ these test samples do not settle it</li><li><b>bold</b>: highest number</li></ul>"
         f"{score_tables(contents)}</section>"
@@ -104,7 +114,8 @@ def _key(names: Sequence[str], charts: Sequence[Chart]) -> str:
     """What the lines of some charts mean, once for all of them; a name's place is its look."""
     drawn = {line.name for chart in charts for line in chart.series}
     entries = "".join(
-        f'<li><svg viewBox="-2 -8 36 16" width="36" height="16" aria-hidden="true">{sample(look)}</svg>{escape(name)}</li>'
+        f'<li><svg viewBox="-2 -8 36 16" width="36" height="16" aria-hidden="true">{sample(look)}</svg>'
+        f"{escape(name)}</li>"
         for look, name in enumerate(names)
         if name in drawn
     )
@@ -141,7 +152,7 @@ def _curves(contents: SuiteContents, curves: Sequence[Chart]) -> str:
 
 
 def _parameters(contents: SuiteContents) -> str:
-    """Scores of all heads of a task over parameters, and over the share of them that was trained, where these differ."""
+    """Scores of all heads over parameters, and over the share of them that was trained, where these differ."""
     rows = [
         row
         for task in contents.tasks
@@ -154,7 +165,7 @@ def _parameters(contents: SuiteContents) -> str:
     names = list(dict.fromkeys(name for name, _ in named))
     charts = []
     for task in contents.tasks:
-        mine = [(name, row) for name, row in named if row.task == task]
+        mine = [(name, row) for name, row in named if row.title == task]
         sizes = [(name, row, row.parameters) for name, row in mine]
         shares = [(name, row, row.trainable_parameters / row.parameters) for name, row in mine]
         shares = [entry for entry in shares if entry[2] > 0]
@@ -179,12 +190,8 @@ def _card(chart: Chart) -> str:
 
 
 def _again(contents: SuiteContents) -> str:
-    command = f"geopretext evaluate suite {' '.join(map(str, contents.settings.get('bundles', ())))}"
-    for axis in ("tasks", "heads", "representations", "amounts", "seeds"):
-        entries = contents.settings.get(axis)
-        if entries:
-            command += f" \\\n  --{axis} {_quoted(','.join(map(str, entries)))}"
-    command += f" \\\n  --out {_quoted(str(contents.folder))}"
+    settings = contents.folder / SETTINGS_FILE
+    command = f"geopretext evaluate suite {_quoted(str(settings))} --out {_quoted(str(contents.folder))}"
     failed = ""
     if contents.failures:
         rows = "".join(
@@ -193,14 +200,15 @@ def _again(contents: SuiteContents) -> str:
             for failure in contents.failures
         )
         failed = (
-            f"<h3>{len(contents.failures)} cells failed</h3><p>They are tried again when the suite is run again.</p>"
+            f"<h3>Cells without a result: {len(contents.failures)}</h3>"
+            "<p>They are tried again when the suite is run again.</p>"
             f'<div class="table" tabindex="0"><table class="failures"><tbody>{rows}</tbody></table></div>'
         )
     return (
         '<section id="again"><h2>How to repeat it</h2>'
         "<p>The same command on the same folder computes only what is missing. Every result is in <code>cells</code>, "
         f"every score in <code>scores.parquet</code>.</p><pre>{escape(command)}</pre>"
-        f"<details><summary>Complete settings, suite.yaml</summary><pre>{escape(contents.settings_text)}</pre></details>"
+        f"<h3>Settings, {SETTINGS_FILE}</h3><pre>{escape(contents.settings_text)}</pre>"
         f"{failed}</section>"
     )
 

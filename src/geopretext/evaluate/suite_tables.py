@@ -37,10 +37,8 @@ def answer(contents: SuiteContents, task: str) -> str:
     below = [name for name, row in others if row.p < HOLDS and row.score.value > ours.score.value]
     unsettled = [name for name, row in others if row.p >= HOLDS]
     untested = [name for name, row in others if math.isnan(row.p)]
-    parts = [
-        f"{escape(head_name(head).capitalize())}, {_labels(ours)}: <b>{escape(method)}</b> reaches "
-        f"{metric_name(ours.metric)} {ours.score.text}."
-    ]
+    reached = f"<b>{escape(method)}</b> reaches {metric_name(ours.metric)} {ours.score.text}."
+    parts = [f"{escape(head_name(head).capitalize())}, {_labels(ours)}: {reached}"]
     settled = [f"{word} {_names(names)}" for word, names in (("above", above), ("below", below)) if names]
     if settled:
         parts.append(f"It is {', and '.join(settled)}.")
@@ -82,7 +80,9 @@ def _smaller(contents: SuiteContents, head: str, most: Mapping[str, Mapping[str,
     for amount in dict.fromkeys(row.amount for row in rows):
         if amount in largest:
             continue
-        by_task = {task: {row.method: row for row in rows if (row.task, row.amount) == (task, amount)} for task in most}
+        by_task = {
+            task: {row.method: row for row in rows if (row.title, row.amount) == (task, amount)} for task in most
+        }
         yield f"<details><summary>{escape(amount)} of the labels</summary>{_table(contents, by_task)}</details>"
 
 

@@ -1,30 +1,39 @@
 """What a report says of one task beyond its scores: confusion, calibration, examples, what the door did."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from html import escape
 from typing import Any
 
 from geopretext.errors import GeopretextError
+from geopretext.evaluate.calibration import calibration, has_probabilities
 from geopretext.evaluate.cells import CellResult
 from geopretext.evaluate.curve_charts import HUES
 from geopretext.evaluate.example_cards import example_cards
 from geopretext.evaluate.examples import read_examples
 from geopretext.evaluate.metrics import TaskKind
-from geopretext.evaluate.outcome import SampleOutcome
+from geopretext.evaluate.outcome import SampleOutcome, concatenate
 from geopretext.evaluate.outcome_charts import (
     MOST_CLASSES,
     confusion_html,
-    confusion_of,
     label_table,
     reliability_chart,
-    reliability_of,
     scatter_chart,
 )
+from geopretext.evaluate.per_class import confusion_matrix, per_class
 from geopretext.evaluate.report_names import head_name, metric_name
 from geopretext.evaluate.suite_contents import CELLS, Row, SuiteContents
 from geopretext.evaluate.task import Task
-from geopretext.predict.door_report import door_lines
+from geopretext.predict.door_report import door_lines, gate_lines
 from geopretext.predict.input_gate import GateVerdict
+
+_WARN = "warn"
+_VERDICTS = {
+    GateVerdict.PLAUSIBLE: "",
+    GateVerdict.UNDECIDED: "doubt",
+    GateVerdict.NOT_CHECKED: "doubt",
+    GateVerdict.IMPLAUSIBLE: _WARN,
+}
 
 OpenTask = Callable[[str], Task]
 _COMPARED = 6
@@ -34,7 +43,7 @@ _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _NOTES = {
     "What is taken for what": "Per cent of each true class; right is the diagonal, a dot less than half a per cent.",
     "Label by label": "A label is predicted where its probability is above one half.",
-    "Predicted over true values": "A point is a test sample, of the first seed; on the line both are equal.",
+    "Predicted over true values": "A point is a test sample; on the line both are equal.",
 }
 
 
@@ -58,7 +67,7 @@ def task_chapter(contents: SuiteContents, task: str, anchor: str, open_task: Ope
     parts = [
         _opening(contents, task, rows[first], anchor),
         _errors([first, *best], compared),
-        _calibration(contents, compared),
+        _calibration(contents, head, compared),
         _examples(contents, compared[first][0], first, open_task),
         _door(contents, list(rows.values())),
         "</section>",
@@ -85,24 +94,23 @@ def _opening(contents: SuiteContents, task: str, row: Row, anchor: str) -> str:
 
 
 def _errors(shown: Sequence[str], compared: Mapping[str, list[CellResult]]) -> str:
-    """Where the first method and the best of the others are wrong."""
+    """Where the first method and the best of the others are wrong, over all their runs."""
     cards, title, wide = [], "", ""
     for method in shown:
         results = compared[method]
         classes = results[0].task.classes
-        outcomes = [result.run.outcome for result in results]
-        samples = [outcome for outcome in outcomes if isinstance(outcome, SampleOutcome)]
-        counts = confusion_of(outcomes)
+        together = reduce(concatenate, [result.run.outcome for result in results])
+        counts = confusion_matrix(together)
         if counts is not None:
             title = "What is taken for what"
             body = confusion_html(counts, classes)
             wide = " wide" if _NARROW < len(classes) <= MOST_CLASSES else ""
-        elif samples and samples[0].kind is TaskKind.MULTI_LABEL:
+        elif together.kind is TaskKind.MULTI_LABEL:
             title = "Label by label"
-            body = label_table(samples, classes)
-        elif samples:
+            body = label_table(per_class(together), classes, len(results))
+        elif isinstance(together, SampleOutcome):
             title = "Predicted over true values"
-            charts = "".join(scatter_chart(samples[0], n, name) for n, name in enumerate(classes[:_SCATTERS]))
+            charts = "".join(scatter_chart(together, number, name) for number, name in enumerate(classes[:_SCATTERS]))
             body = f'<div class="small-multiples">{charts}</div>'
         else:
             continue
@@ -112,13 +120,17 @@ def _errors(shown: Sequence[str], compared: Mapping[str, list[CellResult]]) -> s
     return f'<h3>{title}</h3><p class="quiet">{_NOTES[title]}</p><div class="pair">{"".join(cards)}</div>'
 
 
-def _calibration(contents: SuiteContents, compared: Mapping[str, list[CellResult]]) -> str:
+def _calibration(contents: SuiteContents, head: str, compared: Mapping[str, list[CellResult]]) -> str:
     charts = []
     for method, results in compared.items():
-        reliability = reliability_of([result.run.outcome for result in results])
-        if reliability is not None:
+        if not has_probabilities(results[0].task.kind, head):
+            return ""
+        measured = calibration(
+            [result.run.outcome for result in results], seeds=[result.cell.seed for result in results]
+        )
+        if measured is not None:
             hue = f"hue-{contents.methods.index(method) % HUES + 1}"
-            charts.append(reliability_chart(method, hue, reliability))
+            charts.append(reliability_chart(method, hue, measured))
     if not charts:
         return ""
     return (
@@ -145,7 +157,7 @@ def _examples(contents: SuiteContents, result: CellResult, method: str, open_tas
 
 def _door(contents: SuiteContents, rows: Sequence[Row]) -> str:
     """What was done to the inputs for each bundle; what is the same for several stands once."""
-    by_lines: dict[tuple[tuple[str, bool], ...], list[str]] = {}
+    by_lines: dict[tuple[tuple[str, str], ...], list[str]] = {}
     names = contents.settings.get("names") or {}
     for bundle, row in {row.bundle: row for row in reversed(rows)}.items():
         lines = tuple(_lines(contents.results(row)[0].record))
@@ -157,14 +169,20 @@ def _door(contents: SuiteContents, rows: Sequence[Row]) -> str:
     return f'<h3>What was done to the inputs</h3><div class="pair">{"".join(parts)}</div>'
 
 
-def _lines(record: Mapping[str, Any], which: str = "") -> Iterator[tuple[str, bool]]:
-    """Lines of a door with whether they call for attention; of change detection those of the later image too."""
-    if "gate" not in record:
-        yield "nothing is on record", True
-        return
-    loud = record["gate"]["verdict"] == GateVerdict.IMPLAUSIBLE
-    undecided = record["gate"]["verdict"] == GateVerdict.UNDECIDED
-    for line in door_lines(record):
-        yield which + line, (loud and line.startswith("warning")) or (undecided and line.startswith("inputs:"))
+def implausible(contents: SuiteContents, task: str) -> list[str]:
+    """Bundles for which the inputs of a task are not what they are said to be."""
+    rows = contents.at_most(task, contents.main_head(task)).values()
+    names = contents.settings.get("names") or {}
+    loud = [row.bundle for row in rows if any(kind == _WARN for _, kind in _lines(contents.results(row)[0].record))]
+    return [str(names.get(bundle, bundle)) for bundle in dict.fromkeys(loud)]
+
+
+def _lines(record: Mapping[str, Any], which: str = "") -> Iterator[tuple[str, str]]:
+    """Lines of a door, each with its class on the page; of change detection those of the later image too."""
+    gate = gate_lines(record["gate"])
+    for line in door_lines(record)[: -len(gate) or None]:
+        yield which + line, ""
+    for line in gate:
+        yield which + line, _VERDICTS[GateVerdict(record["gate"]["verdict"])]
     if "later" in record:
         yield from _lines(record["later"], "later image: ")
