@@ -45,9 +45,9 @@ def _parser() -> VerbParser:
         "--baselines",
         dest="representations",
         type=baselines,
-        default=("pretrained", "random_init", "band_statistics"),
+        default=("pretrained", "random_init", "band_statistics", "random_convolutions"),
         metavar="R,R,...",
-        help="as for `evaluate suite`; default: random_init,band_statistics",
+        help="as for `evaluate suite`",
     )
     add("--seeds", type=numbers, default=(0, 1, 2, 3, 4), metavar="N,N,...", help="of the subsets; default: 0,1,2,3,4")
     add("--pooling", choices=POOLINGS, default="stages", help="features of an input; default: %(default)s")

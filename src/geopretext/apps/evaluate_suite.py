@@ -56,7 +56,7 @@ def _parser() -> VerbParser:
         dest="representations",
         type=baselines,
         metavar="R,R,...",
-        help="random_init, band_statistics, random_convolutions, timm:NAME; or none; default: the first two",
+        help="random_init, band_statistics, random_convolutions; timm:NAME; or none; default: the first three",
     )
     add("--amounts", type=names, metavar="A,A,...", help="of the training labels, as 1%%,10%%,100%%; default: 100%%")
     add("--seeds", type=numbers, metavar="N,N,...", help="of subsets, heads and random weights; default: 0,1,2")

@@ -26,17 +26,20 @@ from typing import TypeAlias
 from geopretext.data.local_file import remove_leftovers, replace_file
 from geopretext.errors import CorruptError, GeopretextError
 from geopretext.evaluate.cells import Cell, read_result
+from geopretext.evaluate.subsets import parse_amount
 from geopretext.evaluate.suite_crew import Crew, Ended, cluster_crew, local_crew
+from geopretext.evaluate.suite_report import write_suite_report
 from geopretext.evaluate.suite_settings import (
     FINETUNE,
-    SEEDED,
     SUITE_FILE,
     Opened,
     SuiteSettings,
+    is_seeded,
     lost_cells,
     plan_cells,
     read_suite,
 )
+from geopretext.evaluate.suite_table import write_scores
 from geopretext.evaluate.suite_work import (
     ComputeCell,
     ComputeFeatures,
@@ -46,7 +49,6 @@ from geopretext.evaluate.suite_work import (
     basis,
     head_sign,
 )
-from geopretext.evaluate.subsets import parse_amount
 
 CELLS, FEATURES = "cells", "features"
 _TRIES = 2  # of work whose process died
@@ -160,9 +162,6 @@ def _checked(settings: SuiteSettings) -> SuiteSettings:
 
 def _finish(suite: "_Run", out: Path) -> SuiteOutcome:
     """Table and report."""
-    from geopretext.evaluate.suite_report import write_suite_report
-    from geopretext.evaluate.suite_table import write_scores
-
     scores = report = None
     if any(out.joinpath(CELLS).glob("*.npz")):
         scores = write_scores(out)
@@ -230,7 +229,7 @@ class _Run:
         self._work_off(work)
 
     def _feature_seed(self, cell: Cell) -> int:
-        return cell.seed if cell.representation in SEEDED else self._settings.seeds[0]
+        return cell.seed if is_seeded(cell.representation) else self._settings.seeds[0]
 
     def _has_result(self, cell: Cell, opened: Opened) -> bool:
         path = self._place.cells / f"{cell.key}.json"

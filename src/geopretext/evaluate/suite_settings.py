@@ -13,18 +13,17 @@ from geopretext.data.local_file import replace_file
 from geopretext.errors import RecipeError
 from geopretext.evaluate.cells import Cell
 from geopretext.evaluate.metrics import TaskKind
+from geopretext.evaluate.representations import BASELINES, CONVOLUTIONS, PRETRAINED, RANDOM, TIMM
+from geopretext.evaluate.timm_features import TimmSettings
 from geopretext.nn.settings import POOLINGS
 
 SUITE_FILE = "suite.yaml"
-PRETRAINED, RANDOM = "pretrained", "random_init"
 ALL = "100%"
 """The amount that is the whole training split."""
 FINETUNE = "finetune:"
 """Prefix of heads that train on images; a preset or a file follows."""
 FEATURE_HEADS = ("knn", "probe", "sgd")
 """Heads on frozen features."""
-SEEDED = (RANDOM, "random_convolutions")
-"""Representations whose features depend on the seed."""
 _DETERMINISTIC = ("knn", "probe")
 """Heads whose result does not depend on the seed, but through subset and features."""
 _GRID = ("bundles", "tasks", "heads", "representations", "amounts", "seeds")
@@ -45,8 +44,9 @@ class SuiteSettings:
     """as ``--task`` takes them; what needs options is a YAML file, see docs/tasks.md"""
     heads: tuple[str, ...] = ("knn", "probe")
     """"knn", "probe", "sgd", or "finetune:PRESET" with the name or the file of a preset"""
-    representations: tuple[str, ...] = (PRETRAINED, RANDOM, "band_statistics")
-    """what turns images into features: "pretrained" is the bundle itself, all others are baselines"""
+    representations: tuple[str, ...] = (PRETRAINED, *BASELINES)
+    """what turns images into features, see ``evaluate.representations``: "pretrained" is the bundle itself, all others
+    are baselines. Other bundles stand among ``bundles``, each behind its own door"""
     amounts: tuple[str, ...] = (ALL,)
     """of the training labels: "1%", "5 a class" """
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -71,6 +71,14 @@ class SuiteSettings:
         for head in self.heads:
             if head not in FEATURE_HEADS and not head.removeprefix(FINETUNE) != head:
                 raise RecipeError(f"no head {head!r}", hint=f"one of {', '.join(FEATURE_HEADS)}, {FINETUNE}PRESET")
+        for representation in self.representations:
+            if representation not in (PRETRAINED, *BASELINES) and not representation.startswith(TIMM):
+                known = ", ".join((PRETRAINED, *BASELINES))
+                raise RecipeError(
+                    f"no representation {representation!r} in a suite",
+                    hint=f"one of {known}, {TIMM}NAME; other bundles stand among the bundles",
+                )
+            is_seeded(representation)  # refuses options of timm that there are not
         if min(self.seeds) < 0:
             raise RecipeError(f"a seed is {min(self.seeds)}", hint="at least 0")
         if self.pooling not in POOLINGS:
@@ -232,4 +240,15 @@ def _unfit(kind: TaskKind, representation: str, head: str) -> str:
 
 
 def _repeats_itself(representation: str, head: str, amount: str) -> bool:
-    return amount == ALL and head in _DETERMINISTIC and representation not in SEEDED
+    return amount == ALL and head in _DETERMINISTIC and not is_seeded(representation)
+
+
+def is_seeded(representation: str) -> bool:
+    """True if features depend on the seed.
+
+    Raises:
+        InputError: a model of timm has an option that there is not.
+    """
+    if representation.startswith(TIMM):
+        return not TimmSettings.parse(representation.removeprefix(TIMM)).pretrained
+    return representation in (RANDOM, CONVOLUTIONS)

@@ -18,7 +18,8 @@ from geopretext.evaluate.bootstrap import Score, bootstrap, difference
 from geopretext.evaluate.cells import CellResult, read_result
 from geopretext.evaluate.comparison import Runs, holm, p_value
 from geopretext.evaluate.metrics import METRICS, Metric
-from geopretext.evaluate.suite_settings import PRETRAINED, SUITE_FILE, SuiteSettings, read_suite
+from geopretext.evaluate.representations import PRETRAINED
+from geopretext.evaluate.suite_settings import SUITE_FILE, SuiteSettings, read_suite
 
 SCORES_FILE = "scores.parquet"
 

@@ -19,11 +19,15 @@ from geopretext.evaluate.baselines import random_encoder
 from geopretext.evaluate.cells import Cell, CellResult, TaskFacts, write_result
 from geopretext.evaluate.evaluation import HEADS
 from geopretext.evaluate.feature_cache import FeatureCache, Features
+from geopretext.evaluate.finetune import finetune
 from geopretext.evaluate.labelled import LabelledFeatures, Prediction
 from geopretext.evaluate.outcome import Run, SampleOutcome
 from geopretext.evaluate.prepared import Prepared
+from geopretext.evaluate.presets import load_preset
+from geopretext.evaluate.representations import PRETRAINED, RANDOM, make_representation
+from geopretext.evaluate.sgd_probe import sgd_probe
 from geopretext.evaluate.subsets import Subsets
-from geopretext.evaluate.suite_settings import FINETUNE, PRETRAINED, RANDOM, Opened
+from geopretext.evaluate.suite_settings import FINETUNE, Opened
 from geopretext.evaluate.task import Task
 from geopretext.evaluate.tasks import load_task
 from geopretext.nn.bundle import Encoder
@@ -121,7 +125,6 @@ def basis(opened: Opened, cell: Cell) -> str:
     return joined_fingerprint([opened.images, opened.labels, network, head_sign(cell.head)])
 
 
-@lru_cache(maxsize=64)
 def head_sign(head: str) -> str:
     """Of a head and its settings.
 
@@ -130,8 +133,6 @@ def head_sign(head: str) -> str:
     """
     if not head.startswith(FINETUNE):
         return head
-    from geopretext.evaluate.presets import load_preset
-
     return _sign(asdict(load_preset(head.removeprefix(FINETUNE))))
 
 
@@ -196,8 +197,6 @@ class _Bench:
 
     def cache_features(self, opened: Opened, name: str, seed: int) -> tuple[str, Features]:
         """Features of all samples of a task, and their key."""
-        from geopretext.evaluate.representations import make_representation
-
         prepared = self._prepared(opened.task, opened.bundle)
         encoder = self._encoder(opened.bundle)
         representation = make_representation(name, encoder, seed=seed, pooling=self._place.pooling)
@@ -230,9 +229,6 @@ class _Bench:
 
     def _finetune(self, cell: Cell, part: Task) -> Run:
         """Training on images, behind the door of the whole task: its statistics need no labels."""
-        from geopretext.evaluate.finetune import finetune
-        from geopretext.evaluate.presets import load_preset
-
         encoder = self._encoder(cell.bundle)
         if cell.representation == RANDOM:
             encoder = random_encoder(encoder, cell.seed)
@@ -242,8 +238,6 @@ class _Bench:
 
 def _predict(cell: Cell, data: LabelledFeatures) -> Prediction:
     if cell.head == "sgd":
-        from geopretext.evaluate.sgd_probe import sgd_probe
-
         return sgd_probe(data, seed=cell.seed)
     return HEADS[cell.head](data)
 
