@@ -1,4 +1,7 @@
-"""``geopretext evaluate knn|probe``: what a bundle is worth on a downstream task, beside baselines."""
+"""``geopretext evaluate knn|probe``: what a bundle is worth on a downstream task, beside baselines.
+
+``suite`` and ``curve`` stand in the modules of their names.
+"""
 
 import argparse
 import json
@@ -17,8 +20,8 @@ geopretext evaluate probe runs/s2/bundle --task geobench:m-so2sat:0.05x_train --
 
 _ABOUT = """\
 Score a bundle's frozen features on a task, with 95 % bootstrap intervals and baselines (random weights, statistics of
-the bands) in the same table. `knn` votes among nearest neighbours, `probe` fits a linear model; settings of both are
-chosen on the validation split.
+the bands, random convolutions) in the same table. `knn` votes among nearest neighbours, `probe` fits a linear model;
+settings of both are chosen on the validation split.
 
 A task is one of
 
@@ -34,12 +37,24 @@ are plausible for the bundle. Writes DIR/scores.json, which holds all of that to
 
 _HEADS = ("knn", "probe")
 _POOLING = "features of an input: mean and deviation over the cells of all four stages, or the mean of the last stage"
+_BASELINES = (
+    "what else is scored: random_init, band_statistics, random_convolutions, timm:NAME (a model of timm),"
+    " timm:NAME?pretrained=false, bundle:PATH (another bundle), or none"
+)
 STATISTICS = ("auto", "bundle", "dataset")
 """Choices of ``--statistics``, spelled out so that ``--help`` need not load torch."""
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str]) -> int | None:
     """Score, write, print the table."""
+    if arguments and arguments[0] == "suite":
+        from geopretext.apps import evaluate_suite
+
+        return evaluate_suite.run(arguments[1:])
+    if arguments and arguments[0] == "curve":
+        from geopretext.apps import evaluate_curve
+
+        return evaluate_curve.run(arguments[1:])
     options = _parser().parse_args(arguments)
     # torch loads here, after everything that can be wrong on the command line
     from geopretext.evaluate.evaluation import evaluate
@@ -59,10 +74,11 @@ def run(arguments: Sequence[str]) -> None:
         task,
         head=options.head,
         pooling=options.pooling,
-        baselines=not options.no_baselines,
+        **_baselines(options),
         strict=options.strict,
         seed=options.seed,
         out=options.out,
+        save_features=options.save_features,
         progress=report,
         looked=lambda record: say("\n".join(door_lines(record))),
     )
@@ -73,6 +89,7 @@ def run(arguments: Sequence[str]) -> None:
 
         Console(width=None if Console().is_terminal else 140).print(scores.table())
     say(f"wrote {options.out / 'scores.json'}")
+    return None
 
 
 def _parser() -> VerbParser:
@@ -83,7 +100,10 @@ def _parser() -> VerbParser:
     add("--task", required=True, metavar="TASK", help="see above")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for scores.json")
     add("--pooling", choices=POOLINGS, default="stages", help=f"{_POOLING}; default: %(default)s")
-    add("--no-baselines", action="store_true", help="score the bundle only")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--baselines", type=_names, metavar="A,B,...", help=f"{_BASELINES}; default: the first three")
+    group.add_argument("--no-baselines", action="store_true", help="score the bundle only, as `--baselines none`")
+    add("--save-features", action="store_true", help="also write DIR/features.parquet, for heads of your own")
     add("--strict", action="store_true", help="stop if the inputs are implausible, instead of warning")
     add("--seed", type=whole(0), default=0, help="of the bootstrap and of random splits; default: %(default)s")
     add("--device", default="cpu", help="that encodes: cpu, cuda, mps; default: %(default)s")
@@ -110,6 +130,13 @@ def _parser() -> VerbParser:
     add("--root", type=Path, metavar="DIR", help="torchgeo: folder of the dataset's files")
     add("--download", action="store_true", help="torchgeo: fetch what is missing")
     return parser
+
+
+def _baselines(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the baselines; nothing if nothing was said."""
+    if options.no_baselines or options.baselines == ("none",):
+        return {"baselines": ()}
+    return {} if options.baselines is None else {"baselines": options.baselines}
 
 
 def _task_options(options: argparse.Namespace) -> dict[str, Any]:
