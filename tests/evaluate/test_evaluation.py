@@ -31,11 +31,11 @@ def test_every_kind_is_scored_beside_its_baselines(store: Store, label: str, hea
     task = store_task(store, label)
     scores = evaluate(make_encoder(), task, head=head, random_seeds=(0, 1), out=tmp_path / "out")
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert list(written["scores"]) == ["pretrained", "random_init", "band_statistics"]
+    assert list(written["scores"]) == ["pretrained", "random_init", "band_statistics", "random_convolutions"]
     assert (written["task"], written["head"], written["kind"]) == (label, head, task.kind)
     assert written["metric"] == task.metric
     assert written["counts"] == task.counts
-    assert list(written["gains"]) == ["random_init", "band_statistics"]
+    assert list(written["gains"]) == ["random_init", "band_statistics", "random_convolutions"]
     assert len(written["chosen"]["random_init"]) == 2
     for score in (*written["scores"].values(), *next(iter(written["other_metrics"].values())).values()):
         assert score["low"] <= score["value"] <= score["high"]
@@ -62,7 +62,7 @@ def test_without_baselines_only_the_bundle_is_scored_and_it_may_be_a_folder(stor
     encoder = make_encoder()
     encoder.save_pretrained(tmp_path / "bundle")
     task = store_task(store, "surface")
-    scores = evaluate(tmp_path / "bundle", task, baselines=False)
+    scores = evaluate(tmp_path / "bundle", task, baselines=())
     assert list(scores.scores) == ["pretrained"]
     assert scores.gains == {}
     assert scores.scores["pretrained"] == evaluate(encoder, task).scores["pretrained"]

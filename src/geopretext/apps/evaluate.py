@@ -1,13 +1,15 @@
 """``geopretext evaluate knn|probe|finetune``: what a bundle is worth on a downstream task, beside baselines."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from geopretext.apps import evaluate_finetune
 from geopretext.apps.arguments import VerbParser, whole
 from geopretext.apps.progress import ProgressLine, say
-from geopretext.apps.task_arguments import TASKS, add_task_arguments, task_options
+from geopretext.apps.task_arguments import TASKS, add_task_arguments, names, task_options
 from geopretext.nn.settings import POOLINGS
 
 _EXAMPLE = """\
@@ -17,8 +19,9 @@ geopretext evaluate probe runs/s2/bundle --task geobench:m-so2sat:0.05x_train --
 
 _ABOUT = f"""\
 Score a bundle's frozen features on a task, with 95 % bootstrap intervals and baselines (random weights, statistics of
-the bands) in the same table. `knn` votes among nearest neighbours, `probe` fits a linear model; settings of both are
-chosen on the validation split. `finetune` trains the encoder itself: `geopretext evaluate finetune --help`.
+the bands, random convolutions) in the same table. `knn` votes among nearest neighbours, `probe` fits a linear model;
+settings of both are chosen on the validation split. `finetune` trains the encoder itself: `geopretext evaluate finetune
+--help`.
 
 {TASKS}
 
@@ -27,6 +30,10 @@ are plausible for the bundle. Writes DIR/scores.json, which holds all of that to
 
 _HEADS = ("knn", "probe")
 _POOLING = "features of an input: mean and deviation over the cells of all four stages, or the mean of the last stage"
+_BASELINES = (
+    "what else is scored: random_init, band_statistics, random_convolutions, timm:NAME (a model of timm),"
+    " timm:NAME?pretrained=false, bundle:PATH (another bundle), or none"
+)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -53,10 +60,11 @@ def run(arguments: Sequence[str]) -> None:
         task,
         head=options.head,
         pooling=options.pooling,
-        baselines=not options.no_baselines,
+        **_baselines(options),
         strict=options.strict,
         seed=options.seed,
         out=options.out,
+        save_features=options.save_features,
         progress=report,
         looked=lambda record: say("\n".join(door_lines(record))),
     )
@@ -77,9 +85,19 @@ def _parser() -> VerbParser:
     add("--task", required=True, metavar="TASK", help="see above")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for scores.json")
     add("--pooling", choices=POOLINGS, default="stages", help=f"{_POOLING}; default: %(default)s")
-    add("--no-baselines", action="store_true", help="score the bundle only")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--baselines", type=names, metavar="A,B,...", help=f"{_BASELINES}; default: the first three")
+    group.add_argument("--no-baselines", action="store_true", help="score the bundle only, as `--baselines none`")
+    add("--save-features", action="store_true", help="also write DIR/features.parquet, for heads of your own")
     add("--seed", type=whole(0), default=0, help="of the bootstrap and of random splits; default: %(default)s")
     add("--device", default="cpu", help="that encodes: cpu, cuda, mps; default: %(default)s")
     add("--json", action="store_true", help="print what scores.json holds instead of the table")
     add_task_arguments(parser)
     return parser
+
+
+def _baselines(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the baselines; nothing if nothing was said."""
+    if options.no_baselines or options.baselines == ("none",):
+        return {"baselines": ()}
+    return {} if options.baselines is None else {"baselines": options.baselines}

@@ -24,11 +24,11 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     images = parser.add_argument_group("images")
     add = images.add_argument
     add("--split-file", type=Path, metavar="JSON", help='lists of image names: "train", "val", "test"')
-    add("--bands", type=_names, metavar="B,B,...", help="bands in stored order, where the images do not name them")
+    add("--bands", type=names, metavar="B,B,...", help="bands in stored order, where the images do not name them")
     add("--unit", help="unit of the images, where it is known, as `reflectance x 10000`")
     add("--level", help="processing level of the images, as L1C")
     add("--substitute", type=_pairs, metavar="B1=B2,...", help="for a band that is not there, the one to take instead")
-    add("--fill", type=_names, default=(), metavar="B,...", help="bands that may be missing everywhere")
+    add("--fill", type=names, default=(), metavar="B,...", help="bands that may be missing everywhere")
     add(
         "--statistics",
         choices=STATISTICS,
@@ -54,7 +54,8 @@ def task_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
+    """An argument type: words separated by commas."""
     return tuple(name.strip() for name in text.split(","))
 
 

@@ -69,6 +69,10 @@ class Feed(Protocol):
     def window(self) -> Window:
         """Where ``blocks`` and ``standardised`` lie in the images."""
 
+    @property
+    def training(self) -> Samples:
+        """Samples that may be used for whatever is made of the inputs, as ``Inputs.prepare`` was told."""
+
     def features(
         self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
     ) -> Array:
@@ -104,7 +108,8 @@ class TileInputs:
 
     def prepare(self, encoder: Encoder, training: Samples) -> "TileFeed":
         """Tiles are in the bundle's unit, or refused; they are standardised by its statistics."""
-        return TileFeed(self.reader, encoder, _judge_tiles(self.reader, encoder, spread(training, SAMPLE)))
+        gate = _judge_tiles(self.reader, encoder, spread(training, SAMPLE))
+        return TileFeed(self.reader, encoder, gate, training)
 
 
 def _judge_tiles(reader: TileReader, encoder: Encoder, tiles: Samples) -> GateReport:
@@ -129,6 +134,7 @@ class TileFeed:
     reader: TileReader
     encoder: Encoder
     gate: GateReport
+    training: Samples
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -197,7 +203,7 @@ class ImageInputs:
             fill=self.fill,
         )
         gate = door.judge(reference_of(encoder), training, level=self.level)
-        return ImageFeed(door, gate, self.notes)
+        return ImageFeed(door, gate, self.notes, training)
 
 
 @dataclass(frozen=True)
@@ -207,6 +213,7 @@ class ImageFeed:
     door: ImageDoor
     gate: GateReport
     notes: Mapping[str, Any]
+    training: Samples
 
     @property
     def record(self) -> Mapping[str, Any]:

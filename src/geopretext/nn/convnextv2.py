@@ -59,7 +59,9 @@ class Block(nn.Module):
 
     def _respond(self, y: Tensor, sites: Sites) -> Tensor:
         """The wide half of the network in the block: (..., width) -> (..., 4 width)."""
-        if sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
+        # A module around the layer (an adapter of another library) computes more than the weight says.
+        plain = isinstance(self.pwconv1, nn.Linear)
+        if plain and sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
             h = F.linear(y, self.pwconv1.weight)
             return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon)
         return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon)  # type: ignore[no-any-return]
