@@ -53,6 +53,7 @@ def run(arguments: Sequence[str]) -> int | None:
         parser.error(f"{options.head} comes first: geopretext evaluate {options.head} ...")
     # torch loads here, after everything that can be wrong on the command line
     from geopretext.evaluate.evaluation import evaluate
+    from geopretext.evaluate.feature_file import FEATURES_FILE
     from geopretext.evaluate.tasks import TaskOptions, load_task
     from geopretext.nn.bundle import Encoder
     from geopretext.predict.door_report import door_lines
@@ -84,6 +85,8 @@ def run(arguments: Sequence[str]) -> int | None:
 
         Console(width=None if Console().is_terminal else 140).print(scores.table())
     say(f"wrote {options.out / 'scores.json'}")
+    if options.save_features:
+        say(f"wrote {options.out / FEATURES_FILE}")
     return None
 
 
