@@ -87,7 +87,10 @@ def write(pairs: list[Pair], out: Path) -> str:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))
+    numbers = tuple(int(number) for number in text.split(","))
+    if len(set(numbers)) < 2:
+        raise argparse.ArgumentTypeError("two planets at least: the spread between them is what is measured")
+    return numbers
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Does predicting all modalities make better features than Sentinel-2 alone? Gaps between the two, over planets.
 
 A planet is one repetition: other tiles, other weights, other masks. Both encoders of a planet share all of that, so the
-gap is taken within it, and its interval is that of the mean of independent numbers (Student's t over planets). It
-contains what bootstrap intervals over test samples do not: the luck of tiles and weights in pretraining. On real tasks
-the test samples are the same for all planets, so there it says how the gap varies with pretraining and not with them.
+gap is taken within it, see ``geopretext.evaluate.seed_difference``. Its interval contains what bootstrap intervals over
+test samples do not: the luck of tiles and weights in pretraining. On real tasks the test samples are the same for all
+planets, so there it says how the gap varies with pretraining and not with them.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.stats import t as student
 
+from geopretext.evaluate.seed_difference import SeedDifference, seed_difference
 from worth.encoders import ALL_MODALITIES, OPTICAL
 
-LEVEL = 0.95
 MEAN = "mean of the tasks"
 
 
@@ -46,29 +44,6 @@ class Pair:
     def gap(self) -> float:
         """The first minus the second."""
         return self.all_modalities - self.optical
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over planets."""
-
-    value: float
-    low: float
-    """of the 95 % interval; NaN for one planet"""
-    high: float
-    planets: int
-
-    @classmethod
-    def of(cls, numbers: Sequence[float]) -> "Interval":
-        """Student's t interval of the mean."""
-        count, mean = len(numbers), float(np.mean(numbers))
-        if count < 2:
-            return cls(mean, math.nan, math.nan, count)
-        half = float(student.ppf((1 + LEVEL) / 2, count - 1) * np.std(numbers, ddof=1) / math.sqrt(count))
-        return cls(mean, mean - half, mean + half, count)
-
-    def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 def read_pairs(scores: Path, source: str, bundles: Mapping[str, tuple[int, str]]) -> list[Pair]:
@@ -122,12 +97,18 @@ def mean_over_tasks(pairs: Iterable[Pair]) -> list[Pair]:
     ]
 
 
-def gap_of(pairs: Sequence[Pair]) -> Interval:
-    """Over the planets of pairs that agree in everything else."""
-    return Interval.of([pair.gap for pair in pairs])
+def gap_of(pairs: Sequence[Pair]) -> SeedDifference:
+    """MP-MAE minus Sentinel-2 alone, over the planets of pairs that agree in everything else.
+
+    Raises:
+        InputError: there are fewer than two planets.
+    """
+    return seed_difference(
+        {pair.planet: pair.all_modalities for pair in pairs}, {pair.planet: pair.optical for pair in pairs}
+    )
 
 
-def trend_of(pairs: Sequence[Pair]) -> Interval | None:
+def trend_of(pairs: Sequence[Pair]) -> SeedDifference | None:
     """By how much the gap moves when there are ten times as many labels: slope within each planet, then over planets.
 
     Args:
@@ -136,14 +117,18 @@ def trend_of(pairs: Sequence[Pair]) -> Interval | None:
     Returns:
         None if there is only one amount.
     """
-    slopes = []
-    for planet in sorted({pair.planet for pair in pairs}):
-        of_planet = [pair for pair in pairs if pair.planet == planet]
-        decades = np.log10([pair.labels for pair in of_planet])
-        if np.ptp(decades) == 0:
-            return None
-        slopes.append(float(np.polyfit(decades, [pair.gap for pair in of_planet], 1)[0]))
-    return Interval.of(slopes)
+    if len({pair.labels for pair in pairs}) == 1:
+        return None
+    planets = by(pairs, "planet")
+    return seed_difference(
+        {group[0].planet: _slope(group, "all_modalities") for group in planets},
+        {group[0].planet: _slope(group, "optical") for group in planets},
+    )
+
+
+def _slope(pairs: Sequence[Pair], method: str) -> float:
+    decades = np.log10([pair.labels for pair in pairs])
+    return float(np.polyfit(decades, [getattr(pair, method) for pair in pairs], 1)[0])
 
 
 def write_pairs(pairs: Sequence[Pair], path: Path) -> None:
@@ -163,8 +148,8 @@ def summary(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
                     **{key: getattr(first, key) for key in ("source", "task", "head", "amount", "labels", "metric")},
                     "all_modalities": float(np.mean([pair.all_modalities for pair in group])),
                     "optical": float(np.mean([pair.optical for pair in group])),
-                    "gap": asdict(gap_of(group)),
-                    "gap_of_ten_times_the_labels": None if trend is None else asdict(trend),
+                    "gap": gap_of(group).to_dict(),
+                    "gap_of_ten_times_the_labels": None if trend is None else trend.to_dict(),
                 }
             )
     return rows
@@ -185,13 +170,17 @@ def markdown(pairs: Sequence[Pair]) -> str:
         ]
         for of_task in by(group, "task"):
             cells = [
-                str(gap_of(at_amount)) if (at_amount := [pair for pair in of_task if pair.amount == amount]) else ""
+                _text(gap_of(at_amount)) if (at_amount := [pair for pair in of_task if pair.amount == amount]) else ""
                 for amount in amounts
             ]
             trend = trend_of(of_task)
-            lines.append(f"| {of_task[0].task} | " + " | ".join([*cells, "" if trend is None else str(trend)]) + " |")
+            lines.append(f"| {of_task[0].task} | " + " | ".join([*cells, "" if trend is None else _text(trend)]) + " |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _text(difference: SeedDifference) -> str:
+    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
 
 
 def by(pairs: Iterable[Pair], *keys: str) -> list[list[Pair]]:

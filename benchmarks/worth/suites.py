@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geopretext.evaluate.suite import SuiteProgress, run_suite
-from geopretext.evaluate.suite_settings import SuiteSettings
-
 from geopretext.apps.demo import QUICK as QUICK_EARTH
 from geopretext.apps.demo import Settings
 from geopretext.apps.progress import say
 from geopretext.data.store import Store
+from geopretext.evaluate.suite import SuiteProgress, run_suite
+from geopretext.evaluate.suite_settings import SuiteSettings
 from geopretext.modality import Role
 from worth.encoders import RECIPES, Earth
 
