@@ -2,7 +2,8 @@
 
 A raster's pixels are put on a *canvas*: the part of the raster's own lattice of pixels that the grid needs. Rasters
 that share a lattice, as the tiles of one product do, share a canvas, so that nothing shows where they meet. If the
-lattice is the grid's own, the canvas is the result; otherwise GDAL warps it, and each pixel of the grid
+lattice is the grid's own, the canvas is the result; if the grid divides its pixels, ``lattice`` does what is left, and
+otherwise GDAL warps it. In both cases each pixel of the grid
 
 * is missing if the pixel of the raster that its centre lies in is missing (``average``, ``mode``: if all that it
   covers are),
@@ -22,6 +23,7 @@ import numpy.typing as npt
 import pyproj
 
 from geopretext.build.grid import Grid
+from geopretext.build.lattice import Division
 from geopretext.build.source import Resampling
 from geopretext.errors import MissingLibraryError, Reason, SourceError
 
@@ -245,6 +247,20 @@ class Canvas:
         self._values: npt.NDArray[Any] = np.zeros(shape)
         self._valid = np.zeros(shape, bool)
 
+        self._division = self._divided() if same and exact is None else None
+
+    def _divided(self) -> Division | None:
+        """How the grid divides the lattice's pixels; None if it does not."""
+        left, top, right, bottom = self.needed
+        columns, rows = Transform(*self._grid.transform).pixels(
+            *self._transform.positions(np.array([left, right, left]), np.array([top, top, bottom]))
+        )
+        column, row = round(columns[0]), round(rows[0])
+        factor = round((columns[1] - columns[0]) / (right - left))
+        off = np.abs(columns - column - (0, factor * (right - left), 0))
+        off += np.abs(rows - row - (0, 0, factor * (bottom - top)))
+        return Division(factor, -column, -row) if factor > 1 and off.max() < _SAME else None
+
     def place(self, raster: Georeference, shift: float) -> tuple[int, int] | None:
         """Columns and rows from the lattice's origin to the raster's; None if its pixels are not the lattice's."""
         if raster.crs != self._crs:
@@ -274,6 +290,10 @@ class Canvas:
         if self._is_exact:
             return self._values, self._valid
         shape, dtype = (self._grid.height, self._grid.width), self._values.dtype
+        if self._division is not None and self._resampling == "nearest":
+            return self._division.nearest(self._values, self._valid, shape)
+        if self._division is not None and self._resampling == "bilinear":
+            return self._division.bilinear(self._values, self._valid, shape)
         blends = self._resampling not in ("nearest", "mode")
         work = np.float64 if blends or dtype.itemsize > 2 else np.float32
         if not self._valid.any():

@@ -8,9 +8,9 @@ meanwhile, unless many do.
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from threading import Lock
 from typing import Any
 
@@ -81,6 +81,10 @@ class _Want:
     """pixels of the canvas' lattice"""
 
 
+_Results = list[tuple[_State, Window | SourceError | None]]
+"""of some jobs; None: another asset is to be read"""
+
+
 class _OpenFiles:
     """Files of a call; of those that nobody reads just now only the latest stay open."""
 
@@ -136,34 +140,37 @@ class RasterReader:
         states = [_State(number, job) for number, job in enumerate(jobs) if job.assets]
         yield from ((number, _finish(_State(number, job))) for number, job in enumerate(jobs) if not job.assets)
         files = _OpenFiles(self._transfer)
-        with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="rasters") as pool:
-            try:
-                while states:
-                    waiting: dict[str, list[_State]] = {}
-                    for state in states:
-                        waiting.setdefault(state.job.assets[state.next_asset].href, []).append(state)
-                    futures = [pool.submit(self._advance, href, files, group) for href, group in waiting.items()]
-                    states = []
-                    for future in as_completed(futures):
-                        for state, result in future.result():
-                            if result is None:
-                                states.append(state)
-                            else:
-                                yield state.number, result
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-                files.close()
+        futures: list[Future[_Results]] = []
+        try:
+            while states:
+                waiting: dict[str, list[_State]] = {}
+                for state in states:
+                    waiting.setdefault(state.job.assets[state.next_asset].href, []).append(state)
+                futures = [self._pool.submit(self._advance, href, files, group) for href, group in waiting.items()]
+                states = []
+                for future in as_completed(futures):
+                    for state, result in future.result():
+                        if result is None:
+                            states.append(state)
+                        else:
+                            yield state.number, result
+        finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            files.close()
 
-    def _advance(
-        self, href: str, files: _OpenFiles, states: Sequence[_State]
-    ) -> list[tuple[_State, Window | SourceError | None]]:
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Kept, since each new thread would read PROJ's database anew: 5 ms for the first file that it opens."""
+        return ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="rasters")
+
+    def _advance(self, href: str, files: _OpenFiles, states: Sequence[_State]) -> _Results:
         """Read one file for all windows whose next asset is in it; for each what came of it, None if more is needed."""
         with gdal_environment():
             return self._advance_within(href, files, states)
 
-    def _advance_within(
-        self, href: str, files: _OpenFiles, states: Sequence[_State]
-    ) -> list[tuple[_State, Window | SourceError | None]]:
+    def _advance_within(self, href: str, files: _OpenFiles, states: Sequence[_State]) -> _Results:
         try:
             file = files.take(href)
         except SourceError as error:
