@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
-from geopretext.build.alignment import Canvas, Georeference, Layer, Transform, control_points
+from geopretext.build.alignment import Canvas, Georeference, Layer, Transform
 from geopretext.build.grid import Grid
 
 CRS = rasterio.crs.CRS.from_epsg(32632)
@@ -61,7 +61,7 @@ def test_a_grid_that_divides_pixels_is_filled_as_gdal_fills_it(
     step = 10.0 * factor
     raster = Transform(step, 0.0, grid.left + 10 * column, 0.0, -step, grid.top + 10 * row)
     where = Georeference(CRS.to_wkt(), raster, 100, 100)
-    canvas = Canvas(grid, where, control_points(grid, where.crs), shift=0.0, resampling=method)
+    canvas = Canvas(grid, where, shift=0.0, resampling=method)
     random, needed = np.random.default_rng(seed), canvas.needed
     shape = (needed.bottom - needed.top, needed.right - needed.left)
     numbers = random.integers(0, 65536, shape).astype(np.uint16)
@@ -79,7 +79,7 @@ def test_other_lattices_are_left_to_gdal(across: float, down: float) -> None:
     grid = Grid(32632, 500_000.0, 5_100_000.0, 64, 64)
     raster = Transform(across, 0.0, grid.left - 10 * across, 0.0, -down, grid.top + 10 * down)
     where = Georeference(CRS.to_wkt(), raster, 200, 200)
-    canvas = Canvas(grid, where, control_points(grid, where.crs), shift=0.0, resampling="bilinear")
+    canvas = Canvas(grid, where, shift=0.0, resampling="bilinear")
     needed = canvas.needed
     columns, rows = np.meshgrid(np.arange(needed.left, needed.right), np.arange(needed.top, needed.bottom))
     ramp = columns * 1000.0 + rows

@@ -217,49 +217,59 @@ def control_points(grid: Grid, crs: str) -> ControlPoints:
     return ControlPoints(x, y, grid.width, grid.height)
 
 
+class _Fit(NamedTuple):
+    """How a grid lies on a lattice."""
+
+    needed: Rectangle
+    """pixels of the lattice that the grid depends on"""
+    is_exact: bool
+    """the lattice's pixels are the grid's"""
+    division: Division | None
+    """how the grid divides the lattice's pixels, if it does"""
+
+
+@lru_cache(maxsize=4096)
+def _fit(grid: Grid, crs: str, lattice: Transform, margin: int) -> _Fit:
+    """How a grid lies on a lattice. Bands of a resolution share it."""
+    own = Transform(*grid.transform)
+    same = epsg_of(crs) == grid.crs
+    exact = lattice.offset(own, grid.width, grid.height) if same else None
+    if exact is not None:
+        return _Fit(Rectangle(0, 0, grid.width, grid.height).moved(*exact), True, None)
+    needed = control_points(grid, crs).rectangle(lattice, margin)
+    return _Fit(needed, False, _division(own, lattice, needed) if same else None)
+
+
+def _division(grid: Transform, lattice: Transform, needed: Rectangle) -> Division | None:
+    """How a grid divides the pixels of a rectangle of a lattice; None if it does not."""
+    left, top, right, bottom = needed
+    width, height = right - left, bottom - top
+    columns, rows = grid.pixels(*lattice.positions(np.array([left, right, left]), np.array([top, top, bottom])))
+    column, row, factor = round(columns[0]), round(rows[0]), round((columns[1] - columns[0]) / width)
+    off = np.abs(columns - column - (0, factor * width, 0)) + np.abs(rows - row - (0, 0, factor * height))
+    return Division(factor, -column, -row) if factor > 1 and off.max() < _SAME else None
+
+
 class Canvas:
     """What a grid needs of one lattice, filled by rasters that share it; the first one that has a pixel gives it.
 
     Args:
         grid: the target.
         base: the raster whose lattice this is.
-        points: of the grid in the raster's projection.
         shift: added to the raster's x: multiples of 360 degrees.
         resampling: to come.
     """
 
-    def __init__(
-        self, grid: Grid, base: Georeference, points: ControlPoints, *, shift: float, resampling: Resampling
-    ) -> None:
+    def __init__(self, grid: Grid, base: Georeference, *, shift: float, resampling: Resampling) -> None:
         self._grid = grid
         self._resampling = resampling
         self._crs = base.crs
         self._transform = base.transform.east(shift)
-        same = epsg_of(base.crs) == grid.crs
-        exact = self._transform.offset(Transform(*grid.transform), grid.width, grid.height) if same else None
-        self._is_exact = exact is not None
-        self._points = points
-        if exact is None:
-            self.needed = points.rectangle(self._transform, _MARGIN[resampling])
-        else:
-            self.needed = Rectangle(0, 0, grid.width, grid.height).moved(*exact)
+        self._fit = _fit(grid, self._crs, self._transform, _MARGIN[resampling])
+        self.needed = self._fit.needed
         shape = (self.needed.bottom - self.needed.top, self.needed.right - self.needed.left)
         self._values: npt.NDArray[Any] = np.zeros(shape)
         self._valid = np.zeros(shape, bool)
-
-        self._division = self._divided() if same and exact is None else None
-
-    def _divided(self) -> Division | None:
-        """How the grid divides the lattice's pixels; None if it does not."""
-        left, top, right, bottom = self.needed
-        columns, rows = Transform(*self._grid.transform).pixels(
-            *self._transform.positions(np.array([left, right, left]), np.array([top, top, bottom]))
-        )
-        column, row = round(columns[0]), round(rows[0])
-        factor = round((columns[1] - columns[0]) / (right - left))
-        off = np.abs(columns - column - (0, factor * (right - left), 0))
-        off += np.abs(rows - row - (0, 0, factor * (bottom - top)))
-        return Division(factor, -column, -row) if factor > 1 and off.max() < _SAME else None
 
     def place(self, raster: Georeference, shift: float) -> tuple[int, int] | None:
         """Columns and rows from the lattice's origin to the raster's; None if its pixels are not the lattice's."""
@@ -287,18 +297,18 @@ class Canvas:
 
     def onto_grid(self) -> Layer:
         """Values and what of them is valid, (H, W) of the grid."""
-        if self._is_exact:
+        if self._fit.is_exact:
             return self._values, self._valid
         shape, dtype = (self._grid.height, self._grid.width), self._values.dtype
-        if self._division is not None and self._resampling == "nearest":
-            return self._division.nearest(self._values, self._valid, shape)
-        if self._division is not None and self._resampling == "bilinear":
-            return self._division.bilinear(self._values, self._valid, shape)
+        if self._fit.division is not None and self._resampling == "nearest":
+            return self._fit.division.nearest(self._values, self._valid, shape)
+        if self._fit.division is not None and self._resampling == "bilinear":
+            return self._fit.division.bilinear(self._values, self._valid, shape)
         blends = self._resampling not in ("nearest", "mode")
         work = np.float64 if blends or dtype.itemsize > 2 else np.float32
         if not self._valid.any():
             return np.zeros(shape, work if blends else dtype), np.zeros(shape, bool)
-        across, down = self._points.scale(self._transform)
+        across, down = control_points(self._grid, self._crs).scale(self._transform)
         x, y = self._transform.positions(self.needed.left, self.needed.top)
         warped = np.full(shape, np.nan, work)
         rasterio.warp.reproject(

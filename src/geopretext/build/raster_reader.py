@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.build.alignment import Canvas, ControlPoints, Georeference, Rectangle, control_points, merge, shifts
+from geopretext.build.alignment import Canvas, Georeference, Rectangle, control_points, merge, shifts
 from geopretext.build.fetch import REMOTE, scheme_of
 from geopretext.build.grid import Grid
 from geopretext.build.raster_file import COMPUTING, Excerpt, Piece, RasterFile, check_crs, gdal_environment, start_gdal
@@ -256,20 +256,20 @@ def _wants(file: RasterFile, state: _State) -> Iterator[_Want]:
     if scale >= _COARSER:
         overview, where = _overview(file, asset.band, where, scale)
     for shift in shifts(where, points):
-        canvas, offset = _canvas(state, where, points, shift)
+        canvas, offset = _canvas(state, where, shift)
         whole = Rectangle(0, 0, where.width, where.height)
         part = canvas.needed.moved(-offset[0], -offset[1]).within(whole)
         if not part.is_empty:
             yield _Want(state, canvas, Piece(asset, part, overview), part.moved(*offset))
 
 
-def _canvas(state: _State, where: Georeference, points: ControlPoints, shift: float) -> tuple[Canvas, tuple[int, int]]:
+def _canvas(state: _State, where: Georeference, shift: float) -> tuple[Canvas, tuple[int, int]]:
     """The canvas of a job that a raster belongs to, one whose pixels are its own or a new one; and where it lies."""
     for canvas in state.canvases:
         offset = canvas.place(where, shift)
         if offset is not None:
             return canvas, offset
-    state.canvases.append(Canvas(state.job.grid, where, points, shift=shift, resampling=state.job.resampling))
+    state.canvases.append(Canvas(state.job.grid, where, shift=shift, resampling=state.job.resampling))
     return state.canvases[-1], (0, 0)
 
 
