@@ -2,8 +2,8 @@
 
 A raster's pixels are put on a *canvas*: the part of the raster's own lattice of pixels that the grid needs. Rasters
 that share a lattice, as the tiles of one product do, share a canvas, so that nothing shows where they meet. If the
-lattice is the grid's own, the canvas is the result; if the grid divides its pixels, ``lattice`` does what is left, and
-otherwise GDAL warps it. In both cases each pixel of the grid
+lattice is the grid's own, the canvas is the result; otherwise it is resampled: by ``lattice`` if the grid divides its
+pixels, by ``interpolation`` where that takes less time, and by GDAL. Always each pixel of the grid
 
 * is missing if the pixel of the raster that its centre lies in is missing (``average``, ``mode``: if all that it
   covers are),
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyproj
 
 from geopretext.build.grid import Grid
+from geopretext.build.interpolation import MOST, nearest, triangle
 from geopretext.build.lattice import Division
 from geopretext.build.source import Resampling
 from geopretext.errors import MissingLibraryError, Reason, SourceError
@@ -44,7 +45,7 @@ _MARGIN = {"nearest": 1, "bilinear": 2, "cubic": 3, "average": 1, "mode": 1}
 _SAME = 1e-3
 """pixels: two lattices whose pixels lie no farther apart than this are one"""
 _TOLERANCE = 0.01
-"""pixels: how exactly GDAL may interpolate positions"""
+"""pixels: how exactly positions may be interpolated"""
 _TORN = 20.0
 """times the usual distance between two control points that means that the projection is torn between them"""
 
@@ -182,6 +183,20 @@ class ControlPoints:
         across, down = (float(np.hypot(columns[i + 1] - columns[i], rows[i + 1] - rows[i])) for i in (0, 2))
         return across / self.width, down / self.height
 
+    def bend(self, transform: Transform) -> float:
+        """By how many pixels of a lattice what lies between two control points is off the line between them, about."""
+        return max(
+            float(np.abs(np.diff(numbers, 2, axis=axis)).max()) / 8
+            for numbers in transform.pixels(self.x, self.y)
+            for axis in (0, 1)
+        )
+
+    def positions(self, transform: Transform) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Columns and rows of a lattice that the centres of the grid's pixels lie at, linear between control points."""
+        down, across = _between_points(self.height), _between_points(self.width)
+        columns, rows = (down @ numbers @ across.T for numbers in transform.pixels(self.x, self.y))
+        return columns, rows
+
     def rectangle(self, transform: Transform, margin: int) -> Rectangle:
         """The pixels of a lattice that the grid needs, with as many more on all sides, or of its own if larger."""
         columns, rows = transform.pixels(self.x, self.y)
@@ -192,6 +207,13 @@ class ControlPoints:
             int(np.ceil(columns.max() + beyond)),
             int(np.ceil(rows.max() + beyond)),
         )
+
+
+@lru_cache(maxsize=64)
+def _between_points(count: int) -> npt.NDArray[np.float64]:
+    """Weights of control points at the centres of pixels along one axis, (pixels, control points)."""
+    at = (np.arange(count) + 0.5) * (_CONTROL - 1) / count
+    return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(_CONTROL)))
 
 
 @lru_cache(maxsize=4096)
@@ -226,6 +248,8 @@ class _Fit(NamedTuple):
     """the lattice's pixels are the grid's"""
     division: Division | None
     """how the grid divides the lattice's pixels, if it does"""
+    is_straight: bool
+    """between two control points the grid's pixels lie on a line, to a hundredth of a pixel"""
 
 
 @lru_cache(maxsize=4096)
@@ -235,9 +259,10 @@ def _fit(grid: Grid, crs: str, lattice: Transform, margin: int) -> _Fit:
     same = epsg_of(crs) == grid.crs
     exact = lattice.offset(own, grid.width, grid.height) if same else None
     if exact is not None:
-        return _Fit(Rectangle(0, 0, grid.width, grid.height).moved(*exact), True, None)
-    needed = control_points(grid, crs).rectangle(lattice, margin)
-    return _Fit(needed, False, _division(own, lattice, needed) if same else None)
+        return _Fit(Rectangle(0, 0, grid.width, grid.height).moved(*exact), True, None, True)
+    points = control_points(grid, crs)
+    needed = points.rectangle(lattice, margin)
+    return _Fit(needed, False, _division(own, lattice, needed) if same else None, points.bend(lattice) < _TOLERANCE)
 
 
 def _division(grid: Transform, lattice: Transform, needed: Rectangle) -> Division | None:
@@ -304,11 +329,19 @@ class Canvas:
             return self._fit.division.nearest(self._values, self._valid, shape)
         if self._fit.division is not None and self._resampling == "bilinear":
             return self._fit.division.bilinear(self._values, self._valid, shape)
+        points = control_points(self._grid, self._crs)
+        across, down = points.scale(self._transform)
+        if self._fit.is_straight and self._resampling in ("nearest", "bilinear"):
+            columns, rows = points.positions(self._transform)
+            columns, rows = columns - self.needed.left, rows - self.needed.top
+            if self._resampling == "nearest":
+                return nearest(self._values, self._valid, columns, rows)
+            if max(across, down) <= MOST:
+                return triangle(self._values, self._valid, columns, rows, across=across, down=down)
         blends = self._resampling not in ("nearest", "mode")
         work = np.float64 if blends or dtype.itemsize > 2 else np.float32
         if not self._valid.any():
             return np.zeros(shape, work if blends else dtype), np.zeros(shape, bool)
-        across, down = control_points(self._grid, self._crs).scale(self._transform)
         x, y = self._transform.positions(self.needed.left, self.needed.top)
         warped = np.full(shape, np.nan, work)
         rasterio.warp.reproject(
