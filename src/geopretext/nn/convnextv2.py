@@ -112,6 +112,16 @@ class ConvNeXtV2(nn.Module):
         first = self.initial_conv[0] if settings.stem == "mmearth" else self.stem_orig[0]
         nn.init.trunc_normal_(cast("Tensor", first.bias), std=0.02)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each of the four stages."""
+        return self.settings.widths
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels on a side of a cell of each of the four stages; of the dense padding "same"."""
+        return tuple(self.settings.patch_size // _FIRST_SIDE << level for level in range(4))
+
     def forward(self, x: Tensor, visible: Tensor | None = None, count: int | None = None) -> Tensor:
         """Encode images.
 
