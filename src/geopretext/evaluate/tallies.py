@@ -32,12 +32,14 @@ def confusion_and_confidence(logits: Tensor, labels: Tensor, labelled: Tensor) -
         predicted class; "confidence" (B, BINS, 3) float64, see ``tally``.
     """
     batch, classes = logits.shape[:2]
-    confidence, predicted = logits.float().softmax(1).max(1)
-    image = torch.arange(batch, device=logits.device)[:, None, None].expand_as(labels)[labelled]
+    # Sums on the CPU, where they are the same each time.
+    confidence, predicted = (part.cpu() for part in logits.float().softmax(1).max(1))
+    labels, labelled = labels.cpu(), labelled.cpu()
+    image = torch.arange(batch)[:, None, None].expand_as(labels)[labelled]
     truth, predicted, confidence = labels[labelled], predicted[labelled], confidence[labelled]
     cell = (image * classes + truth) * classes + predicted
     confusion = torch.bincount(cell, minlength=batch * classes * classes).reshape(batch, classes, classes)
-    return {"confusion": confusion.cpu().numpy(), "confidence": tally(image, confidence, predicted == truth, batch)}
+    return {"confusion": confusion.numpy(), "confidence": tally(image, confidence, predicted == truth, batch)}
 
 
 def tally(sample: Tensor, confidence: Tensor, correct: Tensor, samples: int) -> Array:
@@ -53,9 +55,9 @@ def tally(sample: Tensor, confidence: Tensor, correct: Tensor, samples: int) -> 
         (n, BINS, 3) float64: number of decisions, sum of their confidences, number of right ones.
     """
     # In float32 with the same edges as torchmetrics, so that both sort alike.
-    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float32, device=confidence.device)
+    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float32)
     bins = (torch.bucketize(confidence.float(), edges, right=True) - 1).clamp(0, BINS - 1)
     cell = sample * BINS + bins
     columns = [torch.ones_like(confidence, dtype=torch.float64), confidence.double(), correct.double()]
     sums = [torch.bincount(cell, weights=column, minlength=samples * BINS) for column in columns]
-    return np.asarray(torch.stack(sums, 1).reshape(samples, BINS, 3).cpu())
+    return np.asarray(torch.stack(sums, 1).reshape(samples, BINS, 3))
