@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from geopretext.apps import evaluate as evaluate_verb
 from geopretext.apps.cli import main
+from geopretext.apps.task_arguments import STATISTICS
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.image_door import StatisticsChoice
 from geopretext.train.recipe import recipe_fields, recipe_patterns
@@ -118,4 +118,4 @@ def test_evaluate_refuses_an_unknown_task(
 
 
 def test_choices_are_those_of_the_library() -> None:
-    assert set(get_args(StatisticsChoice)) == set(evaluate_verb.STATISTICS)
+    assert set(get_args(StatisticsChoice)) == set(STATISTICS)

@@ -58,6 +58,21 @@ def test_the_probe_reaches_scikit_learns_optimum(problem: LabelledFeatures, stre
     np.testing.assert_allclose(model.scores(problem.test.features), scores, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in TaskKind if not kind.is_dense], ids=str)
+@pytest.mark.parametrize("strength", [1.0, 1e-3])
+def test_the_optimum_is_the_same_with_more_features_than_samples(kind: TaskKind, strength: float) -> None:
+    wide = make_problem(kind, samples=60, features=50)
+    assert wide.train.features.shape == (30, 50)
+    model = fit_linear(wide, strength)
+    scores, weights, intercept = reference(wide, strength)
+    theirs = LinearModel(kind, torch.as_tensor(weights), torch.as_tensor(intercept))
+    assert objective(model, wide, strength) <= objective(theirs, wide, strength) + 1e-9
+    np.testing.assert_allclose(model.scores(wide.test.features), scores, rtol=1e-3, atol=1e-3)
+    assert torch.isfinite(
+        fit_linear(replace(wide, train=Part(wide.train.features * 0, wide.train.labels)), 1.0).weights
+    ).all()
+
+
 def shifted(problem: LabelledFeatures) -> LabelledFeatures:
     """The same problem with features that are not centred."""
     parts = {name: getattr(problem, name) for name in ("train", "val", "test")}

@@ -67,7 +67,7 @@ def mix(
         classes: K.
         mixup: alpha of the distribution (Zhang et al. 2018, arXiv 1710.09412, section 2); 0: no mixup.
         cutmix: alpha (Yun et al. 2019, arXiv 1905.04899, section 3.1); 0: no CutMix.
-        generator: draws method, share, partners and box.
+        generator: draws method, share, partner and box.
 
     Returns:
         images, and labels (B, K): each sample's share of its own and of the other's.
@@ -77,19 +77,21 @@ def mix(
     pastes = bool(cutmix) and (not mixup or generator.random() < 0.5)
     alpha = cutmix if pastes else mixup
     own = float(generator.beta(alpha, alpha))
-    partners = torch.from_numpy(generator.permutation(len(images))).to(images.device)
+    # Batches are in random order: the sample so many places further on is any other one.
+    further = int(generator.integers(1, max(len(images), 2)))
+    partners = images.roll(further, 0)
     if pastes:
         rows, columns = _box(images.shape[-2], images.shape[-1], 1 - own, generator)
         mixed = images.clone()
-        mixed[..., rows, columns] = images[partners][..., rows, columns]
+        mixed[..., rows, columns] = partners[..., rows, columns]
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
         own = 1 - area / (images.shape[-1] * images.shape[-2])
     else:
-        mixed = own * images + (1 - own) * images[partners]
+        mixed = own * images + (1 - own) * partners
     values = labels.values
     if values.ndim == 1:
         values = F.one_hot(values, classes).to(images.dtype)
-    return mixed, Labels(own * values + (1 - own) * values[partners], None)
+    return mixed, Labels(own * values + (1 - own) * values.roll(further, 0), None)
 
 
 def _box(height: int, width: int, share: float, generator: np.random.Generator) -> tuple[slice, slice]:

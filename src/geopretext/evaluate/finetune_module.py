@@ -190,7 +190,9 @@ class FinetuneModule(pl.LightningModule):
     @override
     def on_validation_epoch_end(self) -> None:
         """Keep weights that are better than all before; stop when none have been for long."""
-        value = self._collected().measure(self.metric)
+        outcome = self._collected()
+        # with every sample once: as `measure`, which however gives a number where there is none
+        value = float(outcome.weighted(self.metric, np.ones((1, len(outcome))))[0])
         if not math.isfinite(value):
             raise InputError(
                 f"{self.metric} is undefined on the validation split",
