@@ -55,6 +55,7 @@ def run(arguments: Sequence[str]) -> int | None:
     options = _parser().parse_args(arguments)
     # torch loads here, after everything that can be wrong on the command line
     from geopretext.evaluate.evaluation import evaluate
+    from geopretext.evaluate.feature_file import FEATURES_FILE
     from geopretext.evaluate.tasks import TaskOptions, load_task
     from geopretext.nn.bundle import Encoder
     from geopretext.predict.door_report import door_lines
@@ -86,6 +87,8 @@ def run(arguments: Sequence[str]) -> int | None:
 
         Console(width=None if Console().is_terminal else 140).print(scores.table())
     say(f"wrote {options.out / 'scores.json'}")
+    if options.save_features:
+        say(f"wrote {options.out / FEATURES_FILE}")
     return None
 
 
