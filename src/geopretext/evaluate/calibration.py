@@ -83,8 +83,12 @@ def calibration(
 ) -> Calibration | None:
     """Of one method; None if its outcomes hold no probabilities.
 
-    The interval is the pivotal one (Davison and Hinkley 1997, section 5.2): a resample has more noise in its bins than
-    the test set, so that its ECE is larger as a rule, and the percentile interval would often lie above the ECE itself.
+    Noise in the bins only ever adds to the ECE: of few samples it is too large, in a resample more so, and the
+    percentile interval of a well calibrated model would lie above its ECE and far above the truth. So the lower end
+    subtracts what noise alone amounts to: the sum over bins of how far the gaps of a resample are from those of the
+    test set, which bounds the error by the triangle inequality. It is 0 where nothing speaks against perfect
+    calibration. The upper end is that of the percentile interval. Together they cover the truth at least as often as
+    they say.
 
     Args:
         runs: of the same test samples; errors are averaged, decisions are pooled in the diagram.
@@ -96,15 +100,20 @@ def calibration(
     if len(tables) < len(runs):
         return None
     values = np.asarray([_error(run, table) for run, table in zip(runs, tables, strict=True)])
-    errors, shares = [], []
+    value = float(values.mean())
+    errors, noise, shares = [], [], []
     for counts in resample_counts(len(tables[0]), resamples, seed):
         totals = [(counts.astype(np.float64) @ table.reshape(len(table), -1)).reshape(-1, BINS, 3) for table in tables]
-        errors.append(np.mean([_of_table(total) for total in totals], axis=0))
+        gaps = [_gaps(total) for total in totals]
+        errors.append(np.mean([np.abs(gap).sum(1) for gap in gaps], axis=0))
+        moved = [gap - _gaps(table.sum(0)[None]) for gap, table in zip(gaps, tables, strict=True)]
+        noise.append(np.mean([np.abs(gap).sum(1) for gap in moved], axis=0))
         shares.append(_right(np.sum(totals, axis=0)))
-    draws = 2 * values.mean() - np.concatenate(errors)
-    if seeds is not None:
-        draws = draws + seed_weights(seeds, resamples, seed) @ (values - values.mean())
-    error = Score.of(float(values.mean()), draws.clip(min=0))
+    of_seeds = np.zeros(resamples) if seeds is None else seed_weights(seeds, resamples, seed) @ (values - value)
+    draws = np.concatenate(errors) + of_seeds
+    low = value - np.quantile(np.concatenate(noise) + np.abs(of_seeds), (1 + LEVEL) / 2)
+    high = np.quantile(draws, (1 + LEVEL) / 2)
+    error = Score(value, max(0.0, float(low)), max(value, float(high)), draws)
     return Calibration(error, _diagram(np.sum(tables, axis=(0, 1)), np.concatenate(shares)))
 
 
@@ -128,7 +137,7 @@ def confidence_table(outcome: Outcome) -> Array | None:
 def _error(outcome: Outcome, table: Array) -> float:
     """By torchmetrics, but for class maps, whose confidences are not kept one by one."""
     if not isinstance(outcome, SampleOutcome):
-        return float(_of_table(table.sum(0)[None])[0])
+        return float(np.abs(_gaps(table.sum(0)[None])).sum())
     # torchmetrics gives confidences of exactly 1 a bin of their own.
     scores = torch.as_tensor(outcome.scores).float().clamp(max=_BELOW_ONE)
     labels = torch.as_tensor(outcome.labels)
@@ -137,10 +146,10 @@ def _error(outcome: Outcome, table: Array) -> float:
     return float(binary_calibration_error(scores.flatten(), labels.flatten().long(), n_bins=BINS))
 
 
-def _of_table(total: Array) -> Array:
-    """ECE (R,) of tables (R, BINS, 3)."""
-    error: Array = np.abs(total[:, :, 1] - total[:, :, 2]).sum(1) / total[:, :, 0].sum(1)
-    return error
+def _gaps(total: Array) -> Array:
+    """Confidence minus share of right decisions, times the bin's share of all, (R, BINS), of tables (R, BINS, 3)."""
+    gaps: Array = (total[:, :, 1] - total[:, :, 2]) / total[:, :, 0].sum(1, keepdims=True)
+    return gaps
 
 
 def _right(total: Array) -> Array:

@@ -287,7 +287,7 @@ def _halves(strata: npt.NDArray[np.bool_], members: Positions) -> tuple[Position
     while left.any():
         label = int(np.argmin(np.where(left > 0, left, len(members) + 1)))
         for sample in np.flatnonzero(rows[:, label] & (side < 0)):
-            to = _side(wanted[:, label], room, int(members[sample] % 2))
+            to = _side(wanted[:, label], wanted[:, rows[sample]].sum(1), room, int(members[sample] % 2))
             side[sample] = to
             room[to] -= 1
             wanted[to] -= 2 * rows[sample]
@@ -297,10 +297,11 @@ def _halves(strata: npt.NDArray[np.bool_], members: Positions) -> tuple[Position
     return members[side == 0], members[side == 1]
 
 
-def _side(wanted: Array, room: Array, coin: int) -> int:
+def _side(of_label: Array, of_all: Array, room: Array, coin: int) -> int:
     """Which half wants a sample more; a full one wants none, and of two alike the coin decides."""
     if not room.all():
         return int(room[0] == 0)
-    if wanted[0] != wanted[1]:
-        return int(wanted[1] > wanted[0])
-    return int(room[1] > room[0]) if room[0] != room[1] else coin
+    for wanted in (of_label, of_all, room):
+        if wanted[0] != wanted[1]:
+            return int(wanted[1] > wanted[0])
+    return coin
