@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ class MadeTask:
     def positions(self) -> np.ndarray:
         return np.arange(TRAIN + VAL, TRAIN + VAL + self.test)
 
+    @lru_cache  # noqa: B019 - tasks are few and live as long as the module
     def truth(self) -> np.ndarray:
         """Labels of the test samples, or their maps."""
         generator = np.random.default_rng(len(self.name))

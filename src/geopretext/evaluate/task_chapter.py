@@ -164,7 +164,7 @@ def _door(contents: SuiteContents, rows: Sequence[Row]) -> str:
         by_lines.setdefault(lines, []).append(str(names.get(bundle, bundle)))
     parts = []
     for lines, bundles in by_lines.items():
-        entries = "".join(f"<li{' class=warn' if loud else ''}>{escape(text)}</li>" for text, loud in lines)
+        entries = "".join(f'<li class="{kind}">{escape(text)}</li>' for text, kind in lines)
         parts.append(f'<div class="card door"><h4>{escape(", ".join(bundles))}</h4><ul>{entries}</ul></div>')
     return f'<h3>What was done to the inputs</h3><div class="pair">{"".join(parts)}</div>'
 
