@@ -7,12 +7,15 @@
 - claim: do all modalities make better linear probes than Sentinel-2 alone, and how does the gap move with the number of
   labels? On the labels of the synthetic Earths and on the real tasks, a planet being one repetition.
 
-Writes DIR/real/report.html and scores.parquet, DIR/synthetic/PLANET/ likewise, DIR/claim.parquet, claim.json, claim.md.
-Run again, it does only what is missing. Hours on two cores; --quick in minutes, whose scores mean little.
+Writes DIR/real/report.html and scores.parquet, DIR/synthetic/PLANET/ likewise, DIR/table.md, and DIR/claim.parquet,
+claim.json and claim.md. Run again, it does only what is missing. Hours on two cores; --quick in minutes, whose scores
+mean little.
 
 The real tasks need the folder of data that GEOPRETEXT_TEST_DATA names; --part synthetic does without.
 
-Run: OMP_NUM_THREADS=1 python benchmarks/downstream.py --out runs/downstream [--quick] [--workers 2]
+Run from the root of the clone:
+
+    OMP_NUM_THREADS=1 python benchmarks/downstream.py --out runs/downstream [--quick] [--workers 2]
 """
 
 import argparse
@@ -24,6 +27,7 @@ from pathlib import Path
 from worth.claim import Pair, markdown, mean_over_tasks, read_pairs, summary, write_pairs
 from worth.encoders import ALL_BANDS, BANDS, RECIPES, Earth, make_earth
 from worth.suites import QUICK, Size, score_real, score_synthetic
+from worth.table import real_table
 
 PARTS = ("real", "synthetic")
 
@@ -49,14 +53,14 @@ def run(out: Path, size: Size, parts: tuple[str, ...] = PARTS) -> str:
     """Everything that is missing in ``out``.
 
     Returns:
-        the tables of gaps, in Markdown.
+        the tables, in Markdown.
     """
     bands = (*((ALL_BANDS,) if "synthetic" in parts else ()), *(BANDS if "real" in parts else ()))
     earths = {
         planet: make_earth(out / f"earth{planet}", replace(size.earth, seed=planet), bands=bands)
         for planet in size.planets
     }
-    pairs = []
+    pairs, table = [], ""
     if "synthetic" in parts:
         for planet, earth in earths.items():
             scores = score_synthetic(earth, out / "synthetic" / f"planet{planet}", size)
@@ -64,8 +68,11 @@ def run(out: Path, size: Size, parts: tuple[str, ...] = PARTS) -> str:
             pairs += read_pairs(scores, "synthetic Earth", bundles)
         pairs += mean_over_tasks(pairs)
     if "real" in parts:
-        pairs += read_pairs(score_real(earths, out / "real", size), "real", _real_bundles(earths))
-    return write(pairs, out)
+        bundles = _real_bundles(earths)
+        pairs += read_pairs(score_real(earths, out / "real", size), "real", bundles)
+        table = real_table(out / "real", bundles)
+        (out / "table.md").write_text(table, encoding="utf-8")
+    return "\n".join([table, write(pairs, out)])
 
 
 def _real_bundles(earths: Mapping[int, Earth]) -> dict[str, tuple[int, str]]:
