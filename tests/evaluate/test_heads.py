@@ -58,6 +58,21 @@ def test_the_probe_reaches_scikit_learns_optimum(problem: LabelledFeatures, stre
     np.testing.assert_allclose(model.scores(problem.test.features), scores, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in TaskKind if not kind.is_dense], ids=str)
+@pytest.mark.parametrize("strength", [1.0, 1e-3])
+def test_the_optimum_is_the_same_with_more_features_than_samples(kind: TaskKind, strength: float) -> None:
+    wide = make_problem(kind, samples=60, features=50)
+    assert wide.train.features.shape == (30, 50)
+    model = fit_linear(wide, strength)
+    scores, weights, intercept = reference(wide, strength)
+    theirs = LinearModel(kind, torch.as_tensor(weights), torch.as_tensor(intercept))
+    assert objective(model, wide, strength) <= objective(theirs, wide, strength) + 1e-9
+    np.testing.assert_allclose(model.scores(wide.test.features), scores, rtol=1e-3, atol=1e-3)
+    assert torch.isfinite(
+        fit_linear(replace(wide, train=Part(wide.train.features * 0, wide.train.labels)), 1.0).weights
+    ).all()
+
+
 def shifted(problem: LabelledFeatures) -> LabelledFeatures:
     """The same problem with features that are not centred."""
     parts = {name: getattr(problem, name) for name in ("train", "val", "test")}
@@ -82,6 +97,21 @@ def test_the_probe_learns_and_says_what_it_chose(problem: LabelledFeatures) -> N
     assert measure(problem.metric, prediction.scores, problem.test.labels) > 0.6
     assert prediction.validation > 0.6
     assert prediction.chosen["l2"] in (1e-2, 1e-6)
+
+
+def test_the_probe_leaves_the_sweep_when_weaker_strengths_are_no_better() -> None:
+    data = make_problem(TaskKind.REGRESSION)
+    # Validation labels that only the strongest fits: predictions there are the mean.
+    far = replace(data, val=Part(-data.val.features, data.val.labels))
+    best, tried = probe(far, strengths=(100.0, 10.0, 1.0, 1e-1, 1e-9)), []
+    assert best.chosen["l2"] == 100.0
+    for patience, count in ((1, 2), (3, 4), (None, 5)):
+        tried.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            fit = _Problem.fit
+            patch.setattr(_Problem, "fit", lambda self, l2, **more: tried.append(l2) or fit(self, l2, **more))  # noqa: B023 -- called before the next turn
+            probe(far, strengths=(100.0, 10.0, 1.0, 1e-1, 1e-9), patience=patience)
+        assert len(tried) == count + 1  # and the final fit
 
 
 def test_the_probe_is_deterministic(problem: LabelledFeatures) -> None:

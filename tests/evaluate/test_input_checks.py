@@ -59,7 +59,7 @@ def swapped() -> tuple[str, ...]:
 
 def test_what_was_done_is_on_record_and_in_words(folder: Path) -> None:
     looked: list[object] = []
-    scores = evaluate(make_encoder(), make_task(folder), baselines=False, strict=True, looked=looked.append)
+    scores = evaluate(make_encoder(), make_task(folder), baselines=(), strict=True, looked=looked.append)
     inputs = scores.to_dict()["settings"]["inputs"]
     assert looked == [inputs]
     assert inputs["substituted"] == {"B1": "B2", "B9": "B8A"}
@@ -71,11 +71,11 @@ def test_what_was_done_is_on_record_and_in_words(folder: Path) -> None:
 
 def test_exchanged_bands_warn_and_strict_stops(folder: Path) -> None:
     wrong = make_task(folder, swapped())
-    scores = evaluate(make_encoder(), wrong, baselines=False)
+    scores = evaluate(make_encoder(), wrong, baselines=())
     lines = "\n".join(door_lines(scores.settings["inputs"]))
     assert "warning: the inputs are not what they are said to be: B8A and B8 are exchanged" in lines
     with pytest.raises(InputError, match="B8A and B8 are exchanged") as caught:
-        evaluate(make_encoder(), wrong, baselines=False, strict=True)
+        evaluate(make_encoder(), wrong, baselines=(), strict=True)
     assert "--strict" in caught.value.hint
 
 
@@ -98,7 +98,7 @@ def test_tiles_of_a_store_are_looked_at_too(tmp_path: Path) -> None:
         with StoreWriter.create(tmp_path / f"{name}.zarr", tuple(earth.modalities.values()), tile_size=32) as writer:
             writer.append(type(batch)(coordinates, arrays))
     right = load_task(f"{tmp_path / 'right.zarr'}:era5")
-    assert evaluate(make_encoder(), right, baselines=False).settings["inputs"]["gate"]["suspicions"] == []
+    assert evaluate(make_encoder(), right, baselines=()).settings["inputs"]["gate"]["suspicions"] == []
     with pytest.raises(InputError, match="B2 and B4 are exchanged"):
         evaluate(make_encoder(), load_task(f"{tmp_path / 'wrong.zarr'}:era5"), strict=True)
 

@@ -57,12 +57,23 @@ def load_optional() -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture(scope="session")
+def need_decoder(load_optional: Callable[[str], ModuleType]) -> Callable[[str], None]:
+    """Skip the test of a decoder whose library cannot be imported."""
+
+    def need(kind: str) -> None:
+        if kind.startswith("smp-"):
+            load_optional("geopretext.nn.smp_decoders")
+
+    return need
+
+
 @pytest.fixture
 def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make a library look as if it were not installed, and our modules on it as if they had not been imported."""
 
     def forget(library: str) -> None:
-        ours = ("timm_models", "terratorch_backbone", "torchgeo_weights")
+        ours = ("timm_models", "terratorch_backbone", "torchgeo_weights", "smp_decoders")
         for name in list(sys.modules):
             if name.partition(".")[0] == library or name in [f"geopretext.nn.{module}" for module in ours]:
                 monkeypatch.delitem(sys.modules, name)

@@ -1,15 +1,14 @@
 """``geopretext pretrain``: a recipe, a store, a run folder; every field of the recipe is an option."""
 
-import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from geopretext.apps.arguments import VerbParser
+from geopretext.apps.overrides import add_overrides
 from geopretext.train.recipe import load_recipe, recipe_fields, recipe_patterns, recipe_to_plain
 from geopretext.train.settings import Recipe
 
@@ -45,14 +44,6 @@ def run(arguments: Sequence[str]) -> None:
     print(f"{result.seconds:.0f} s, {result.tiles_per_second:,.0f} tiles/s", file=sys.stderr)
 
 
-class _Override(argparse.Action):
-    """Collects ``--FIELD VALUE`` under ``fields``; a hyphen in a name stands for an underscore."""
-
-    def __call__(self, _parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        assert option_string is not None
-        namespace.fields = {**namespace.fields, option_string[2:].replace("-", "_"): values}
-
-
 def _parser(shown: Recipe | None) -> VerbParser:
     names = "\n".join(f"  {pattern}" for pattern in recipe_patterns())
     parser = VerbParser(
@@ -66,23 +57,9 @@ def _parser(shown: Recipe | None) -> VerbParser:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder; resumed if it exists")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--json", action="store_true", help="print bundle, metrics and rates as JSON")
-    parser.set_defaults(fields={})
     title = f"fields of the recipe {shown.name}, with its values" if shown else "fields of every recipe"
-    group = parser.add_argument_group(title)
-    values = _flat(recipe_to_plain(shown)) if shown else {}
-    for field in recipe_fields():
-        here = f" [{_plain(values[field.name])}]" if field.name in values else ""
-        about = f"{field.text} ({field.wants}){here}".replace("%", "%%")
-        _add_override(group, field.name, about)
-        if "_" in field.name:
-            _add_override(group, field.name.replace("_", "-"), argparse.SUPPRESS)
+    add_overrides(parser, title, recipe_fields(), recipe_to_plain(shown) if shown else {})
     return parser
-
-
-def _add_override(group: Any, name: str, about: str) -> None:
-    group.add_argument(
-        f"--{name}", action=_Override, dest="fields", default=argparse.SUPPRESS, metavar="VALUE", help=about
-    )
 
 
 def _recipe_to_show(arguments: Sequence[str]) -> Recipe | None:
@@ -90,23 +67,3 @@ def _recipe_to_show(arguments: Sequence[str]) -> Recipe | None:
     if not arguments or arguments[0].startswith("-") or not {"-h", "--help"} & set(arguments):
         return None
     return load_recipe(arguments[0], {})
-
-
-def _flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names; mappings that are values themselves stay whole as well."""
-    flat: dict[str, Any] = {}
-    for name, value in plain.items():
-        flat[prefix + name] = value
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-    return flat
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, Mapping):
-        return ", ".join(str(name) for name in value)
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)

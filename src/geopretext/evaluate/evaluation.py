@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.errors import InputError
-from geopretext.evaluate.baselines import band_statistics, random_encoder
-from geopretext.evaluate.bootstrap import bootstrap, difference
+from geopretext.evaluate.cells import TaskFacts
+from geopretext.evaluate.feature_file import FEATURES_FILE, write_features
+from geopretext.evaluate.inputs import Feed
 from geopretext.evaluate.knn import knn
 from geopretext.evaluate.labelled import LabelledFeatures, Prediction
-from geopretext.evaluate.metrics import METRICS
-from geopretext.evaluate.outcome import SampleOutcome
+from geopretext.evaluate.outcome import Run, SampleOutcome
 from geopretext.evaluate.probe import probe
+from geopretext.evaluate.representations import BASELINES, PRETRAINED, Representation, make_representation
 from geopretext.evaluate.scores import Scores
 from geopretext.evaluate.task import Task
 from geopretext.nn.bundle import Encoder
@@ -22,14 +23,12 @@ from geopretext.nn.bundle import Encoder
 Array = npt.NDArray[Any]
 Head: TypeAlias = Literal["knn", "probe"]
 Runs: TypeAlias = Array | Sequence[Array]
-"""features (n, D) of one run of a method, or of several whose scores are averaged (seeds)"""
+"""features (n, D) of one run of a method, or of several whose scores are averaged (seeds 0, 1, ...)"""
 Report: TypeAlias = Callable[[str, int, int], None]
 """called with (method, inputs done, inputs in all)"""
 
 HEADS: dict[str, Callable[[LabelledFeatures], Prediction]] = {"knn": knn, "probe": probe}
 
-PRETRAINED, RANDOM, BANDS = "pretrained", "random_init", "band_statistics"
-"""Names of the methods in the table."""
 RANDOM_SEEDS = (0, 1, 2)
 
 
@@ -39,11 +38,12 @@ def evaluate(
     *,
     head: Head = "probe",
     pooling: str = "stages",
-    baselines: bool = True,
+    baselines: Sequence[str] = BASELINES,
     random_seeds: Sequence[int] = RANDOM_SEEDS,
     strict: bool = False,
     seed: int = 0,
     out: str | Path | None = None,
+    save_features: bool = False,
     progress: Report | None = None,
     looked: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Scores:
@@ -54,11 +54,12 @@ def evaluate(
         task: what is to be predicted.
         head: "knn" or "probe".
         pooling: how a grid of features becomes one vector, see ``geopretext.nn.settings.POOLINGS``.
-        baselines: also score the encoder with random weights and the statistics of the bands.
-        random_seeds: of the random weights; their scores are averaged.
+        baselines: also score these, see ``evaluate.representations.make_representation``.
+        random_seeds: of what is random among the baselines; their scores are averaged.
         strict: refuse inputs that are implausible for the encoder, see ``predict.input_gate``.
         seed: of the bootstrap.
         out: folder for ``scores.json``; None: nothing is written.
+        save_features: write all features into that folder, too, see ``evaluate.feature_file``.
         progress: told how far the features are.
         looked: told what is done to the inputs and how plausible they are, before anything is computed from them.
 
@@ -67,39 +68,65 @@ def evaluate(
         BandError, UnitError, GridError, InputError: the inputs do not fit the encoder, are implausible for it (with
             ``strict``), or the task has labels of pixels.
         CorruptError: an input cannot be decoded.
+        MissingLibraryError: a baseline needs a library that is not installed.
     """
+    if save_features and out is None:
+        raise InputError("features are to be saved, but there is no folder for them", hint="give `out`")
     if not isinstance(encoder, Encoder):
         encoder = Encoder.from_pretrained(encoder)
     _check_head(head)
     task.require_one_label_a_sample()
-    feed = task.inputs.prepare(encoder, task.samples[task.train])
-    record = {**feed.record, "gate": feed.gate.to_dict()}
+    runs = {method: _runs(method, encoder, random_seeds, pooling) for method in dict.fromkeys((PRETRAINED, *baselines))}
+    feeds = {PRETRAINED: _feed(encoder, task)}
     if looked is not None:
-        looked(record)
-    if strict:
-        feed.gate.require_plausible(where=f"task {task.name!r}")
+        looked(_record(feeds[PRETRAINED]))
+    for method, (first, *_) in runs.items():
+        feeds[method] = feeds[PRETRAINED] if first.encoder is encoder else _feed(first.encoder, task)
+        if strict:
+            feeds[method].gate.require_plausible(where=f"task {task.name!r}")
 
-    def features(method: str, network: Encoder) -> Array:
+    def features(method: str, run: Representation) -> Array:
         def report(done: int, count: int) -> None:
             if progress is not None:
                 progress(method, done, count)
 
-        return feed.features(network, task.samples, pooling=pooling, progress=report)
+        return run.features(feeds[method], task.samples, progress=report)
 
-    methods: dict[str, Runs] = {PRETRAINED: features(PRETRAINED, encoder)}
-    if baselines:
-        methods[RANDOM] = [features(RANDOM, random_encoder(encoder, number)) for number in random_seeds]
-        methods[BANDS] = band_statistics(feed.blocks(task.samples))
+    methods: dict[str, Runs] = {method: [features(method, run) for run in some] for method, some in runs.items()}
     settings = {
-        "inputs": record,
+        "inputs": _record(feeds[PRETRAINED]),
         "encoder": encoder.settings.size,
         "pooling": pooling,
-        "random_seeds": list(random_seeds) if baselines else [],
+        "random_seeds": list(random_seeds) if any(first.seeded for first, *_ in runs.values()) else [],
+        "methods": {method: _describe(first, feeds[method], encoder) for method, (first, *_) in runs.items()},
     }
     scores = evaluate_many(methods, task, head=head, seed=seed, settings=settings)
     if out is not None:
         scores.write(out)
+        if save_features:
+            write_features(Path(out) / FEATURES_FILE, task, methods)
     return scores
+
+
+def _runs(method: str, encoder: Encoder, seeds: Sequence[int], pooling: str) -> list[Representation]:
+    """One representation, or one a seed if seeds matter to it."""
+    first = make_representation(method, encoder, seed=seeds[0] if seeds else 0, pooling=pooling)
+    others = seeds[1:] if first.seeded else ()
+    return [first, *(make_representation(method, encoder, seed=seed, pooling=pooling) for seed in others)]
+
+
+def _feed(encoder: Encoder, task: Task) -> Feed:
+    return task.inputs.prepare(encoder, task.samples[task.train])
+
+
+def _record(feed: Feed) -> dict[str, Any]:
+    return {**feed.record, "gate": feed.gate.to_dict()}
+
+
+def _describe(method: Representation, feed: Feed, encoder: Encoder) -> dict[str, Any]:
+    """What decides the features; with what the door does, if it is not that of the encoder in question."""
+    inputs = {} if method.encoder is encoder else {"inputs": _record(feed)}
+    return {**method.record, "fingerprint": method.fingerprint(), **inputs}
 
 
 def evaluate_many(
@@ -125,34 +152,17 @@ def evaluate_many(
     """
     _check_head(head)
     labels = task.labels[task.test]
-    predictions = {
-        name: [HEADS[head](task.labelled(run)) for run in ([runs] if isinstance(runs, np.ndarray) else runs)]
-        for name, runs in features.items()
+
+    def run(features: Array) -> Run:
+        said = HEADS[head](task.labelled(features))
+        return Run(SampleOutcome(task.kind, said.scores, labels), said.validation, said.chosen, {})
+
+    runs = {
+        name: {number: run(each) for number, each in enumerate([given] if isinstance(given, np.ndarray) else given)}
+        for name, given in features.items()
     }
-    by_metric = {
-        metric: {
-            name: bootstrap(metric, [SampleOutcome(task.kind, run.scores, labels) for run in runs], seed=seed)
-            for name, runs in predictions.items()
-        }
-        for metric in METRICS[task.kind]
-    }
-    headline = by_metric.pop(task.metric)
-    first, *rest = headline
-    return Scores(
-        task=task.name,
-        kind=task.kind,
-        classes=task.classes,
-        head=head,
-        metric=task.metric,
-        scores=headline,
-        other_metrics=by_metric,
-        gains={name: difference(headline[first], headline[name]) for name in rest},
-        chosen={
-            name: [{**run.chosen, "validation": run.validation} for run in runs] for name, runs in predictions.items()
-        },
-        counts=task.counts,
-        settings={**(settings or {}), "bootstrap_seed": seed},
-    )
+    facts = TaskFacts(task.name, task.kind, task.classes, task.counts)
+    return Scores.of_runs(facts, head, runs, seed=seed, settings=settings)
 
 
 def _check_head(head: str) -> None:

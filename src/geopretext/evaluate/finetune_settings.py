@@ -1,8 +1,9 @@
 """What fine-tuning does: network on the encoder, what is trained and how, in one typed place; no torch.
 
-``Presets`` are YAML files in ``evaluate/presets``, by name.
+``evaluate.presets`` reads settings from YAML files, by name.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, get_args, get_type_hints
 
@@ -45,6 +46,8 @@ class FinetuneSettings:
     """factor of the rate from one group of blocks to the one before it, above 0, at most 1"""
     drop_path: float = 0.1
     """probability that training skips the last block for a sample, rising linearly over the blocks; 0 to below 1"""
+    drop_path_when_frozen: bool = False
+    """true: blocks are skipped also while the encoder is not trained, as in MMEarth's code"""
     label_smoothing: float = 0.0
     """share of a label that is spread over the classes, 0 to below 1"""
     mixup: float = 0.0
@@ -89,6 +92,7 @@ class FinetuneSettings:
                 raise RecipeError(f"{name} is {number}", hint="above 0")
         if not 0 < self.layer_decay <= 1:
             raise RecipeError(f"layer_decay is {self.layer_decay}", hint="above 0, at most 1")
+        self._check_together()
         hints = get_type_hints(type(self))
         for field in fields(self):
             choices = get_args(hints[field.name])
@@ -97,10 +101,37 @@ class FinetuneSettings:
                 if value not in choices:
                     raise RecipeError(f"{field.name} is {value!r}", hint=f"one of {', '.join(choices)}")
 
+    def _check_together(self) -> None:
+        """Numbers that are right alone and not beside each other."""
+        if self.warmup_epochs >= self.epochs:
+            raise RecipeError(
+                f"warmup_epochs is {self.warmup_epochs:g}, and epochs {self.epochs}",
+                hint=f"warmup_epochs below {self.epochs}, for example {self.epochs / 10:g}",
+            )
+        if self.trained != "head" and self.frozen_epochs >= self.epochs:
+            raise RecipeError(
+                f"frozen_epochs is {self.frozen_epochs}, and epochs {self.epochs}",
+                hint="fewer; trained head, if the encoder is to stay as it is",
+            )
+        if self.min_learning_rate > self.learning_rate:
+            raise RecipeError(
+                f"min_learning_rate {self.min_learning_rate:g} is above the peak of {self.learning_rate:g}",
+                hint="the peak is base_learning_rate x batch_size / 256",
+            )
+
     @property
     def learning_rate(self) -> float:
         """Peak learning rate of a batch."""
         return self.base_learning_rate * self.batch_size / 256
+
+    def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
+        """At a step from 0: a linear rise over the warm-up, then half a cosine down to ``min_learning_rate``."""
+        peak, least = self.learning_rate, self.min_learning_rate
+        warmup = self.warmup_epochs * steps_per_epoch
+        if step < warmup:
+            return peak * step / warmup
+        share = (step - warmup) / (self.epochs * steps_per_epoch - warmup)
+        return least + (peak - least) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 _AT_LEAST = {

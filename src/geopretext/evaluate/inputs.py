@@ -3,7 +3,8 @@
 Shapes: n samples of a task, B of them at a time, C bands, D features.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from geopretext.data.fingerprint import Fingerprinted
 from geopretext.data.statistics import POOLED
 from geopretext.data.tiles import TileReader
 from geopretext.modality import Observed
@@ -69,6 +71,10 @@ class Feed(Protocol):
     def window(self) -> Window:
         """Where ``blocks`` and ``standardised`` lie in the images."""
 
+    @property
+    def training(self) -> Samples:
+        """Samples that may be used for whatever is made of the inputs, as ``Inputs.prepare`` was told."""
+
     def features(
         self, encoder: Encoder, samples: Samples, *, pooling: str = "stages", progress: Progress | None = None
     ) -> Array:
@@ -79,6 +85,9 @@ class Feed(Protocol):
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in their unit and validity, (B, C, H, W), in order."""
+
+    def fingerprint(self, samples: Samples) -> str:
+        """Sign of what is read for some samples, in their order; what is done to it is in ``record``."""
 
 
 class Inputs(Protocol):
@@ -104,7 +113,8 @@ class TileInputs:
 
     def prepare(self, encoder: Encoder, training: Samples) -> "TileFeed":
         """Tiles are in the bundle's unit, or refused; they are standardised by its statistics."""
-        return TileFeed(self.reader, encoder, _judge_tiles(self.reader, encoder, spread(training, SAMPLE)))
+        gate = _judge_tiles(self.reader, encoder, spread(training, SAMPLE))
+        return TileFeed(self.reader, encoder, gate, training)
 
 
 def _judge_tiles(reader: TileReader, encoder: Encoder, tiles: Samples) -> GateReport:
@@ -129,6 +139,7 @@ class TileFeed:
     reader: TileReader
     encoder: Encoder
     gate: GateReport
+    training: Samples
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -165,6 +176,10 @@ class TileFeed:
         """Values in the bundle's unit and validity."""
         return tile_blocks(self.reader, self.encoder.modality, samples, multiple_of=self.encoder.settings.patch_size)
 
+    def fingerprint(self, samples: Samples) -> str:
+        """Of the tiles."""
+        return _fingerprint(self.reader, samples, self.blocks)
+
 
 @dataclass(frozen=True)
 class ImageInputs:
@@ -197,7 +212,7 @@ class ImageInputs:
             fill=self.fill,
         )
         gate = door.judge(reference_of(encoder), training, level=self.level)
-        return ImageFeed(door, gate, self.notes)
+        return ImageFeed(door, gate, self.notes, training)
 
 
 @dataclass(frozen=True)
@@ -207,6 +222,7 @@ class ImageFeed:
     door: ImageDoor
     gate: GateReport
     notes: Mapping[str, Any]
+    training: Samples
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -233,3 +249,18 @@ class ImageFeed:
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in the door's unit and validity."""
         return self.door.blocks(samples)
+
+    def fingerprint(self, samples: Samples) -> str:
+        """Of the images."""
+        return _fingerprint(self.door.images, samples, self.blocks)
+
+
+def _fingerprint(source: object, samples: Samples, blocks: Callable[[Samples], Iterator[Observed[Tensor]]]) -> str:
+    """What the source says of itself; of sources that say nothing, a hash of all numbers."""
+    if isinstance(source, Fingerprinted):
+        return source.fingerprint(samples)
+    digest = hashlib.sha256(f"{len(samples)}".encode())
+    for values, valid in blocks(samples):
+        digest.update(values.cpu().numpy().tobytes())
+        digest.update(valid.cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -107,17 +107,12 @@ class Prepared:
             some = positions[start : start + size]
             yield some, *self.batch(some)
 
-    def _fetch(self, positions: npt.NDArray[np.int64]) -> tuple[Tensor, Labels]:
-        return self._read(self.task.samples[positions]), self._labels(positions)
+    def labels(self, positions: npt.NDArray[np.int64]) -> Labels:
+        """The labels alone, of ``batch``; nothing is kept.
 
-    def _read(self, samples: Samples) -> Tensor:
-        first = torch.cat([block.cpu() for block in self.feed.standardised(samples, _BLOCK)])
-        if self.later is None:
-            return first
-        second = torch.cat([block.cpu() for block in self.later.standardised(samples, _BLOCK)])
-        return torch.stack([first, second], 1)
-
-    def _labels(self, positions: npt.NDArray[np.int64]) -> Labels:
+        Raises:
+            CorruptError, GridError, ClassError: as ``batch``.
+        """
         task = self.task
         if task.maps is None:
             values = torch.from_numpy(np.asarray(task.labels[positions]))
@@ -127,3 +122,13 @@ class Prepared:
         maps = torch.from_numpy(np.ascontiguousarray(classes))
         maps = maps.float() if task.kind is TaskKind.DENSE_REGRESSION else maps.long()
         return Labels(maps, torch.from_numpy(np.ascontiguousarray(labelled)))
+
+    def _fetch(self, positions: npt.NDArray[np.int64]) -> tuple[Tensor, Labels]:
+        return self._read(self.task.samples[positions]), self.labels(positions)
+
+    def _read(self, samples: Samples) -> Tensor:
+        first = torch.cat([block.cpu() for block in self.feed.standardised(samples, _BLOCK)])
+        if self.later is None:
+            return first
+        second = torch.cat([block.cpu() for block in self.later.standardised(samples, _BLOCK)])
+        return torch.stack([first, second], 1)

@@ -14,7 +14,7 @@ L-BFGS runs in the eigenbasis of the features' covariance, each coordinate scale
 at probability 1/2: a change of variables that leaves the optimum as it is and makes the problem round, so that tens of
 iterations do the work of thousands.
 
-Shapes: ``n`` samples, ``D`` features, ``K`` classes, labels or targets.
+Shapes: ``n`` samples, ``D`` features, ``M`` axes of those, ``K`` classes, labels or targets.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,12 @@ from geopretext.evaluate.metrics import TaskKind, measure
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(1, -6, 10))
 """L2 strengths that are tried, strong to weak."""
-_PATIENCE = 3
+PATIENCE = 3
+"""Strengths in a row that may be no better."""
 _SWEEP_ITERATIONS, _SWEEP_GRADIENT = 60, 1e-4
 _FINAL_ITERATIONS, _FINAL_GRADIENT = 300, 1e-6
+_NO_VARIANCE = 1e-12
+"""Share of the largest variance below which there is none but of rounding."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,15 @@ class LinearModel:
         return np.asarray(linear)
 
 
-def probe(data: LabelledFeatures, *, strengths: Sequence[float] = STRENGTHS) -> Prediction:
+def probe(
+    data: LabelledFeatures, *, strengths: Sequence[float] = STRENGTHS, patience: int | None = PATIENCE
+) -> Prediction:
     """Fit on the training split, choose the strength on the validation split, predict the test split.
 
     Args:
         data: standardised features and labels.
         strengths: L2 strengths to choose from; of equally good ones the strongest is taken.
+        patience: after so many strengths in a row that are no better, weaker ones are not tried; None: all are tried.
     """
     problem = _Problem(data)
     best_value, best_strength, best_model = -np.inf, 0.0, None
@@ -73,7 +79,7 @@ def probe(data: LabelledFeatures, *, strengths: Sequence[float] = STRENGTHS) -> 
             best_value, best_strength, best_model, no_better = value, strength, model, 0
         else:
             no_better += 1
-        if no_better == _PATIENCE:
+        if no_better == patience:
             break
     final = problem.fit(best_strength, start=best_model)
     value = measure(data.metric, final.scores(data.val.features), data.val.labels)
@@ -93,8 +99,7 @@ class _Problem:
         self.kind, self.outputs = data.kind, data.outputs
         self.mean = features.mean(0)
         centred = features - self.mean
-        variances, self.basis = torch.linalg.eigh(centred.T @ centred / len(centred))
-        self.variances = variances.clamp(min=0)
+        self.variances, self.basis = _principal_axes(centred)
         self.rotated = centred @ self.basis
         self.labels = torch.as_tensor(data.train.labels)
         if self.kind is not TaskKind.SINGLE_LABEL:
@@ -152,8 +157,23 @@ class _Problem:
         else:
             counts = self.labels.sum(0) + 0.5
             odds = (counts / (len(self.labels) + 1 - counts)).log()
-        return torch.zeros(len(self.basis), self.outputs, dtype=torch.float64), odds
+        return torch.zeros(self.basis.shape[1], self.outputs, dtype=torch.float64), odds
 
     def _model(self, rotated_weights: Tensor, rotated_intercept: Tensor) -> LinearModel:
         weights = self.basis @ rotated_weights
         return LinearModel(self.kind, weights, rotated_intercept - self.mean @ weights)
+
+
+def _principal_axes(centred: Tensor) -> tuple[Tensor, Tensor]:
+    """Variances (M,) and axes (D, M) of centred features (n, D): all D, or the at most n in which samples differ.
+
+    Weights along other axes are zero at the optimum. Of few samples of many features this is where the time goes.
+    """
+    count, width = centred.shape
+    if count >= width:
+        variances, axes = torch.linalg.eigh(centred.T @ centred / count)
+        return variances.clamp(min=0), axes
+    variances, mixtures = torch.linalg.eigh(centred @ centred.T / count)
+    kept = variances > _NO_VARIANCE * variances[-1]
+    variances, mixtures = variances[kept], mixtures[:, kept]
+    return variances, centred.T @ mixtures / (count * variances).sqrt()

@@ -7,7 +7,7 @@ A bundle is a folder::
     README.md            a model card
     pretext.safetensors  weights of the decoder and heads   } only in what pretraining wrote: they are
     statistics.json      statistics of every modality       } for reconstruction, and no user of the encoder needs them
-    head.safetensors     weights of a classifier or U-Net     only in what fine-tuning wrote, see ``bundle_heads``
+    head.safetensors     weights of a classifier or decoder   only in what fine-tuning wrote, see ``bundle_heads``
 
 ``config.json`` holds the statistics of the input only, ``statistics.json`` a copy of the store's.
 """

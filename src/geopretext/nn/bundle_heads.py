@@ -1,7 +1,8 @@
-"""Bundles of an encoder with a head: a classifier or a U-Net.
+"""Bundles of an encoder with a head: a classifier, or a decoder of labels of pixels.
 
 The encoder's weights are where every bundle has them, so that ``Encoder.from_pretrained`` reads the encoder of such a
-bundle; ``head.safetensors`` holds the rest, and section ``head`` of ``config.json`` says what it is.
+bundle; ``head.safetensors`` holds the rest, and section ``head`` of ``config.json`` says what it is and, under
+``labels``, what its scores mean.
 """
 
 from collections.abc import Mapping
@@ -25,10 +26,12 @@ from geopretext.nn.bundle_files import (
 )
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.convnextv2 import ConvNeXtV2
-from geopretext.nn.settings import HeadSettings
+from geopretext.nn.decoders import Segmenter, make_segmenter
+from geopretext.nn.settings import HeadLabels, HeadSettings
+from geopretext.nn.siamese import Siamese, make_siamese
 from geopretext.nn.unet import UNet
 
-Head: TypeAlias = Classifier | UNet
+Head: TypeAlias = Classifier | UNet | Segmenter | Siamese
 """An encoder with what stands on it."""
 
 
@@ -37,13 +40,22 @@ def make_head(settings: HeadSettings, encoder: ConvNeXtV2) -> Head:
 
     Raises:
         RecipeError: it does not fit the encoder.
+        MissingLibraryError: it needs segmentation-models-pytorch.
     """
-    return (Classifier if settings.kind == "classifier" else UNet)(encoder, settings.classes)
+    if settings.pair is not None:
+        return make_siamese(settings.kind, encoder, settings.classes, pair=settings.pair)
+    if settings.kind == "classifier":
+        return Classifier(encoder, settings.classes)
+    return make_segmenter(settings.kind, encoder, settings.classes)
 
 
 def head_settings(network: Head) -> HeadSettings:
     """What ``make_head`` made the network of."""
-    return HeadSettings("classifier" if isinstance(network, Classifier) else "unet", network.classes)
+    if isinstance(network, Classifier):
+        return HeadSettings("classifier", network.classes)
+    if isinstance(network, UNet):
+        return HeadSettings("unet", network.classes)
+    return HeadSettings(network.kind, network.outputs, network.pair if isinstance(network, Siamese) else None)
 
 
 def save_head(
@@ -54,6 +66,7 @@ def save_head(
     statistics: Scales | None,
     recipe: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    labels: HeadLabels | None = None,
 ) -> None:
     """Write a bundle of an encoder and its head.
 
@@ -64,14 +77,21 @@ def save_head(
         statistics: mean and standard deviation of each band by level; None if they are not known.
         recipe: what it was trained with, plain data.
         metrics: what it scored, plain data.
+        labels: what the scores mean; None if that is not known.
 
     Raises:
-        BundleError: the modality or the statistics do not fit the encoder's bands.
+        BundleError: the modality or the statistics do not fit the encoder's bands, the labels do not fit the head, or
+            the encoder is no ConvNeXt V2.
     """
+    settings = head_settings(network)
+    if not isinstance(network.encoder, ConvNeXtV2):
+        raise BundleError(f"the encoder is a {type(network.encoder).__name__}; bundles hold a ConvNeXtV2")
+    if labels is not None:
+        _check_labels(labels, settings)
     encoder = Encoder(network.encoder, modality, statistics=statistics, recipe=recipe, metrics=metrics)
     weights = {key: value for key, value in network.state_dict().items() if not key.startswith("encoder.")}
-    files = {HEAD_WEIGHTS: tensors_to_bytes(weights), **encoder.files(head=asdict(head_settings(network)))}
-    write_bundle(Path(folder), files)
+    section = {**asdict(settings), "labels": None if labels is None else asdict(labels)}
+    write_bundle(Path(folder), {HEAD_WEIGHTS: tensors_to_bytes(weights), **encoder.files(head=section)})
 
 
 def load_head(folder: str | Path) -> Head:
@@ -79,21 +99,69 @@ def load_head(folder: str | Path) -> Head:
 
     Raises:
         BundleError: as for ``Encoder.from_pretrained``; also if the bundle has no head.
+        MissingLibraryError: the head needs segmentation-models-pytorch.
     """
     folder = find_bundle(folder)
-    plain = read_config(folder).get("head")
-    if not plain:
-        raise BundleError(
-            "holds no classifier or U-Net", where=str(folder), hint="`Encoder.from_pretrained` reads its encoder"
-        )
+    settings, _ = _read_section(folder)
     try:
-        settings = HeadSettings(**plain)
         network = make_head(settings, Encoder.from_pretrained(folder).network)
-    except (InputError, TypeError) as error:
-        raise BundleError(f"section head: {error}", where=str(folder / CONFIG)) from error
+    except InputError as error:
+        raise _unreadable(folder, error) from error
     rest = nn.Module()
     for name, child in network.named_children():
-        if child is not network.encoder:
+        if name != "encoder":
             rest.add_module(name, child)
     load_weights(rest, folder / HEAD_WEIGHTS, f"a {settings.kind} of {settings.classes} classes")
     return network.eval()
+
+
+def load_head_labels(folder: str | Path) -> HeadLabels:
+    """What the scores of a bundle's head mean.
+
+    Raises:
+        BundleError: the bundle has no head, does not say what its scores mean, or is damaged.
+    """
+    folder = find_bundle(folder)
+    _, labels = _read_section(folder)
+    if labels is None:
+        raise BundleError(
+            "does not say what its scores mean: it was imported, or written by an older geopretext",
+            where=str(folder / CONFIG),
+            hint="`load_head` reads the network",
+        )
+    return labels
+
+
+def _read_section(folder: Path) -> tuple[HeadSettings, HeadLabels | None]:
+    plain = read_config(folder).get("head")
+    if not plain:
+        raise BundleError(
+            "holds no classifier and no decoder of labels",
+            where=str(folder),
+            hint="`Encoder.from_pretrained` reads its encoder",
+        )
+    try:
+        settings = HeadSettings(**{key: value for key, value in plain.items() if key != "labels"})
+        meaning: dict[str, Any] | None = plain.get("labels")
+        if meaning is None:
+            return settings, None
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in meaning.items()
+        }
+        labels = HeadLabels(**fields)
+        _check_labels(labels, settings)
+    except (AttributeError, BundleError, InputError, TypeError) as error:
+        raise _unreadable(folder, error) from error
+    return settings, labels
+
+
+def _check_labels(labels: HeadLabels, settings: HeadSettings) -> None:
+    """Refuse labels of another head."""
+    if len(labels.names) != settings.classes:
+        raise BundleError(f"the head has {settings.classes} scores, and names for {len(labels.names)}")
+    if (labels.task == "change detection") != (settings.pair is not None):
+        raise BundleError(f"the labels are of {labels.task}, and head.pair is {settings.pair!r}")
+
+
+def _unreadable(folder: Path, error: Exception) -> BundleError:
+    return BundleError(f"section head: {error}", where=str(folder / CONFIG))

@@ -59,7 +59,9 @@ class Block(nn.Module):
 
     def _respond(self, y: Tensor, sites: Sites) -> Tensor:
         """The wide half of the network in the block: (..., width) -> (..., 4 width)."""
-        if sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
+        # A module around the layer (an adapter of another library) computes more than the weight says.
+        plain = isinstance(self.pwconv1, nn.Linear)
+        if plain and sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
             h = F.linear(y, self.pwconv1.weight)
             return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon)
         return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon)  # type: ignore[no-any-return]
@@ -109,6 +111,16 @@ class ConvNeXtV2(nn.Module):
         # multiply their gradients by up to 1 / sqrt(epsilon).
         first = self.initial_conv[0] if settings.stem == "mmearth" else self.stem_orig[0]
         nn.init.trunc_normal_(cast("Tensor", first.bias), std=0.02)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each of the four stages."""
+        return self.settings.widths
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels on a side of a cell of each of the four stages; of the dense padding "same"."""
+        return tuple(self.settings.patch_size // _FIRST_SIDE << level for level in range(4))
 
     def forward(self, x: Tensor, visible: Tensor | None = None, count: int | None = None) -> Tensor:
         """Encode images.

@@ -8,9 +8,9 @@ The layouts are those of the published classes; the published files themselves w
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 
@@ -60,7 +60,7 @@ class Official:
     @property
     def encoder(self) -> ConvNeXtV2:
         """The encoder."""
-        return self.network if isinstance(self.network, ConvNeXtV2) else self.network.encoder
+        return self.network if isinstance(self.network, ConvNeXtV2) else cast("ConvNeXtV2", self.network.encoder)
 
     @property
     def targets(self) -> Mapping[str, Modality]:
@@ -70,7 +70,10 @@ class Official:
     @property
     def head(self) -> dict[str, Any] | None:
         """What stands on the encoder, as the bundle describes it; None if there is no classifier and no U-Net."""
-        return asdict(head_settings(self.network)) if isinstance(self.network, Head) else None
+        if not isinstance(self.network, Head):
+            return None
+        settings = head_settings(self.network)
+        return {"kind": settings.kind, "classes": settings.classes}
 
     def save(self, folder: str | Path) -> None:
         """Write the bundle; a bundle that is already there is replaced.

@@ -1,5 +1,6 @@
 """Settings of networks: plain data, so that recipes and the command line can read them without torch."""
 
+import math
 from dataclasses import dataclass
 
 from geopretext.errors import RecipeError
@@ -30,8 +31,17 @@ PADDINGS = ("same", "published-classifier")
 DECODERS = ("shared", "per-modality")
 """Which decoders there are; see ``AutoencoderSettings.decoder``."""
 
-HEADS = ("classifier", "unet")
+SEGMENTERS = ("linear", "unet", "smp-unet", "smp-upernet", "smp-fpn", "smp-dpt")
+"""Decoders of labels of pixels; see ``nn.decoders``."""
+
+HEADS = ("classifier", *SEGMENTERS)
 """What can stand on an encoder after fine-tuning; see ``HeadSettings.kind``."""
+
+PAIRS = ("difference", "concatenation")
+"""How maps of two images are compared; see ``nn.siamese``."""
+
+TASKS = ("single-label", "multi-label", "regression", "segmentation", "dense regression", "change detection")
+"""What heads are trained for; see ``HeadLabels.task``."""
 
 SENTINEL2_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8A", "B8", "B9", "B11", "B12")
 """The twelve input bands of MMEarth, in its order; B10 is left out since L2A lacks it."""
@@ -126,15 +136,68 @@ class HeadSettings:
     """What stands on an encoder after fine-tuning."""
 
     kind: str
-    """"classifier": scores of an image, see ``nn.classifier``; "unet": scores of each pixel, see ``nn.unet``"""
+    """"classifier": scores of an image, see ``nn.classifier``; any other: of each pixel, see ``nn.decoders``"""
     classes: int
     """number of scores, at least 1"""
+    pair: str | None = None
+    """of change detection: "difference" or "concatenation", see ``nn.siamese``; null: the head sees one image"""
 
     def __post_init__(self) -> None:
         if self.kind not in HEADS:
             raise RecipeError(f"head.kind is {self.kind!r}", hint=f"one of {', '.join(HEADS)}")
         if self.classes < 1:
             raise RecipeError(f"head.classes is {self.classes}", hint="at least 1")
+        if self.pair is not None and (self.pair not in PAIRS or self.kind not in SEGMENTERS):
+            raise RecipeError(
+                f"head.pair is {self.pair!r}, of a {self.kind}", hint=f"{' or '.join(PAIRS)}, of labels of pixels"
+            )
+
+
+@dataclass(frozen=True)
+class HeadLabels:
+    """What the scores of a head mean; K of them."""
+
+    task: str
+    """one of ``TASKS``"""
+    names: tuple[str, ...]
+    """of the K classes, labels or quantities"""
+    unit: str = ""
+    """of the quantities; empty if it is not known"""
+    mean: tuple[float, ...] = ()
+    """of each quantity: quantities are scores times ``std`` plus ``mean``; empty for classes and labels"""
+    std: tuple[float, ...] = ()
+    """of each quantity, above 0"""
+    codes: tuple[int, ...] = ()
+    """numbers that stand for the classes in the maps that it was trained on; empty: 0 to K - 1"""
+    ignore: float | None = None
+    """number that means "not labelled" there; null: none"""
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise RecipeError(f"labels.task is {self.task!r}", hint=f"one of {', '.join(TASKS)}")
+        if not self.names or not all(isinstance(name, str) for name in self.names):
+            raise RecipeError(f"labels.names is {self.names!r}", hint="the name of each class, label or quantity")
+        wanted = len(self.names) if self.is_quantities else 0
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != wanted or not all(math.isfinite(value) for value in values):
+                raise RecipeError(f"labels.{name} is {values!r}", hint=f"{wanted} numbers for a task of {self.task}")
+        if not all(value > 0 for value in self.std):
+            raise RecipeError(f"labels.std is {self.std!r}", hint="above 0")
+        if self.codes and (
+            self.is_quantities
+            or not len(self.codes) == len(set(self.codes)) == len(self.names)
+            or not all(type(code) is int for code in self.codes)
+        ):
+            raise RecipeError(f"labels.codes is {self.codes!r}", hint="a whole number for each class, or none")
+        if self.ignore is not None and not math.isfinite(self.ignore):
+            raise RecipeError(f"labels.ignore is {self.ignore}", hint="a number, or null")
+        if not self.is_quantities and self.ignore in (self.codes or range(len(self.names))):
+            raise RecipeError(f"labels.ignore is {self.ignore}, which is a class", hint="another number, or null")
+
+    @property
+    def is_quantities(self) -> bool:
+        """True if the scores are standardised quantities, not classes or labels."""
+        return self.task in ("regression", "dense regression")
 
 
 @dataclass(frozen=True)

@@ -209,15 +209,21 @@ def _rows_of_map(x: Tensor, height: int, width: int) -> Rows:
 
 
 def _convolve_norm(sites: Sites, x: Tensor, rows: Rows, conv: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:
-    if not (can_run(x) and fits(rows)):
+    if not (_plain(conv) and can_run(x) and fits(rows)):
         return norm(sites.convolve(x, conv))  # type: ignore[no-any-return]
     assert conv.bias is not None
     return conv_norm(x, rows, conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
 
 
+def _plain(conv: nn.Module) -> bool:
+    """False for a module around a convolution (another library's adapter), which computes more than its weight says."""
+    return isinstance(conv, nn.Conv2d)
+
+
 def _stem(sites: Sites, image: Tensor, rows: Rows, first: nn.Sequential, second: nn.Sequential) -> Tensor:
     """Features in the order of this layout, in some shape."""
-    if image.requires_grad or image.dtype != torch.float32 or not (can_run(image) and fits(rows)):
+    runs = _plain(first[0]) and _plain(second[0]) and can_run(image) and fits(rows)
+    if image.requires_grad or image.dtype != torch.float32 or not runs:
         return plain_stem(sites, image, first, second)[1]
     conv, norm, _ = cast("tuple[nn.Conv2d, nn.LayerNorm, nn.GELU]", first)
     deep, deep_norm = cast("tuple[nn.Conv2d, nn.LayerNorm]", second)
@@ -291,7 +297,7 @@ def convolve_blocks(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
 def halve(x: Tensor, norm: nn.LayerNorm, conv: nn.Conv2d) -> Tensor:
     """Norm, then a 2 x 2 convolution of stride 2, of features (..., H, W, C) -> (..., H // 2, W // 2, D)."""
-    if not can_run(x) or x.shape[-3] % 2 or x.shape[-2] % 2:
+    if not (_plain(conv) and can_run(x)) or x.shape[-3] % 2 or x.shape[-2] % 2:
         return convolve_blocks(norm(x), conv)
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
     return F.linear(norm_fold(x, norm), weight, conv.bias)

@@ -11,37 +11,41 @@ Parameters beside the encoder's are named and shaped as published: ``upsample_la
 Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``D`` features, ``K`` classes.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import RecipeError
 from geopretext.nn.convnextv2 import EPSILON, ConvNeXtV2
+from geopretext.nn.feature_norm import FeatureNorm
 from geopretext.nn.initialisation import initialise
+from geopretext.nn.settings import EncoderSettings
 
 
-class UNet(nn.Module):
-    """A score for each class of each pixel: (B, C, H, W) -> (B, K, H, W).
+class UNetDecoder(nn.Module):
+    """The half of the U-Net that stands on the encoder.
 
     Args:
-        encoder: what sees the image; padded as in pretraining, so that its maps fit those of the decoder.
+        settings: of the encoder, which is padded as in pretraining, so that its maps fit.
         classes: K, at least 1.
 
     Raises:
         RecipeError: there is no class, or the encoder is padded in another way.
     """
 
-    def __init__(self, encoder: ConvNeXtV2, classes: int) -> None:
+    def __init__(self, settings: EncoderSettings, classes: int) -> None:
         super().__init__()
-        settings = encoder.settings
         if classes < 1:
             raise RecipeError(f"a U-Net of {classes} classes", hint="at least 1")
         if settings.dense_padding != "same":
             raise RecipeError(f"encoder.dense_padding is {settings.dense_padding!r}", hint="a U-Net wants 'same'")
         first, second, third, last = settings.widths
-        skip = first if settings.stem == "mmearth" else 0
+        skips = (first,) if settings.stem == "mmearth" else ()
         self.classes = classes
-        self.encoder = encoder
+        self.widths = (*skips, first, second, third, last)
+        """features of the maps that it decodes"""
         self.upsample_layers = nn.ModuleList(
             [
                 _Upsample(last, last // 2, factor=2),
@@ -51,13 +55,50 @@ class UNet(nn.Module):
             ]
         )
         self.initial_conv_upsample = nn.Sequential(
-            nn.Conv2d(first + skip, first // 2, kernel_size=3, padding=1),
-            nn.LayerNorm(first // 2, eps=EPSILON),
+            nn.Conv2d(first + sum(skips), first // 2, kernel_size=3, padding=1),
+            FeatureNorm(first // 2, eps=EPSILON),
             nn.GELU(),
         )
         self.head = nn.Conv2d(first // 2, classes, kernel_size=1)
         for module in (self.upsample_layers, self.initial_conv_upsample, self.head):
             initialise(module)
+
+    def maps_of(self, encoder: ConvNeXtV2, x: Tensor) -> tuple[Tensor, ...]:
+        """What it decodes, from fine to coarse: maps of the first convolution (if any), the stem, and stages 2 to 4.
+
+        Args:
+            encoder: of the settings that this was made for.
+            x: (B, C, H, W), as the encoder takes it; H and W are multiples of the patch size.
+        """
+        *finer, stage_1, stage_2, stage_3, stage_4 = encoder.forward_maps(x)
+        del stage_1  # the published network appends what enters the first stage, and not what leaves it
+        return (*finer, stage_2, stage_3, stage_4)
+
+    def decode(self, maps: Sequence[Tensor]) -> Tensor:
+        """``maps_of`` an image -> (B, K, H, W), before any softmax."""
+        *skips, y = maps
+        for upsample, skip in zip(self.upsample_layers, (*reversed(skips), None), strict=False):
+            y = upsample(y)
+            if skip is not None:
+                y = torch.cat([y, skip], 1)
+        scores: Tensor = self.head(self.initial_conv_upsample(y))
+        return scores
+
+
+class UNet(UNetDecoder):
+    """A score for each class of each pixel: (B, C, H, W) -> (B, K, H, W).
+
+    Args:
+        encoder: what sees the image; padded as in pretraining.
+        classes: K, at least 1.
+
+    Raises:
+        RecipeError: there is no class, or the encoder is padded in another way.
+    """
+
+    def __init__(self, encoder: ConvNeXtV2, classes: int) -> None:
+        super().__init__(encoder.settings, classes)
+        self.encoder = encoder
 
     def forward(self, x: Tensor) -> Tensor:
         """Score every pixel.
@@ -67,16 +108,11 @@ class UNet(nn.Module):
 
         Returns:
             (B, K, H, W), before any softmax.
+
+        Raises:
+            BandError, GridError: the images have other bands, or another size.
         """
-        *finer, stage_1, stage_2, stage_3, y = self.encoder.forward_maps(x)
-        del stage_1  # the published network appends what enters the first stage, and not what leaves it
-        for upsample, skip in zip(self.upsample_layers, (stage_3, stage_2, *reversed(finer), None), strict=False):
-            y = upsample(y)
-            if skip is not None:
-                y = torch.cat([y, skip], 1)
-        conv, norm, activation = self.initial_conv_upsample
-        scores: Tensor = self.head(activation(_norm_features(conv(y), norm)))
-        return scores
+        return self.decode(self.maps_of(self.encoder, x))
 
 
 class _Upsample(nn.Module):
@@ -86,14 +122,8 @@ class _Upsample(nn.Module):
         super().__init__()
         self.factor = factor
         self.conv = nn.Conv2d(before, after, kernel_size=3, padding=1)
-        self.norm = nn.LayerNorm(after, eps=EPSILON)
+        self.norm = FeatureNorm(after, eps=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.interpolate(x, scale_factor=float(self.factor), mode="nearest")
-        return F.gelu(_norm_features(self.conv(x), self.norm))
-
-
-def _norm_features(x: Tensor, norm: nn.Module) -> Tensor:
-    """A norm over the features of (B, D, H, W)."""
-    y: Tensor = norm(x.permute(0, 2, 3, 1))
-    return y.permute(0, 3, 1, 2)
+        return F.gelu(self.norm(self.conv(x)))

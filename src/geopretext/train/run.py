@@ -5,10 +5,6 @@ import json
 import logging
 import os
 import shutil
-import signal
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +27,7 @@ from geopretext.train.callbacks import Checkpoints, Metrics, ProgressLine, last_
 from geopretext.train.folder import BUNDLE, CHECKPOINTS, LAST, PlainCheckpoints, record_config
 from geopretext.train.memory import keep_freed_memory
 from geopretext.train.module import PretrainModule
+from geopretext.train.quiet import lightning_quiet
 from geopretext.train.recipe import recipe_to_plain
 from geopretext.train.settings import Recipe
 
@@ -205,7 +202,7 @@ def _identify(reader: TileReader, tiles: npt.NDArray[np.int64], statistics: Stat
 
 def _fit(module: PretrainModule, folder: Path, *, progress: bool) -> pl.Trainer:
     """Train from the last checkpoint, or from the beginning, to the end."""
-    with _lightning_quiet():
+    with lightning_quiet():
         trainer = _make_trainer(module.recipe, folder, module.total_steps, progress=progress)
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
@@ -244,29 +241,6 @@ def _make_trainer(recipe: Recipe, folder: Path, total_steps: int, *, progress: b
             where=f"recipe {recipe.name!r}",
             hint="accelerator auto or cpu, or fewer devices",
         ) from error
-
-
-@contextmanager
-def _lightning_quiet() -> Iterator[None]:
-    """Without Lightning's remarks on the machine, and with Ctrl-C as an exception of its own.
-
-    Lightning turns a Ctrl-C into an exit with code 1 and leaves the signal ignored from then on.
-    """
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # Lightning 2.6 flattens with a class that torch 2.13 deprecates.
-            warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)
-            yield
-    except SystemExit as stop:
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from None
-    finally:
-        logger.setLevel(level)
 
 
 def _result(folder: Path) -> PretrainResult:

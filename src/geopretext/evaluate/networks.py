@@ -1,0 +1,80 @@
+"""Networks that are fine-tuned: a copy of an encoder with a head for the kind of task."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from geopretext.errors import RecipeError
+from geopretext.evaluate.finetune_settings import FinetuneSettings
+from geopretext.evaluate.metrics import TaskKind
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_heads import Head
+from geopretext.nn.classifier import Classifier
+from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.decoders import make_segmenter
+from geopretext.nn.settings import SEGMENTERS
+from geopretext.nn.siamese import make_siamese
+
+
+def make_network(settings: FinetuneSettings, encoder: Encoder, kind: TaskKind, outputs: int) -> Head:
+    """A network for one kind of task; the head starts at random, from torch's global random state.
+
+    Args:
+        settings: network, drop path, padding, and scale of the head's first weights.
+        encoder: is copied, and stays as it is.
+        kind: of the task.
+        outputs: channels of the network's output.
+
+    Returns:
+        (B, C, H, W) -> (B, K), or (B, K, H, W) for labels of pixels; of change detection (B, 2, C, H, W) ->
+        (B, K, H, W). On the encoder's device.
+
+    Raises:
+        RecipeError: the network does not fit the kind of task or the encoder.
+        MissingLibraryError: segmentation-models-pytorch is not installed, and asked for.
+    """
+    name = _choose(settings, kind)
+    backbone = _copy(settings, encoder)
+    network: Head
+    if name == "classifier":
+        network = Classifier(backbone, outputs)
+    else:
+        make = make_siamese if kind is TaskKind.CHANGE_DETECTION else make_segmenter
+        network = make(name, backbone, outputs)
+    if settings.head_scale is not None:
+        _scale_head(network, settings.head_scale)
+    return network.to(next(encoder.parameters()).device)
+
+
+def backbone_of(network: nn.Module) -> ConvNeXtV2:
+    """The encoder within a network of ``make_network``."""
+    return next(module for module in network.modules() if isinstance(module, ConvNeXtV2))
+
+
+def _choose(settings: FinetuneSettings, kind: TaskKind) -> str:
+    choices = SEGMENTERS if kind.is_dense else ("classifier",)
+    if settings.network == "auto":
+        return "unet" if kind.is_dense else "classifier"
+    if settings.network not in choices:
+        raise RecipeError(
+            f"network {settings.network!r} does not fit {kind}", hint=f"one of {', '.join(choices)}, or auto"
+        )
+    return settings.network
+
+
+def _copy(settings: FinetuneSettings, encoder: Encoder) -> ConvNeXtV2:
+    # Features of a tile must not depend on its neighbours in a batch, in training as in use.
+    changed = replace(
+        encoder.settings, drop_path=settings.drop_path, dense_padding=settings.padding, grn_scope="sample"
+    )
+    backbone = ConvNeXtV2(changed)
+    backbone.load_state_dict(encoder.network.state_dict())
+    return backbone
+
+
+def _scale_head(network: nn.Module, std: float) -> None:
+    """Draw the weights of the last layer anew."""
+    inner = set(backbone_of(network).modules())
+    layers = (nn.Linear, nn.Conv2d)
+    *_, last = (module for module in network.modules() if isinstance(module, layers) and module not in inner)
+    nn.init.trunc_normal_(last.weight, std=std)
