@@ -21,7 +21,9 @@ Run from the root of the clone:
 import argparse
 import json
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from worth.claim import Pair, markdown, mean_over_tasks, read_pairs, summary, write_pairs
@@ -41,7 +43,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two small planets and few cells, in minutes")
     parser.add_argument("--part", choices=PARTS, help="real or synthetic tasks only; default: both")
     parser.add_argument("--planets", type=_numbers, metavar="N,N,...", help="seeds; default: 0,1,2,3,4, quick 0,1")
-    parser.add_argument("--workers", type=int, default=1, help="processes of the suites; default: %(default)s")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that pretrain and score; default: %(default)s"
+    )
     given = parser.parse_args()
     size = replace(QUICK if given.quick else Size(), workers=given.workers)
     if given.planets:
@@ -56,10 +60,7 @@ def run(out: Path, size: Size, parts: tuple[str, ...] = PARTS) -> str:
         the tables, in Markdown.
     """
     bands = (*((ALL_BANDS,) if "synthetic" in parts else ()), *(BANDS if "real" in parts else ()))
-    earths = {
-        planet: make_earth(out / f"earth{planet}", replace(size.earth, seed=planet), bands=bands)
-        for planet in size.planets
-    }
+    earths = _make_earths(out, size, bands)
     pairs, table = [], ""
     if "synthetic" in parts:
         for planet, earth in earths.items():
@@ -73,6 +74,16 @@ def run(out: Path, size: Size, parts: tuple[str, ...] = PARTS) -> str:
         table = real_table(out / "real", bundles)
         (out / "table.md").write_text(table, encoding="utf-8")
     return "\n".join([table, write(pairs, out)])
+
+
+def _make_earths(out: Path, size: Size, bands: tuple[str, ...]) -> dict[int, Earth]:
+    """Planets are made side by side: their runs have nothing to do with each other."""
+    with ProcessPoolExecutor(size.workers, mp_context=get_context("spawn")) as pool:
+        made = {
+            planet: pool.submit(make_earth, out / f"earth{planet}", replace(size.earth, seed=planet), bands=bands)
+            for planet in size.planets
+        }
+        return {planet: future.result() for planet, future in made.items()}
 
 
 def _real_bundles(earths: Mapping[int, Earth]) -> dict[str, tuple[int, str]]:
