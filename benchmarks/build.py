@@ -217,7 +217,7 @@ def _measure(
 
     def build(crew: DaskCrew) -> Store:
         out = folder / f"{next(numbers)}.zarr"
-        report = Build(recipe, maker, places, out, group_size=64).run(crew)
+        report = Build(recipe, maker, places, out).run(crew)
         assert report.done == len(places), report.failed
         return Store.open(out)
 

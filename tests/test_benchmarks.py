@@ -257,3 +257,14 @@ def test_the_facts_of_fidelity_come_without_any_ablation(
     assert "other tiles in the batch 0.00%" not in norms[2]
     (decayed,) = (line for line in lines if "without a gradient" in line)
     assert decayed == "58,400 steps: x 0.030 without a gradient; 7,535,928 numbers decay, or 7,555,256"
+
+
+def test_decoders_are_measured_beside_the_encoder(load: Any) -> None:
+    decoders = load("decoders")
+    text = decoders.report(decoders.Options("micro", image_size=16, batch_size=1, rounds=1))
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines()]
+    of = {row[0]: row for row in rows}
+    assert of["encoder alone"][3] == of["encoder alone"][5] == "1.0"
+    network = decoders.networks(decoders.Options("micro"))["unet"]
+    wanted = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("encoder."))
+    assert of["unet"][1] == f"{wanted / 1e6:.2f} M"

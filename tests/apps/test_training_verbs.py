@@ -8,6 +8,7 @@ import pytest
 
 from geopretext.apps.cli import main
 from geopretext.apps.task_arguments import STATISTICS
+from geopretext.evaluate.feature_file import read_features
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.image_door import StatisticsChoice
 from geopretext.train.recipe import recipe_fields, recipe_patterns
@@ -102,7 +103,35 @@ def test_evaluate_prints_json(bundle: Path, store: Path, tmp_path: Path, capsys:
     assert main(words) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "scores.json").read_text())
-    assert set(printed["scores"]) == {"pretrained", "random_init", "band_statistics"}
+    assert set(printed["scores"]) == {"pretrained", "random_init", "band_statistics", "random_convolutions"}
+
+
+@pytest.mark.parametrize(
+    ("words", "methods"),
+    [
+        (["--baselines", "none"], ["pretrained"]),
+        (["--baselines", "band_statistics, bundle:{bundle}"], ["pretrained", "band_statistics", "bundle:{bundle}"]),
+    ],
+)
+def test_evaluate_scores_the_baselines_that_are_asked_for_and_saves_features(
+    words: list[str], methods: list[str], bundle: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, methods = ([word.format(bundle=bundle) for word in some] for some in (words, methods))
+    task = ["--task", f"{store}:biomass", "--out", str(tmp_path)]
+    assert main(["evaluate", "knn", str(bundle), *task, *words, "--save-features", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert list(json.loads(printed.out)["scores"]) == methods
+    assert f"wrote {tmp_path / 'features.parquet'}" in printed.err
+    assert list(read_features(tmp_path / "features.parquet").features) == methods
+
+
+def test_evaluate_refuses_an_unknown_baseline(
+    bundle: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "knn", str(bundle), "--task", f"{store}:biomass", "--out", str(tmp_path / "o")]
+    assert main([*words, "--baselines", "imagenet"]) == 1
+    assert "no representation 'imagenet'\nhint: one of pretrained" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 def test_evaluate_refuses_an_unknown_task(

@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,11 @@ class _Server(http.server.SimpleHTTPRequestHandler):
     wbufsize = -1  # one packet an answer
     faults: ClassVar[list[int]] = []
     """statuses that the next requests are answered with"""
+    asked: ClassVar[list[str]] = []
+    """paths of all requests"""
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         if self.faults:
             self.send_error(self.faults.pop())
         else:
@@ -56,6 +60,7 @@ def _write(fields: xr.Dataset, path: Path, chunks: tuple[int, int, int]) -> None
 @pytest.fixture
 def server(folder: Path) -> Iterator[str]:
     _Server.faults.clear()
+    _Server.asked.clear()
     with _Listener(("127.0.0.1", 0), partial(_Server, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -79,6 +84,25 @@ def test_an_http_server_that_falters(server: str) -> None:
     (seen,) = read(f"{server}/monthly.zarr", "2019-02", PLACE, precipitation="monthly_rate")
     _check(seen)
     assert not _Server.faults
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_an_http_server_is_asked_as_often_as_the_archive_says(server: str, retries: int) -> None:
+    _Server.faults.extend([503] * 40)
+    options = {"retries": retries, "backoff": 0.001, "name": f"asked {retries} times more"}
+    (seen,) = read(f"{server}/monthly.zarr", "2019-02", PLACE, precipitation="monthly_rate", **options)
+    assert isinstance(seen, SourceError)
+    assert seen.reason is Reason.SERVER
+    assert max(Counter(_Server.asked).values()) == 1 + retries
+
+
+def test_an_http_server_that_is_silent_is_given_up(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(_Server, "do_GET", lambda _: over.wait(60))
+    (seen,) = read(f"{server}/monthly.zarr", "2019-02", PLACE, precipitation="monthly_rate", timeout=0.2, retries=0)
+    over.set()
+    assert isinstance(seen, SourceError)
+    assert seen.reason in (Reason.TIMEOUT, Reason.SERVER)
 
 
 def test_an_http_server_that_has_nothing(server: str) -> None:

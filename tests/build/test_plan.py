@@ -7,6 +7,7 @@ import pytest
 from geopretext.build.crew import SingleProcess
 from geopretext.build.pipeline import Build
 from geopretext.build.plan import plan_build
+from geopretext.build.tiles import Made
 from geopretext.errors import InputError, Reason, SourceError
 
 from .faulty_maker import RECIPE, FaultyMaker, make_places
@@ -54,9 +55,25 @@ def test_trials_are_spread_and_the_same_each_time() -> None:
     places = make_places(1000)
     for _ in range(2):
         plan_build(RECIPE, Noting(), places, group_size=50, trials=2)
-    assert seen[:2] == seen[2:]
-    west, east = (np.mean(places.lon[np.isin(places.place_id, ids)]) for ids in seen[:2])
+    assert seen[:4] == seen[4:]
+    west, east = (np.mean(places.lon[np.isin(places.place_id, ids)]) for ids in (seen[1], seen[3]))
     assert west < 0 < east
+
+
+def test_trial_tasks_come_after_the_task_before_them_which_is_not_counted() -> None:
+    class Warming(FaultyMaker):
+        """Reads a file for the first task only, as a worker does that keeps it open."""
+
+        def make(self, places):
+            made.append(super().make(places))
+            return replace(made[-1], counts={"requests": 7 if len(made) == 1 else 1, "bytes": 0})
+
+    made: list[Made] = []
+    plan = plan_build(RECIPE, Warming(), make_places(100), group_size=10, trials=1)
+    assert (len(made), plan.tried_tasks, plan.requests) == (2, 1, 10)
+    made.clear()
+    plan = plan_build(RECIPE, Warming(), make_places(100), group_size=10, trials=10)
+    assert (len(made), plan.tried_tasks, plan.requests) == (10, 10, 16)
 
 
 def test_nothing_to_multiply_is_said_with_its_reason(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Many windows of many files from a real server: what is asked of it, and what becomes of its faults."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import numpy.typing as npt
 import pytest
 import rasterio
 
+from geopretext.build.block_memory import BlockMemory
 from geopretext.build.grid import Grid
-from geopretext.build.raster_reader import RasterReader, Window, WindowJob
+from geopretext.build.raster_reader import RasterReader, Window, WindowJob, close_idle_files
 from geopretext.build.source import Asset
 from geopretext.build.transfer import TransferSettings, reset_transfer_counts, transfer_counts
 from geopretext.errors import Reason, SourceError
@@ -106,6 +109,54 @@ def test_neighbouring_blocks_come_by_one_request(server: RangeServer) -> None:
     assert server.requests() == 1 + 2
     block = 128 * 128 * 2
     assert server.sent() < 32_768 + 4 * block + 8 * 4096
+
+
+def test_files_stay_open_between_calls_until_they_are_closed(server: RangeServer) -> None:
+    reader = RasterReader(QUICK)
+
+    def asked(column: int, row: int) -> int:
+        before = server.requests()
+        ((_, result),) = reader.read([job(f"{server.url}/0.tif", grid=tile(column, row))])
+        check(result, 0, column=column, row=row)
+        return server.requests() - before
+
+    assert asked(10, 10) == 2  # the header and a block
+    assert asked(20, 20) == 0
+    assert asked(700, 700) == 1
+    close_idle_files()
+    assert asked(10, 10) == 2
+
+
+def test_a_file_that_changes_between_calls_is_read_anew(server: RangeServer, folder: Path, tmp_path: Path) -> None:
+    reader = RasterReader(QUICK)
+    local = tmp_path / "a.tif"
+    shutil.copy(folder / "0.tif", local)
+    for href in (f"{server.url}/0.tif", str(local)):
+        ((_, result),) = reader.read([job(href, grid=tile(0, 0))])
+        check(result, 0, column=0, row=0)
+    server.files["/0.tif"] = (folder / "1.tif").read_bytes()
+    shutil.copy(folder / "1.tif", local)
+    for href in (f"{server.url}/0.tif", str(local)):
+        ((_, result),) = reader.read([job(href, grid=tile(500, 600))])
+        check(result, 1, column=500, row=600)
+
+
+def test_blocks_that_gdal_may_have_dropped_are_fetched_ahead_again() -> None:
+    memory = BlockMemory(limit=100)
+    first, second = memory.new_file(), memory.new_file()
+    assert [memory.use(first, 0, 40), memory.use(second, 0, 40), memory.use(first, 0, 40)] == [False, False, True]
+    assert not memory.use(first, 7, 40)  # the second file's block was not used for longest
+    assert memory.use(first, 0, 40)
+    assert not memory.use(second, 0, 40)
+
+
+def test_a_file_that_two_read_at_the_same_time_is_kept_once(server: RangeServer) -> None:
+    reader, href = RasterReader(QUICK), f"{server.url}/0.tif"
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [job(href, grid=tile(128 * number, 0)) for number in range(4)]
+        for number, ((_, result),) in enumerate(pool.map(lambda one: list(reader.read([one])), jobs)):
+            check(result, 0, column=128 * number, row=0)
+    reader.close_idle_files()
 
 
 def test_local_files_ask_nobody(folder: Path) -> None:

@@ -23,6 +23,7 @@ from rasterio.vrt import WarpedVRT
 from geopretext.build.archives import open_sources
 from geopretext.build.grid import Grid
 from geopretext.build.places import Places
+from geopretext.build.raster_reader import close_idle_files
 from geopretext.build.recipe import BuildRecipe, load_build_recipe
 from geopretext.build.source import Observation, Query, Request
 from geopretext.build.stac import StacSource
@@ -177,6 +178,7 @@ def test_web_servers_that_fail_at_first_change_nothing(archive: tuple[str, Range
     url, server = archive
     calm = TileMaker(recipe(url)).make(places(test_data)).batch
     server.clear()
+    close_idle_files()
     server.fault = lambda asked: Status(503) if asked.number == 0 else None
     try:
         stormy = TileMaker(recipe(url)).make(places(test_data)).batch

@@ -5,7 +5,7 @@ import pytest
 
 from geopretext.errors import InputError
 from geopretext.evaluate import bootstrap as module
-from geopretext.evaluate.bootstrap import Score, bootstrap, difference, mean_score, resample_counts
+from geopretext.evaluate.bootstrap import Score, bootstrap, difference, mean_score, resample_counts, seed_weights
 from geopretext.evaluate.metrics import Metric, TaskKind
 from geopretext.evaluate.outcome import SampleOutcome
 
@@ -88,3 +88,55 @@ def test_a_test_set_of_one_value_is_refused_for_r2() -> None:
     labels = np.full((10, 1), 3.0)
     with pytest.raises(InputError, match=r"undefined on this test set.*\n.*more than one value"):
         bootstrap(Metric.R2, [SampleOutcome(TaskKind.REGRESSION, labels + 0.1, labels)])
+
+
+def test_one_run_has_the_same_interval_with_its_seed_as_without() -> None:
+    outcome = coin_outcome(np.random.default_rng(2).random(50) < 0.6)
+    np.testing.assert_array_equal(
+        bootstrap(Metric.ACCURACY, [outcome], seeds=[7]).draws, bootstrap(Metric.ACCURACY, [outcome]).draws
+    )
+
+
+def test_the_part_of_the_seeds_is_students_t() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy is the reference here")
+    values = np.array([0.71, 0.74, 0.70, 0.77])
+    drawn = seed_weights([0, 1, 2, 3], 100_000, seed=0) @ (values - values.mean())
+    scale = values.std(ddof=1) / 2
+    assert stats.kstest(drawn / scale, stats.t(3).cdf).pvalue > 0.01
+
+
+def test_runs_with_the_same_seeds_are_paired_whatever_their_order() -> None:
+    """Two methods that differ by a constant differ by it without doubt, however much seeds matter to both."""
+    generator = np.random.default_rng(0)
+    order = generator.permutation(400)
+    right = {seed: np.isin(np.arange(400), order[:size]) for seed, size in enumerate((200, 260, 320))}
+    better = {seed: np.isin(np.arange(400), order[: size + 40]) for seed, size in enumerate((200, 260, 320))}
+
+    def score(runs: dict[int, np.ndarray], seeds: list[int]) -> Score:
+        return bootstrap(Metric.ACCURACY, [coin_outcome(runs[seed]) for seed in seeds], seeds=seeds)
+
+    paired = difference(score(better, [0, 1, 2]), score(right, [2, 0, 1]))
+    assert paired.value == pytest.approx(0.1)
+    assert 0.05 < paired.low < paired.high < 0.15
+    alone = score(right, [0, 1, 2])
+    assert alone.high - alone.low > 0.4  # t of 2 degrees of freedom times 0.15 / sqrt(3), both ways: 0.75
+    apart = bootstrap(Metric.ACCURACY, [coin_outcome(better[seed]) for seed in range(3)], seeds=[5, 6, 7])
+    unpaired = difference(apart, alone)
+    assert unpaired.low < -0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("samples", "seeds"), [(400, 3), (1000, 3), (400, 10)])
+def test_intervals_cover_other_samples_and_other_seeds(samples: int, seeds: int) -> None:
+    """Samples of differing difficulty, seeds with a deviation of 0.03."""
+    generator = np.random.default_rng(1)
+    covered = narrow = 0
+    for repeat in range(200):
+        difficulty = generator.uniform(0.5, 0.9, samples)
+        runs = [coin_outcome(generator.random(samples) < difficulty + generator.normal(0, 0.03)) for _ in range(seeds)]
+        score = bootstrap(Metric.ACCURACY, runs, seeds=range(seeds), resamples=300, seed=repeat)
+        covered += score.low <= 0.7 <= score.high
+        score = bootstrap(Metric.ACCURACY, runs, resamples=300, seed=repeat)
+        narrow += score.low <= 0.7 <= score.high
+    assert 0.92 <= covered / 200 <= 0.995
+    assert narrow / 200 < 0.9

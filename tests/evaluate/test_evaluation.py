@@ -125,7 +125,50 @@ def test_better_features_score_higher_and_their_gain_is_above_zero() -> None:
     scores = evaluate_many({"good": good, "noise": [noise, noise + 1]}, toy_task(labels))
     assert scores.scores["good"].low > scores.scores["noise"].high
     assert scores.gains["noise"].low > 0.2
-    assert list(scores.other_metrics) == [Metric.CLASS_MEAN_ACCURACY]
+    assert scores.p_values["noise"] < 0.01
+    assert list(scores.other_metrics) == [Metric.CLASS_MEAN_ACCURACY, Metric.MACRO_F1]
+
+
+def test_p_values_are_corrected_for_their_number() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 400)
+    features = {
+        name: labels[:, None] + generator.normal(0, noise, (400, 3)) for name, noise in (("a", 0.5), ("b", 0.8))
+    }
+    scores = evaluate_many({**features, "c": features["a"] * 2}, toy_task(labels))
+    gains = scores.to_dict()["gains"]
+    assert gains["c"]["p"] == gains["c"]["p_holm"] == 1
+    assert gains["b"]["p_holm"] == pytest.approx(2 * gains["b"]["p"])
+    console = Console(width=160, no_color=True)
+    with console.capture() as capture:
+        console.print(scores.table())
+    assert f"{gains['b']['p_holm']:.3f}" in next(line for line in capture.get().splitlines() if "│ b " in line)
+
+
+def test_calibration_is_told_of_probabilities_only() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 400)
+    features = {"a": labels[:, None] + generator.normal(0, 0.8, (400, 3))}
+    probed = evaluate_many(features, toy_task(labels), head="probe")
+    calibration = probed.to_dict()["calibration"]["a"]
+    assert 0 <= calibration["low"] <= calibration["value"] <= calibration["high"] < 0.3
+    assert sum(each["share"] for each in calibration["bins"]) == pytest.approx(1)
+    assert "calibration" in "".join(str(column.header) for column in probed.table().columns)
+    voted = evaluate_many(features, toy_task(labels), head="knn")
+    assert voted.to_dict()["calibration"] == {}
+    assert "calibration" not in "".join(str(column.header) for column in voted.table().columns)
+    values = generator.normal(size=(400, 1))
+    assert evaluate_many(features, toy_task(values, TaskKind.REGRESSION, 1)).calibration == {}
+
+
+def test_several_runs_widen_the_interval_by_how_much_they_differ() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 400)
+    noise = generator.normal(size=(400, 3))
+    runs = [labels[:, None] + scale * noise for scale in (0.3, 0.9, 2.0)]
+    together = evaluate_many({"a": runs}, toy_task(labels)).scores["a"]
+    steady = evaluate_many({"a": [runs[1]] * 3}, toy_task(labels)).scores["a"]
+    assert together.high - together.low > 3 * (steady.high - steady.low)
 
 
 def test_the_same_seed_gives_the_same_scores() -> None:

@@ -99,6 +99,21 @@ def test_the_probe_learns_and_says_what_it_chose(problem: LabelledFeatures) -> N
     assert prediction.chosen["l2"] in (1e-2, 1e-6)
 
 
+def test_the_probe_leaves_the_sweep_when_weaker_strengths_are_no_better() -> None:
+    data = make_problem(TaskKind.REGRESSION)
+    # Validation labels that only the strongest fits: predictions there are the mean.
+    far = replace(data, val=Part(-data.val.features, data.val.labels))
+    best, tried = probe(far, strengths=(100.0, 10.0, 1.0, 1e-1, 1e-9)), []
+    assert best.chosen["l2"] == 100.0
+    for patience, count in ((1, 2), (3, 4), (None, 5)):
+        tried.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            fit = _Problem.fit
+            patch.setattr(_Problem, "fit", lambda self, l2, **more: tried.append(l2) or fit(self, l2, **more))  # noqa: B023 -- called before the next turn
+            probe(far, strengths=(100.0, 10.0, 1.0, 1e-1, 1e-9), patience=patience)
+        assert len(tried) == count + 1  # and the final fit
+
+
 def test_the_probe_is_deterministic(problem: LabelledFeatures) -> None:
     np.testing.assert_array_equal(probe(problem).scores, probe(problem).scores)
 

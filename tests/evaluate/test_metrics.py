@@ -29,6 +29,13 @@ REFERENCE = {
         [np.average(s[y == k].argmax(1) == k, weights=w[y == k]) for k in np.unique(y[w > 0])]
     ),
     Metric.MICRO_F1: lambda s, y, w: sklearn.f1_score(y, s > 0.5, average="micro", sample_weight=w),
+    Metric.MACRO_F1: lambda s, y, w: sklearn.f1_score(
+        y,
+        s.argmax(1) if y.ndim == 1 else s > 0.5,
+        labels=np.unique(y[w > 0]) if y.ndim == 1 else np.flatnonzero(y[w > 0].any(0)),
+        average="macro",
+        sample_weight=w,
+    ),
     Metric.MEAN_AVERAGE_PRECISION: lambda s, y, w: np.mean(
         [
             sklearn.average_precision_score(y[:, k], s[:, k], sample_weight=w)
@@ -77,3 +84,13 @@ def test_a_resample_without_variance_leaves_r2_undefined() -> None:
     values = weighted(Metric.R2, labels + 0.1, labels, np.array([[2, 0], [1, 1]]))
     assert np.isnan(values[0])
     assert np.isfinite(values[1])
+
+
+def test_a_label_that_the_test_set_lacks_does_not_lower_macro_f1() -> None:
+    labels = np.array([[1, 0], [1, 0], [0, 0]])
+    scores = np.array([[0.9, 0.9], [0.1, 0.2], [0.2, 0.1]])
+    assert measure(Metric.MACRO_F1, scores, labels) == pytest.approx(2 / 3)
+
+
+def test_only_errors_are_better_when_lower() -> None:
+    assert [metric for metric in Metric if not metric.higher_is_better] == [Metric.RMSE]

@@ -59,6 +59,19 @@ def test_every_weight_gets_a_gradient(kind):
 
 
 @pytest.mark.parametrize("patch", [8, 16, 32])
+def test_no_map_is_finer_than_the_image(kind, patch):
+    """Convolutions at twice the image's resolution would cost four times as much, and show nothing more."""
+    network = make_segmenter(kind, make_network(patch), 3).eval()
+    cells = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, __, y: cells.append(y.shape[2] * y.shape[3]))
+    with torch.no_grad():
+        network(torch.randn(1, 3, 2 * patch, 3 * patch))
+    assert max(cells) <= 6 * patch**2
+
+
+@pytest.mark.parametrize("patch", [8, 16, 32])
 def test_images_of_a_batch_do_not_see_each_other(kind, patch):
     network = make_segmenter(kind, make_network(patch), 3).train()
     for module in network.modules():

@@ -252,7 +252,7 @@ def test_bundles_without_what_is_asked_for_say_so(tmp_path):
     read_official(published.save(tmp_path / "x.pth", pretraining())).save(tmp_path / "bundle")
     with pytest.raises(BundleError, match=r"(?s)holds no statistics: it was imported.*hint: .*--statistics"):
         load_statistics(tmp_path / "bundle")
-    with pytest.raises(BundleError, match=r"(?s)holds no classifier or U-Net.*hint: .*Encoder"):
+    with pytest.raises(BundleError, match=r"(?s)holds no classifier and no decoder.*hint: .*Encoder"):
         load_head(tmp_path / "bundle")
 
 

@@ -1,12 +1,15 @@
-"""``geopretext evaluate knn|probe|finetune``: what a bundle is worth on a downstream task, beside baselines."""
+"""``geopretext evaluate knn|probe``: what a bundle is worth on a downstream task, beside baselines.
+
+``finetune``, ``curve`` and ``suite`` stand in modules of their own.
+"""
 
 import argparse
 import json
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from geopretext.apps import evaluate_finetune
 from geopretext.apps.arguments import VerbParser, whole
 from geopretext.apps.progress import ProgressLine, say
 from geopretext.apps.task_arguments import TASKS, add_task_arguments, names, task_options
@@ -20,8 +23,10 @@ geopretext evaluate probe runs/s2/bundle --task geobench:m-so2sat:0.05x_train --
 _ABOUT = f"""\
 Score a bundle's frozen features on a task, with 95 % bootstrap intervals and baselines (random weights, statistics of
 the bands, random convolutions) in the same table. `knn` votes among nearest neighbours, `probe` fits a linear model;
-settings of both are chosen on the validation split. `finetune` trains the encoder itself: `geopretext evaluate finetune
---help`.
+settings of both are chosen on the validation split.
+
+`geopretext evaluate finetune` trains the encoder itself, also for labels of pixels; `curve` scores over amounts of
+labels; `suite` scores many bundles on many tasks and writes a report. Each has its own --help.
 
 {TASKS}
 
@@ -29,6 +34,7 @@ It says what was done to the inputs: bands matched by name, replaced, filled, un
 are plausible for the bundle. Writes DIR/scores.json, which holds all of that too."""
 
 _HEADS = ("knn", "probe")
+_OTHERS = {name: f"geopretext.apps.evaluate_{name}" for name in ("finetune", "curve", "suite")}
 _POOLING = "features of an input: mean and deviation over the cells of all four stages, or the mean of the last stage"
 _BASELINES = (
     "what else is scored: random_init, band_statistics, random_convolutions, timm:NAME (a model of timm),"
@@ -36,14 +42,18 @@ _BASELINES = (
 )
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str]) -> int | None:
     """Score, write, print the table."""
-    if arguments[:1] == ["finetune"]:
-        evaluate_finetune.run(arguments[1:])
-        return
-    options = _parser().parse_args(arguments)
+    if arguments and arguments[0] in _OTHERS:
+        other: int | None = import_module(_OTHERS[arguments[0]]).run(arguments[1:])
+        return other
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.head in _OTHERS:
+        parser.error(f"{options.head} comes first: geopretext evaluate {options.head} ...")
     # torch loads here, after everything that can be wrong on the command line
     from geopretext.evaluate.evaluation import evaluate
+    from geopretext.evaluate.feature_file import FEATURES_FILE
     from geopretext.evaluate.tasks import TaskOptions, load_task
     from geopretext.nn.bundle import Encoder
     from geopretext.predict.door_report import door_lines
@@ -75,12 +85,15 @@ def run(arguments: Sequence[str]) -> None:
 
         Console(width=None if Console().is_terminal else 140).print(scores.table())
     say(f"wrote {options.out / 'scores.json'}")
+    if options.save_features:
+        say(f"wrote {options.out / FEATURES_FILE}")
+    return None
 
 
 def _parser() -> VerbParser:
     parser = VerbParser("evaluate", about=_ABOUT, example=_EXAMPLE)
     add = parser.add_argument
-    add("head", choices=_HEADS, help="what is fitted to the features")
+    add("head", choices=(*_HEADS, *_OTHERS), help="what is fitted to the features; for the last three see above")
     add("bundle", metavar="BUNDLE", help="folder, or a name on the Hugging Face hub")
     add("--task", required=True, metavar="TASK", help="see above")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for scores.json")

@@ -3,16 +3,14 @@
 import base64
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from geopretext.apps.summary import MEAN, Summary
-from geopretext.evaluate.charts import Interval, Line, interval_chart, line_chart, smooth
+from geopretext.evaluate.charts import Interval, Line, html_page, interval_chart, line_chart, smooth
 
 
 def write_report(path: Path, summary: Summary, *, contact_sheet: Path, reconstruction: Path) -> None:
     """Write the page with both pictures inside."""
-    style = files(__package__).joinpath("report.css").read_text(encoding="utf-8")
     body = "\n".join(
         (
             _header(summary),
@@ -26,12 +24,7 @@ def write_report(path: Path, summary: Summary, *, contact_sheet: Path, reconstru
             _footer(summary),
         )
     )
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>geopretext demo</title>\n<style>\n{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(html_page("geopretext demo", body), encoding="utf-8")
 
 
 def _header(summary: Summary) -> str:

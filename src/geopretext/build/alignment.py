@@ -2,7 +2,8 @@
 
 A raster's pixels are put on a *canvas*: the part of the raster's own lattice of pixels that the grid needs. Rasters
 that share a lattice, as the tiles of one product do, share a canvas, so that nothing shows where they meet. If the
-lattice is the grid's own, the canvas is the result; otherwise GDAL warps it, and each pixel of the grid
+lattice is the grid's own, the canvas is the result; otherwise it is resampled: by ``lattice`` if the grid divides its
+pixels, by ``interpolation`` where that takes less time, and by GDAL. Always each pixel of the grid
 
 * is missing if the pixel of the raster that its centre lies in is missing (``average``, ``mode``: if all that it
   covers are),
@@ -22,6 +23,8 @@ import numpy.typing as npt
 import pyproj
 
 from geopretext.build.grid import Grid
+from geopretext.build.interpolation import MOST, nearest, triangle
+from geopretext.build.lattice import Division
 from geopretext.build.source import Resampling
 from geopretext.errors import MissingLibraryError, Reason, SourceError
 
@@ -42,7 +45,7 @@ _MARGIN = {"nearest": 1, "bilinear": 2, "cubic": 3, "average": 1, "mode": 1}
 _SAME = 1e-3
 """pixels: two lattices whose pixels lie no farther apart than this are one"""
 _TOLERANCE = 0.01
-"""pixels: how exactly GDAL may interpolate positions"""
+"""pixels: how exactly positions may be interpolated"""
 _TORN = 20.0
 """times the usual distance between two control points that means that the projection is torn between them"""
 
@@ -180,6 +183,20 @@ class ControlPoints:
         across, down = (float(np.hypot(columns[i + 1] - columns[i], rows[i + 1] - rows[i])) for i in (0, 2))
         return across / self.width, down / self.height
 
+    def bend(self, transform: Transform) -> float:
+        """By how many pixels of a lattice what lies between two control points is off the line between them, about."""
+        return max(
+            float(np.abs(np.diff(numbers, 2, axis=axis)).max()) / 8
+            for numbers in transform.pixels(self.x, self.y)
+            for axis in (0, 1)
+        )
+
+    def positions(self, transform: Transform) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Columns and rows of a lattice that the centres of the grid's pixels lie at, linear between control points."""
+        down, across = _between_points(self.height), _between_points(self.width)
+        columns, rows = (down @ numbers @ across.T for numbers in transform.pixels(self.x, self.y))
+        return columns, rows
+
     def rectangle(self, transform: Transform, margin: int) -> Rectangle:
         """The pixels of a lattice that the grid needs, with as many more on all sides, or of its own if larger."""
         columns, rows = transform.pixels(self.x, self.y)
@@ -190,6 +207,13 @@ class ControlPoints:
             int(np.ceil(columns.max() + beyond)),
             int(np.ceil(rows.max() + beyond)),
         )
+
+
+@lru_cache(maxsize=64)
+def _between_points(count: int) -> npt.NDArray[np.float64]:
+    """Weights of control points at the centres of pixels along one axis, (pixels, control points)."""
+    at = (np.arange(count) + 0.5) * (_CONTROL - 1) / count
+    return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(_CONTROL)))
 
 
 @lru_cache(maxsize=4096)
@@ -215,32 +239,59 @@ def control_points(grid: Grid, crs: str) -> ControlPoints:
     return ControlPoints(x, y, grid.width, grid.height)
 
 
+class _Fit(NamedTuple):
+    """How a grid lies on a lattice."""
+
+    needed: Rectangle
+    """pixels of the lattice that the grid depends on"""
+    is_exact: bool
+    """the lattice's pixels are the grid's"""
+    division: Division | None
+    """how the grid divides the lattice's pixels, if it does"""
+    is_straight: bool
+    """between two control points the grid's pixels lie on a line, to a hundredth of a pixel"""
+
+
+@lru_cache(maxsize=4096)
+def _fit(grid: Grid, crs: str, lattice: Transform, margin: int) -> _Fit:
+    """How a grid lies on a lattice. Bands of a resolution share it."""
+    own = Transform(*grid.transform)
+    same = epsg_of(crs) == grid.crs
+    exact = lattice.offset(own, grid.width, grid.height) if same else None
+    if exact is not None:
+        return _Fit(Rectangle(0, 0, grid.width, grid.height).moved(*exact), True, None, True)
+    points = control_points(grid, crs)
+    needed = points.rectangle(lattice, margin)
+    return _Fit(needed, False, _division(own, lattice, needed) if same else None, points.bend(lattice) < _TOLERANCE)
+
+
+def _division(grid: Transform, lattice: Transform, needed: Rectangle) -> Division | None:
+    """How a grid divides the pixels of a rectangle of a lattice; None if it does not."""
+    left, top, right, bottom = needed
+    width, height = right - left, bottom - top
+    columns, rows = grid.pixels(*lattice.positions(np.array([left, right, left]), np.array([top, top, bottom])))
+    column, row, factor = round(columns[0]), round(rows[0]), round((columns[1] - columns[0]) / width)
+    off = np.abs(columns - column - (0, factor * width, 0)) + np.abs(rows - row - (0, 0, factor * height))
+    return Division(factor, -column, -row) if factor > 1 and off.max() < _SAME else None
+
+
 class Canvas:
     """What a grid needs of one lattice, filled by rasters that share it; the first one that has a pixel gives it.
 
     Args:
         grid: the target.
         base: the raster whose lattice this is.
-        points: of the grid in the raster's projection.
         shift: added to the raster's x: multiples of 360 degrees.
         resampling: to come.
     """
 
-    def __init__(
-        self, grid: Grid, base: Georeference, points: ControlPoints, *, shift: float, resampling: Resampling
-    ) -> None:
+    def __init__(self, grid: Grid, base: Georeference, *, shift: float, resampling: Resampling) -> None:
         self._grid = grid
         self._resampling = resampling
         self._crs = base.crs
         self._transform = base.transform.east(shift)
-        same = epsg_of(base.crs) == grid.crs
-        exact = self._transform.offset(Transform(*grid.transform), grid.width, grid.height) if same else None
-        self._is_exact = exact is not None
-        self._points = points
-        if exact is None:
-            self.needed = points.rectangle(self._transform, _MARGIN[resampling])
-        else:
-            self.needed = Rectangle(0, 0, grid.width, grid.height).moved(*exact)
+        self._fit = _fit(grid, self._crs, self._transform, _MARGIN[resampling])
+        self.needed = self._fit.needed
         shape = (self.needed.bottom - self.needed.top, self.needed.right - self.needed.left)
         self._values: npt.NDArray[Any] = np.zeros(shape)
         self._valid = np.zeros(shape, bool)
@@ -271,14 +322,26 @@ class Canvas:
 
     def onto_grid(self) -> Layer:
         """Values and what of them is valid, (H, W) of the grid."""
-        if self._is_exact:
+        if self._fit.is_exact:
             return self._values, self._valid
         shape, dtype = (self._grid.height, self._grid.width), self._values.dtype
+        if self._fit.division is not None and self._resampling == "nearest":
+            return self._fit.division.nearest(self._values, self._valid, shape)
+        if self._fit.division is not None and self._resampling == "bilinear":
+            return self._fit.division.bilinear(self._values, self._valid, shape)
+        points = control_points(self._grid, self._crs)
+        across, down = points.scale(self._transform)
+        if self._fit.is_straight and self._resampling in ("nearest", "bilinear"):
+            columns, rows = points.positions(self._transform)
+            columns, rows = columns - self.needed.left, rows - self.needed.top
+            if self._resampling == "nearest":
+                return nearest(self._values, self._valid, columns, rows)
+            if max(across, down) <= MOST:
+                return triangle(self._values, self._valid, columns, rows, across=across, down=down)
         blends = self._resampling not in ("nearest", "mode")
         work = np.float64 if blends or dtype.itemsize > 2 else np.float32
         if not self._valid.any():
             return np.zeros(shape, work if blends else dtype), np.zeros(shape, bool)
-        across, down = self._points.scale(self._transform)
         x, y = self._transform.positions(self.needed.left, self.needed.top)
         warped = np.full(shape, np.nan, work)
         rasterio.warp.reproject(

@@ -23,7 +23,7 @@ import numpy as np
 
 from geopretext.build.climate_bands import STATISTICS, UNITS, ClimatePlan, Row, check_months, months_text
 from geopretext.build.climate_cells import Cell
-from geopretext.build.climate_files import STORAGE, Format, Series, format_of, open_series
+from geopretext.build.climate_files import STORAGE, Attempts, Format, Series, format_of, open_series
 from geopretext.build.climate_months import Key, Monthly, Precipitation, unit_of
 from geopretext.build.recipe import ModalityRecipe
 from geopretext.build.source import Candidate, Observation, Query, Request
@@ -56,6 +56,12 @@ class ClimateSettings:
     """km to the centre of the farthest cell with data that may stand for a place"""
     year_months: int = 12
     """how many months, up to the reference's, make the year; MMEarth's code takes 13"""
+    timeout: float = 60.0
+    """seconds after which a request for a part of a URL is given up"""
+    retries: int = 6
+    """attempts after the first one that failed for a reason that may pass"""
+    backoff: float = 0.5
+    """seconds before the second attempt; doubles with each, and is at most 30"""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -73,6 +79,9 @@ class ClimateSettings:
                 raise RecipeError(f"units.{statistic} is {unit!r}", hint="K, degree Celsius, m or mm")
         if not 0 <= self.max_distance <= 1000:
             raise RecipeError(f"max_distance is {self.max_distance:g}", hint="km, from 0 to 1000")
+        for name, low, high in (("timeout", 1e-3, 3600), ("retries", 0, 100), ("backoff", 0, 30)):
+            if not low <= getattr(self, name) <= high:
+                raise RecipeError(f"{name} is {getattr(self, name):g}", hint=f"it is between {low:g} and {high:g}")
 
     @property
     def title(self) -> str:
@@ -204,7 +213,8 @@ class ClimateArchive:
     def _variables(self) -> list[Monthly]:
         settings = self._settings
         names = {name: text for name, text in settings.variables.items() if name in self._wanted}
-        series = open_series(settings.path, settings.format, self._storage, names, self._wanted)
+        attempts = Attempts(settings.timeout, settings.retries, settings.backoff)
+        series = open_series(settings.path, settings.format, self._storage, names, self._wanted, attempts)
         variables = []
         for name, entry in series.items():
             variable = self._monthly(entry, (name,))

@@ -14,6 +14,7 @@ The mean of a year is the mean of its monthly means and its total the sum of mon
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -120,14 +121,19 @@ class ClimatePlan:
         valid = np.array([name not in lacking for name in self.modality.band_names])
         return Observation(values, valid, {"lacking": sorted(lacking)} if lacking else {})
 
-    def _of(self, period: str, reference: np.datetime64) -> list[np.datetime64]:
-        last = reference.astype("datetime64[M]")
-        if period == "prev_month":
-            return [last - 1]
-        length = 1 if period == "curr_month" else self.year_months
-        return [last - back for back in reversed(range(length))]
+    def _of(self, period: str, reference: np.datetime64) -> tuple[np.datetime64, ...]:
+        return _months_of(period, reference.astype("datetime64[M]"), self.year_months)
 
 
+@lru_cache(maxsize=4096)
+def _months_of(period: str, last: np.datetime64, year_months: int) -> tuple[np.datetime64, ...]:
+    if period == "prev_month":
+        return (last - 1,)
+    length = 1 if period == "curr_month" else year_months
+    return tuple(last - back for back in reversed(range(length)))
+
+
+@lru_cache(maxsize=256)
 def _split(band: str) -> tuple[str, str]:
     """(period, statistic) of a band's name; what it does not say is empty."""
     for suffix, statistic in _SUFFIXES.items():

@@ -1,6 +1,7 @@
 """The cell of a grid of latitudes and longitudes that stands for a place: the nearest one that has data."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -66,9 +67,13 @@ class Cells:
 
     def _limit(self, lat: float) -> float:
         """Km to the farthest centre: the reach, or half the diagonal of a cell."""
-        high = _spacing(self.lat) * _KM_A_DEGREE
-        wide = _spacing(self.lon) * _KM_A_DEGREE * np.cos(np.radians(lat))
-        return max(self.reach, float(np.hypot(high, wide)) / 2)
+        high, wide = (degrees * _KM_A_DEGREE for degrees in self._spacings)
+        return max(self.reach, float(np.hypot(high, wide * np.cos(np.radians(lat)))) / 2)
+
+    @cached_property
+    def _spacings(self) -> tuple[float, float]:
+        """Height and width of a cell, degrees."""
+        return _spacing(self.lat), _spacing(self.lon)
 
 
 def _spacing(axis: npt.NDArray[np.float64]) -> float:

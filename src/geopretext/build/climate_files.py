@@ -46,12 +46,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 STORAGE = ("endpoint", "region", "skip_signature", "virtual_hosted_style_request", "request_payer", "account_name")
 """Options of an object store that a recipe may hold; keys and secrets come from the environment"""
 
-_TIMEOUT = timedelta(seconds=60)
-_RETRIES: dict[str, Any] = {
-    "max_retries": 6,
-    "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=30), "base": 2},
-    "retry_timeout": timedelta(minutes=3),
-}
+_LONGEST_BACKOFF = 30.0
+"""seconds"""
 
 _STANDARD_NAMES = ("air_temperature", "lwe_thickness_of_precipitation_amount", "precipitation_amount")
 _FORMATS: dict[str, Format] = {
@@ -64,6 +60,33 @@ _FORMATS: dict[str, Format] = {
     ".grb": "grib",
     ".grb2": "grib",
 }
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How often and how patiently a URL is asked."""
+
+    timeout: float
+    """seconds after which a request is given up"""
+    retries: int
+    """attempts after the first one that failed for a reason that may pass"""
+    backoff: float
+    """seconds before the second attempt; doubles with each, and is at most 30"""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """``retry_config`` of obstore."""
+        waits = sum(min(_LONGEST_BACKOFF, self.backoff * 2**number) for number in range(self.retries))
+        return {
+            "max_retries": self.retries,
+            "backoff": {
+                "init_backoff": timedelta(seconds=self.backoff),
+                "max_backoff": timedelta(seconds=_LONGEST_BACKOFF),
+                "base": 2,
+            },
+            # No further attempt starts after this; the number of attempts is to decide.
+            "retry_timeout": timedelta(seconds=(self.retries + 1) * self.timeout + waits),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +144,12 @@ class Series:
 
 
 def open_series(
-    path: str, format_: Format, options: Mapping[str, Any], names: Mapping[str, str], wanted: Iterable[str]
+    path: str,
+    format_: Format,
+    options: Mapping[str, Any],
+    names: Mapping[str, str],
+    wanted: Iterable[str],
+    attempts: Attempts,
 ) -> dict[str, Series]:
     """The variables behind statistics, those that there are.
 
@@ -131,13 +159,14 @@ def open_series(
         options: of the object store (``obstore``), for URLs.
         names: of variables by statistic, where they are not to be found by their usual names.
         wanted: of ``STATISTICS``.
+        attempts: at a URL.
 
     Raises:
         SourceError: there is no file, it cannot be read, a variable that was named is not there, there are several for
             one statistic, or its grid is not one of latitudes and longitudes.
     """
     found: dict[str, list[xr.DataArray]] = {}
-    for dataset in _datasets(path, format_ or format_of(path), options):
+    for dataset in _datasets(path, format_ or format_of(path), options, attempts):
         for statistic in wanted:
             array = _find(dataset, statistic, names.get(statistic, ""), where=path)
             if array is not None:
@@ -172,10 +201,10 @@ def reading(where: str) -> Iterator[None]:
         raise SourceError(f"cannot be read ({_line(error)})", reason=Reason.CORRUPT, where=where) from error
 
 
-def _datasets(path: str, format_: Format, options: Mapping[str, Any]) -> Iterator[xr.Dataset]:
+def _datasets(path: str, format_: Format, options: Mapping[str, Any], attempts: Attempts) -> Iterator[xr.Dataset]:
     if format_ == "zarr":
         with reading(path):
-            yield xr.open_zarr(_zarr_store(path, options), chunks=None, decode_timedelta=False)
+            yield xr.open_zarr(_zarr_store(path, options, attempts), chunks=None, decode_timedelta=False)
         return
     files = _matching(path)
     if not files or not all(Path(file).is_file() for file in files):
@@ -217,7 +246,7 @@ def _damaged() -> tuple[type[Exception], ...]:
         return usual
 
 
-def _zarr_store(path: str, options: Mapping[str, Any]) -> Any:
+def _zarr_store(path: str, options: Mapping[str, Any], attempts: Attempts) -> Any:
     if "://" not in path:
         if not Path(path).is_dir():
             raise FileNotFoundError(path)
@@ -225,8 +254,8 @@ def _zarr_store(path: str, options: Mapping[str, Any]) -> Any:
     from zarr.storage import ObjectStore
 
     plain = any(url.startswith("http://") for url in (path, str(options.get("endpoint", ""))))
-    client = {"timeout": _TIMEOUT, "allow_http": plain}
-    return ObjectStore(_from_url(path, client_options=client, retry_config=_RETRIES, **options), read_only=True)
+    client = {"timeout": timedelta(seconds=attempts.timeout), "allow_http": plain}
+    return ObjectStore(_from_url(path, client_options=client, retry_config=attempts.config, **options), read_only=True)
 
 
 def format_of(path: str) -> Format:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from geopretext.build.parts import Record, Staging
 from geopretext.build.places import Places
+from geopretext.build.raster_reader import close_idle_files
 from geopretext.build.tiles import Made
 from geopretext.data.tiles import TileBatch
 from geopretext.errors import (
@@ -111,6 +112,7 @@ def run_task(task: Task) -> Record | Broken:
     with _makers_lock:
         if task.build not in _makers:
             _makers.clear()
+            close_idle_files()  # an archive may have changed since another build
             _makers[task.build] = task.maker
         maker = _makers[task.build]
     try:

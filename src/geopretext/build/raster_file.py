@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.build.alignment import Georeference, Rectangle, Transform, epsg_of, is_geographic
+from geopretext.build.block_memory import BlockMemory
 from geopretext.build.fetch import REMOTE, public, scheme_of
 from geopretext.build.remote_file import RemoteFile, RemoteOpener, SpoiltError
 from geopretext.build.source import Asset
@@ -29,7 +30,7 @@ from geopretext.errors import MissingLibraryError, Reason, SourceError, StoreErr
 
 try:
     import rasterio
-    from rasterio.enums import MaskFlags
+    from rasterio.enums import Interleaving, MaskFlags
     from rasterio.env import hasenv
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
     from rasterio.windows import Window as PixelWindow
@@ -56,6 +57,9 @@ _WHOLE = -1
 """in place of the number of an overview: the file's own pixels"""
 _EASTERNMOST, _NORTHERNMOST = 541.0, 91.0
 """degrees: a raster of 360 degrees may start anywhere, and a pixel may reach beyond the pole"""
+_CACHE = 256
+"""MB of decoded blocks that GDAL keeps of all open files of a process, unless the environment says otherwise"""
+_DECODED = BlockMemory(_CACHE * 2**20 // 2)
 _FETCHED_AHEAD = ("GTiff", "COG")
 """drivers that tell where blocks are, so that all are there before they are decoded"""
 _numbers = itertools.count()
@@ -107,6 +111,8 @@ class RasterFile:
         self._remote: RemoteFile | None = None
         self._datasets: dict[int, Any] = {}
         self._place: Georeference | None = None
+        self._stamp: tuple[int, ...] | None = None
+        self._number = _DECODED.new_file()
         # rasterio keeps what it opened through Python in a variable of the context, which differs between threads;
         # a dataset that is closed in another context than its own crashes the process
         self._context = Context()
@@ -122,11 +128,17 @@ class RasterFile:
         assert self._place is not None
         return self._place
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether a local file is another one since it was opened; of a remote one its bytes will tell."""
+        return not self._is_remote and self._stamp != _stamp_of(self._href)
+
     def close(self) -> None:
         """Close the file; it is opened again when it is read."""
         for dataset in self._datasets.values():
             self._context.run(dataset.close)
         self._datasets, self._remote = {}, None
+        self._number = _DECODED.new_file()
 
     def read(self, pieces: Sequence[Piece]) -> Iterator[Excerpt | SourceError]:
         """Each piece, in order, or why it cannot be read. Pieces that lie together should follow each other."""
@@ -158,25 +170,28 @@ class RasterFile:
     def _batches(self, pieces: Sequence[Piece]) -> list[tuple[list[Piece], set[tuple[int, int]]]]:
         """Pieces in groups whose new blocks are not too many bytes to hold, and where those blocks are in the file."""
         batches: list[tuple[list[Piece], set[tuple[int, int]]]] = []
-        known: set[tuple[int, int]] = set()
         held = _HELD
         for piece in pieces:
-            ranges = set(self._blocks(piece)) - known if self._is_remote else set()
+            ranges = set(self._new_blocks(piece)) if self._is_remote else set()
             if held >= _HELD:
                 batches.append(([], set()))
                 held = 0
             batches[-1][0].append(piece)
             batches[-1][1].update(ranges)
-            known |= ranges
             held += sum(stop - start for start, stop in ranges)
         return batches
 
-    def _blocks(self, piece: Piece) -> list[tuple[int, int]]:
-        """Where the blocks of a piece are in a remote GeoTIFF; nothing for other formats."""
+    def _new_blocks(self, piece: Piece) -> Iterator[tuple[int, int]]:
+        """Where the blocks of a piece are in a remote GeoTIFF, without those that GDAL has; none of other formats."""
         dataset, band = self._dataset(piece.overview), piece.asset.band
         if dataset.driver not in _FETCHED_AHEAD or band not in dataset.indexes:
-            return []
-        return self._decode(lambda: list(_block_ranges(dataset, band, piece.part)))
+            return
+        height, width = dataset.block_shapes[band - 1]
+        bands = dataset.count if dataset.interleaving is Interleaving.pixel else 1
+        size = height * width * bands * np.dtype(dataset.dtypes[band - 1]).itemsize
+        for start, stop in self._decode(lambda: list(_block_ranges(dataset, band, piece.part))):
+            if not _DECODED.use(self._number, start, size):
+                yield start, stop
 
     def overviews(self, band: int) -> list[int]:
         """By how much each overview is coarser, finest first."""
@@ -224,6 +239,7 @@ class RasterFile:
         if not self._is_remote:
             if not self._href.startswith("/vsi") and not os.path.isfile(self._href):  # noqa: PTH113 # as given
                 raise SourceError("there is no such file", reason=Reason.NO_FILE, where=self.name)
+            self._stamp = _stamp_of(self._href)
             return self._decode(lambda: rasterio.open(self._href, **options))
         if self._remote is None:
             self._remote = RemoteFile(self._transfer, self._href)
@@ -284,6 +300,15 @@ class RasterFile:
         return Excerpt(numbers, observed)
 
 
+def _stamp_of(path: str) -> tuple[int, ...] | None:
+    """What differs if a local file is another one; None if that cannot be said."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 # as given
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _refuse_exhaustion(error: BaseException) -> None:
     """GDAL tells only in words that the system let it open no more files; that is no fault of the file.
 
@@ -336,8 +361,10 @@ def start_gdal() -> None:
     """Let GDAL start in one thread.
 
     The first environment of a process installs rasterio's file systems into a list of GDAL's that has no lock, so that
-    threads which start at the same time could crash each other.
+    threads which start at the same time could crash each other. As an option of an environment, GDAL_CACHEMAX would end
+    with the first of them that is left.
     """
+    os.environ.setdefault("GDAL_CACHEMAX", str(_CACHE))
     with _starting, gdal_environment():
         pass
 

@@ -3,11 +3,16 @@
 import os
 import tempfile
 from pathlib import Path
+from time import time
+
+PARTIAL = ".partial"
+"""Ending of files, hidden as well, that are not whole yet."""
+_LEFT_SECONDS = 86_400.0  # without a write, after which such a file counts as left by a process that is gone
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, and nothing between."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -18,3 +23,13 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half-written in a folder a day ago or longer."""
+    for leftover in folder.glob(f".*{PARTIAL}"):
+        try:
+            if time() - leftover.stat().st_mtime > _LEFT_SECONDS:
+                leftover.unlink()
+        except FileNotFoundError:
+            continue

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import SPLITS, Coordinates
 from geopretext.errors import CorruptError, GridError, InputError, MissingLibraryError, StoreError
@@ -129,6 +130,16 @@ class MMEarthReader:
         wanted = [find_modality(name, self._modalities) for name in names]
         unique, back = np.unique(tiles, return_inverse=True)
         return {modality.name: self._read_modality(modality, unique)[back] for modality in wanted}
+
+    def fingerprint(self, samples: npt.NDArray[np.int64]) -> str:
+        """Sign of the content of some tiles, in their order: from path, size and date of the files.
+
+        The files have hundreds of gigabytes and are published once: one that is changed in place and given its old date
+        is not noticed.
+        """
+        files = [self._h5, *self._json.values()]
+        seen = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+        return joined_fingerprint([*seen, np.asarray(samples, "<i8").tobytes().hex()])
 
     def _read_modality(self, modality: Modality, tiles: npt.NDArray[np.int64]) -> Array:
         """Of sorted, distinct tiles; neighbours are read at once."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from geopretext.data.files import TENSORSTORE_ERRORS, Files, reading_context
+from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.data.memory import Recycler
 from geopretext.data.statistics import Statistics
 from geopretext.data.store_lock import StoreLock
@@ -194,6 +195,17 @@ class Store:
             except TENSORSTORE_ERRORS as error:
                 raise self._diagnose(formats[name], np.unique(tiles // self.shard_size), error) from error
         return result
+
+    def fingerprint(self, samples: npt.NDArray[np.int64]) -> str:
+        """Sign of the content of some tiles, in their order: the checksums under which their shards were committed.
+
+        It covers every committed file but ``split``, and costs no reading. Bytes that changed behind the back of the
+        writer do not show in it: they show as ``CorruptError`` when they are read.
+        """
+        shards = np.unique(np.asarray(samples) // self.shard_size)
+        formats = {name: modality.to_dict() for name, modality in self.modalities.items()}
+        parts = [json.dumps(formats, sort_keys=True), str(self.tile_size), np.asarray(samples, "<i8").tobytes().hex()]
+        return joined_fingerprint([*parts, *(f"{shard} {self._root.shards[shard]}" for shard in shards)])
 
     def _array(self, fmt: ArrayFormat) -> Any:
         with self._lock:

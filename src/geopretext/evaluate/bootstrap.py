@@ -1,10 +1,16 @@
 """Scores with intervals: the percentile bootstrap over test samples (Efron and Tibshirani 1993, chapter 13).
 
-The interval says how much a score would move with another test set of the same size from the same source. It does not
-contain the choice of training samples nor the seed of pretraining.
+The interval says how much a score would move with another test set of the same size from the same source. Of several
+runs with different seeds it also says how much it would move with other seeds, if these are given: of the test samples
+and of whatever the seeds settle, which are two of the sources of variance in Bouthillier et al. 2021 (arXiv
+2103.03098). It does not contain the choice of the training samples, nor pretraining, unless the seeds settled those.
+
+Samples are many and are resampled. Seeds are few, and resampling three of them gives intervals that are far too narrow
+(docs/decisions/096): their part is Student's t instead, drawn so that it can be added to the part of the samples.
 
 A ``Score`` keeps its draws. Two scores of the same test samples and seed come from the same resamples, so that their
-difference, and the mean over several tasks, have intervals of their own that know of the pairing.
+difference, and the mean over several tasks, have intervals of their own that know of the pairing; likewise two methods
+that ran with the same seeds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,24 +65,58 @@ class Score:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def bootstrap(metric: Metric, runs: Sequence[Outcome], *, resamples: int = RESAMPLES, seed: int = 0) -> Score:
+def bootstrap(
+    metric: Metric,
+    runs: Sequence[Outcome],
+    *,
+    seeds: Sequence[int] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Score:
     """Value on the test set with its interval.
 
     Args:
         metric: what is measured.
         runs: one or more runs of the same method on the same samples; their metrics are averaged.
+        seeds: what each run is a draw of: the interval then covers other seeds too. None: it is about these runs. Of
+            one run there is no telling, and it makes no difference.
         resamples: how many test sets are drawn.
-        seed: of the draws, which depend on it and on n only.
+        seed: of the draws, which depend on it, on n and on ``seeds`` only.
 
     Raises:
         InputError: the metric is undefined on this test set.
     """
-    value = float(np.mean([run.measure(metric) for run in runs]))
-    draws = [
+    values = np.asarray([run.measure(metric) for run in runs])
+    blocks = [
         np.mean([run.weighted(metric, counts) for run in runs], axis=0)
         for counts in resample_counts(len(runs[0]), resamples, seed)
     ]
-    return Score.of(value, np.concatenate(draws))
+    draws = np.concatenate(blocks)
+    if seeds is not None:
+        draws = draws + seed_weights(seeds, resamples, seed) @ (values - values.mean())
+    return Score.of(float(values.mean()), draws)
+
+
+def seed_weights(seeds: Sequence[int], resamples: int, seed: int) -> Array:
+    """Random weights (R, S) of S runs: sums of weighted deviations from the mean are errors of the mean.
+
+    They are z / sqrt(S q) with normal z and q of chi-squared with S - 1 degrees of freedom: the sum over runs of weight
+    times deviation is then s / sqrt(S) times Student's t, where s is the standard deviation of the runs. Being linear
+    in the deviations, it keeps what two methods with the same seeds have in common, as the resamples do for samples.
+
+    Args:
+        seeds: of the runs, at least 0; methods with the same ones get the same weights, others independent ones.
+        resamples: R.
+        seed: of the weights.
+    """
+    count = len(seeds)
+    if count == 1:
+        return np.zeros((resamples, 1))
+    generator = np.random.default_rng([seed, *sorted(seeds)])
+    normal = generator.normal(size=(resamples, count))
+    weights = normal / np.sqrt(count * generator.chisquare(count - 1, size=(resamples, 1)))
+    # The same weight for the same seed, whatever the order.
+    return np.asarray(weights[:, np.argsort(np.argsort(seeds))])
 
 
 def difference(first: Score, second: Score) -> Score:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,29 @@ class Line:
     """1 to 4: a colour of the page"""
     points: Sequence[tuple[float, float]]
     """(step, value)"""
+
+
+def html_page(title: str, body: str, *styles: str, script: str = "") -> str:
+    """A page with everything in it.
+
+    Args:
+        title: plain text.
+        body: HTML.
+        styles: names of style sheets of this package, beside those of every page.
+        script: JavaScript that runs once the page is there.
+    """
+    style = style_sheets("colours.css", "page.css", *styles)
+    end = f"<script>\n{script}</script>\n" if script else ""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n{body}\n{end}</body>\n</html>\n"
+    )
+
+
+def style_sheets(*names: str) -> str:
+    """Style sheets of this package, one after the other."""
+    return "".join(files(__package__).joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def interval_chart(title: str, note: str, rows: Mapping[str, tuple[int, Interval]], *, emphasised: bool = False) -> str:

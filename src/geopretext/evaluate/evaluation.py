@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.errors import InputError
-from geopretext.evaluate.bootstrap import bootstrap, difference
+from geopretext.evaluate.cells import TaskFacts
 from geopretext.evaluate.feature_file import FEATURES_FILE, write_features
 from geopretext.evaluate.inputs import Feed
 from geopretext.evaluate.knn import knn
 from geopretext.evaluate.labelled import LabelledFeatures, Prediction
-from geopretext.evaluate.metrics import METRICS
-from geopretext.evaluate.outcome import SampleOutcome
+from geopretext.evaluate.outcome import Run, SampleOutcome
 from geopretext.evaluate.probe import probe
 from geopretext.evaluate.representations import BASELINES, PRETRAINED, Representation, make_representation
 from geopretext.evaluate.scores import Scores
@@ -24,7 +23,7 @@ from geopretext.nn.bundle import Encoder
 Array = npt.NDArray[Any]
 Head: TypeAlias = Literal["knn", "probe"]
 Runs: TypeAlias = Array | Sequence[Array]
-"""features (n, D) of one run of a method, or of several whose scores are averaged (seeds)"""
+"""features (n, D) of one run of a method, or of several whose scores are averaged (seeds 0, 1, ...)"""
 Report: TypeAlias = Callable[[str, int, int], None]
 """called with (method, inputs done, inputs in all)"""
 
@@ -153,34 +152,17 @@ def evaluate_many(
     """
     _check_head(head)
     labels = task.labels[task.test]
-    predictions = {
-        name: [HEADS[head](task.labelled(run)) for run in ([runs] if isinstance(runs, np.ndarray) else runs)]
-        for name, runs in features.items()
+
+    def run(features: Array) -> Run:
+        said = HEADS[head](task.labelled(features))
+        return Run(SampleOutcome(task.kind, said.scores, labels), said.validation, said.chosen, {})
+
+    runs = {
+        name: {number: run(each) for number, each in enumerate([given] if isinstance(given, np.ndarray) else given)}
+        for name, given in features.items()
     }
-    by_metric = {
-        metric: {
-            name: bootstrap(metric, [SampleOutcome(task.kind, run.scores, labels) for run in runs], seed=seed)
-            for name, runs in predictions.items()
-        }
-        for metric in METRICS[task.kind]
-    }
-    headline = by_metric.pop(task.metric)
-    first, *rest = headline
-    return Scores(
-        task=task.name,
-        kind=task.kind,
-        classes=task.classes,
-        head=head,
-        metric=task.metric,
-        scores=headline,
-        other_metrics=by_metric,
-        gains={name: difference(headline[first], headline[name]) for name in rest},
-        chosen={
-            name: [{**run.chosen, "validation": run.validation} for run in runs] for name, runs in predictions.items()
-        },
-        counts=task.counts,
-        settings={**(settings or {}), "bootstrap_seed": seed},
-    )
+    facts = TaskFacts(task.name, task.kind, task.classes, task.counts)
+    return Scores.of_runs(facts, head, runs, seed=seed, settings=settings)
 
 
 def _check_head(head: str) -> None:

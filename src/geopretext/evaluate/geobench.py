@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.data.fingerprint import files_fingerprint
 from geopretext.errors import BandError, ClassError, CorruptError, GridError, InputError, MissingLibraryError
 from geopretext.evaluate.geobench_facts import (
     COLOURS,
@@ -193,6 +194,10 @@ class GeoBenchImages:
         with ThreadPoolExecutor(_READERS) as pool:
             values = np.stack(list(pool.map(lambda sample: self._read_one(self.paths[sample], bands), samples)))
         return values, np.isfinite(values)
+
+    def fingerprint(self, samples: Array) -> str:
+        """Sign of the content of some samples, in their order: from all bytes of their files."""
+        return files_fingerprint([self.paths[sample] for sample in samples])
 
     def _read_one(self, path: Path, bands: Sequence[str]) -> Array:
         rows = []

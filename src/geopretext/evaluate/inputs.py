@@ -3,7 +3,8 @@
 Shapes: n samples of a task, B of them at a time, C bands, D features.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from geopretext.data.fingerprint import Fingerprinted
 from geopretext.data.statistics import POOLED
 from geopretext.data.tiles import TileReader
 from geopretext.modality import Observed
@@ -83,6 +85,9 @@ class Feed(Protocol):
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in their unit and validity, (B, C, H, W), in order."""
+
+    def fingerprint(self, samples: Samples) -> str:
+        """Sign of what is read for some samples, in their order; what is done to it is in ``record``."""
 
 
 class Inputs(Protocol):
@@ -171,6 +176,10 @@ class TileFeed:
         """Values in the bundle's unit and validity."""
         return tile_blocks(self.reader, self.encoder.modality, samples, multiple_of=self.encoder.settings.patch_size)
 
+    def fingerprint(self, samples: Samples) -> str:
+        """Of the tiles."""
+        return _fingerprint(self.reader, samples, self.blocks)
+
 
 @dataclass(frozen=True)
 class ImageInputs:
@@ -240,3 +249,18 @@ class ImageFeed:
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in the door's unit and validity."""
         return self.door.blocks(samples)
+
+    def fingerprint(self, samples: Samples) -> str:
+        """Of the images."""
+        return _fingerprint(self.door.images, samples, self.blocks)
+
+
+def _fingerprint(source: object, samples: Samples, blocks: Callable[[Samples], Iterator[Observed[Tensor]]]) -> str:
+    """What the source says of itself; of sources that say nothing, a hash of all numbers."""
+    if isinstance(source, Fingerprinted):
+        return source.fingerprint(samples)
+    digest = hashlib.sha256(f"{len(samples)}".encode())
+    for values, valid in blocks(samples):
+        digest.update(values.cpu().numpy().tobytes())
+        digest.update(valid.cpu().numpy().tobytes())
+    return digest.hexdigest()

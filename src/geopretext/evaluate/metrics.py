@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torchmetrics.functional import mean_squared_error, r2_score
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
+    multiclass_f1_score,
     multilabel_average_precision,
     multilabel_f1_score,
 )
@@ -59,7 +61,9 @@ class Metric(StrEnum):
     CLASS_MEAN_ACCURACY = "class_mean_accuracy"
     """mean over the classes of the test set of the share of their samples that are right"""
     MICRO_F1 = "micro_f1"
-    """F1 over all pairs of sample and label, at probability 0.5"""
+    """F1 over all pairs of sample and label, at probability 0.5; of change detection, F1 of the pixels that changed"""
+    MACRO_F1 = "macro_f1"
+    """mean over the classes or labels of the test set of their F1"""
     MEAN_AVERAGE_PRECISION = "mean_average_precision"
     """mean over the labels of the test set of the area under the precision-recall steps"""
     R2 = "r2"
@@ -69,14 +73,19 @@ class Metric(StrEnum):
     MEAN_JACCARD = "mean_jaccard"
     """mean over the classes of the test set of intersection over union"""
 
+    @property
+    def higher_is_better(self) -> bool:
+        """False of errors."""
+        return self is not Metric.RMSE
+
 
 METRICS: dict[TaskKind, tuple[Metric, ...]] = {
-    TaskKind.SINGLE_LABEL: (Metric.ACCURACY, Metric.CLASS_MEAN_ACCURACY),
-    TaskKind.MULTI_LABEL: (Metric.MICRO_F1, Metric.MEAN_AVERAGE_PRECISION),
+    TaskKind.SINGLE_LABEL: (Metric.ACCURACY, Metric.CLASS_MEAN_ACCURACY, Metric.MACRO_F1),
+    TaskKind.MULTI_LABEL: (Metric.MICRO_F1, Metric.MACRO_F1, Metric.MEAN_AVERAGE_PRECISION),
     TaskKind.REGRESSION: (Metric.R2, Metric.RMSE),
-    TaskKind.SEGMENTATION: (Metric.MEAN_JACCARD, Metric.ACCURACY),
+    TaskKind.SEGMENTATION: (Metric.MEAN_JACCARD, Metric.MACRO_F1, Metric.ACCURACY, Metric.CLASS_MEAN_ACCURACY),
     TaskKind.DENSE_REGRESSION: (Metric.R2, Metric.RMSE),
-    TaskKind.CHANGE_DETECTION: (Metric.MICRO_F1, Metric.MEAN_JACCARD),
+    TaskKind.CHANGE_DETECTION: (Metric.MICRO_F1, Metric.MEAN_JACCARD, Metric.ACCURACY, Metric.CLASS_MEAN_ACCURACY),
 }
 """Of each kind of task; the first is its headline, by which heads choose their setting on the validation split."""
 
@@ -99,6 +108,8 @@ def measure(metric: Metric, scores: Array, labels: Array) -> float:
         case Metric.MICRO_F1:
             decided = (predicted > THRESHOLD).long()
             return float(multilabel_f1_score(decided, truth.long(), num_labels=truth.shape[1], average="micro"))
+        case Metric.MACRO_F1:
+            return _measure_macro_f1(predicted, truth)
         case Metric.MEAN_AVERAGE_PRECISION:
             seen = truth.sum(0) > 0
             return float(
@@ -111,6 +122,15 @@ def measure(metric: Metric, scores: Array, labels: Array) -> float:
             return float(squares.sqrt().mean())
         case Metric.MEAN_JACCARD:
             raise AssertionError("of labels of pixels, which `evaluate.outcome` measures")
+
+
+def _measure_macro_f1(predicted: Tensor, truth: Tensor) -> float:
+    if truth.ndim == 1:
+        each = multiclass_f1_score(predicted, truth, num_classes=predicted.shape[1], average="none")
+        return float(each[torch.bincount(truth, minlength=len(each)) > 0].mean())
+    decided = (predicted > THRESHOLD).long()
+    each = multilabel_f1_score(decided, truth.long(), num_labels=truth.shape[1], average="none")
+    return float(each[truth.sum(0) > 0].mean())
 
 
 def weighted(metric: Metric, scores: Array, labels: Array, counts: Array) -> Array:
@@ -151,22 +171,49 @@ def _micro_f1(scores: Array, labels: Array, counts: Array) -> Array:
     return score
 
 
+def _macro_f1(scores: Array, labels: Array, counts: Array) -> Array:
+    if labels.ndim == 1:
+        unit = np.eye(scores.shape[1])
+        predicted, truth = unit[scores.argmax(1)], unit[labels]
+    else:
+        predicted, truth = (scores > THRESHOLD).astype(np.float64), (labels > THRESHOLD).astype(np.float64)
+    positive = counts @ truth
+    return _mean_of_defined(
+        np.where(positive > 0, 2 * (counts @ (predicted * truth)), np.nan) / (positive + counts @ predicted)
+    )
+
+
 def _mean_average_precision(scores: Array, labels: Array, counts: Array) -> Array:
-    columns = [_average_precision(scores[:, k], labels[:, k], counts) for k in range(scores.shape[1])]
+    drawn = torch.from_numpy(np.ascontiguousarray(counts.T))
+    columns = [_average_precision(scores[:, k], labels[:, k], drawn) for k in range(scores.shape[1])]
     return _mean_of_defined(np.stack(columns, axis=1))
 
 
-def _average_precision(scores: Array, labels: Array, counts: Array) -> Array:
-    """Sum over thresholds of (recall step) x precision, for one label; samples of equal score share a threshold."""
-    order = np.argsort(-scores, kind="stable")
-    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    drawn = counts[:, order]
-    hits = np.cumsum(drawn * labels[order], axis=1)[:, last_of_ties]
-    taken = np.cumsum(drawn, axis=1)[:, last_of_ties]
-    precision = np.where(taken > 0, hits / taken, 0.0)
-    steps = np.diff(hits, axis=1, prepend=0.0)
-    area: Array = (steps * precision).sum(1) / hits[:, -1]
-    return area
+def _average_precision(scores: Array, labels: Array, drawn: Tensor) -> Array:
+    """Sum over thresholds of (recall step) x precision, for one label; samples of equal score share a threshold.
+
+    Recall steps are at thresholds that are the score of a positive sample. So samples are summed up between those, and
+    only the sums are accumulated: a label is rare as a rule, and this is what makes many resamples cheap.
+
+    Args:
+        scores: (n,).
+        labels: (n,) of 0 and 1.
+        drawn: (n, R), how often each resample drew each sample.
+    """
+    positive = np.flatnonzero(labels)
+    if not len(positive):
+        return np.full(drawn.shape[1], np.nan)
+    thresholds = -np.unique(scores[positive])[::-1]
+    passed = torch.from_numpy(np.searchsorted(thresholds, -scores))  # number of the first threshold that lets it in
+    taken = _sums(passed, drawn, len(thresholds)).cumsum(0)
+    steps = _sums(passed[positive], drawn[positive], len(thresholds))
+    area = (steps * (steps.cumsum(0) / taken.clamp(min=1))).sum(0)
+    return np.asarray(area / steps.sum(0))
+
+
+def _sums(group: Tensor, rows: Tensor, groups: int) -> Tensor:
+    """Sum of the rows of each group, (groups, R); rows of a group beyond those are left out."""
+    return torch.zeros(groups + 1, rows.shape[1], dtype=rows.dtype).index_add_(0, group, rows)[:groups]
 
 
 def _r2(scores: Array, labels: Array, counts: Array) -> Array:
@@ -196,6 +243,7 @@ _WEIGHTED: dict[Metric, Callable[[Array, Array, Array], Array]] = {
     Metric.ACCURACY: _accuracy,
     Metric.CLASS_MEAN_ACCURACY: _class_mean_accuracy,
     Metric.MICRO_F1: _micro_f1,
+    Metric.MACRO_F1: _macro_f1,
     Metric.MEAN_AVERAGE_PRECISION: _mean_average_precision,
     Metric.R2: _r2,
     Metric.RMSE: _rmse,

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.errors import InputError
 from geopretext.evaluate.metrics import Metric, TaskKind, measure, weighted
 
 Array = npt.NDArray[Any]
@@ -76,6 +77,9 @@ class ConfusionOutcome:
     kind: TaskKind
     confusion: Array
     """(n, K, K) int64: labelled pixels of each image by true class (rows) and predicted class (columns)"""
+    confidence: Array | None = None
+    """(n, bins, 3) float64: labelled pixels of each image by the probability of their predicted class, see
+    ``evaluate.tallies``; None where it was not kept"""
 
     def __len__(self) -> int:
         return len(self.confusion)
@@ -93,7 +97,9 @@ class ConfusionOutcome:
 
     def arrays(self) -> Mapping[str, Array]:
         """The tables."""
-        return {"confusion": self.confusion}
+        if self.confidence is None:
+            return {"confusion": self.confusion}
+        return {"confusion": self.confusion, "confidence": self.confidence}
 
 
 def _of_confusion(metric: Metric, total: Array) -> Array:
@@ -104,15 +110,24 @@ def _of_confusion(metric: Metric, total: Array) -> Array:
         case Metric.ACCURACY:
             value = hits.sum(1) / total.sum((1, 2))
         case Metric.CLASS_MEAN_ACCURACY:
-            value = np.nanmean(np.where(truth > 0, hits / truth, np.nan), axis=1)
+            value = _nanmean(np.where(truth > 0, hits / truth, np.nan))
+        case Metric.MACRO_F1:
+            value = _nanmean(np.where(truth > 0, 2 * hits / (truth + predicted), np.nan))
         case Metric.MEAN_JACCARD:
-            value = np.nanmean(np.where(truth > 0, hits / (truth + predicted - hits), np.nan), axis=1)
+            value = _nanmean(np.where(truth > 0, hits / (truth + predicted - hits), np.nan))
         case Metric.MICRO_F1:
             # Of two classes, the second is what is looked for: changed.
             value = 2 * hits[:, 1] / (truth[:, 1] + predicted[:, 1])
         case _:
             raise AssertionError(f"{metric} is not a metric of class maps")
     return value
+
+
+def _nanmean(classes: Array) -> Array:
+    """Mean (R,) over the classes that have pixels; NaN where a resample has no labelled pixel."""
+    defined = ~np.isnan(classes)
+    mean: Array = np.where(defined, classes, 0).sum(1) / defined.sum(1)
+    return mean
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,13 @@ class ErrorOutcome:
                 raise AssertionError(f"{metric} is not a metric of quantities")
         return value
 
+    def around(self, centre: float) -> "ErrorOutcome":
+        """The same outcome with another number subtracted from the targets."""
+        moved, sums = self.centre - centre, self.sums.copy()
+        sums[:, 1] += moved * self.sums[:, 0]
+        sums[:, 2] += 2 * moved * self.sums[:, 1] + moved**2 * self.sums[:, 0]
+        return ErrorOutcome(self.kind, sums, centre)
+
     def arrays(self) -> Mapping[str, Array]:
         """The sums, and what was subtracted."""
         return {"sums": self.sums, "centre": np.asarray(self.centre)}
@@ -155,10 +177,55 @@ class ErrorOutcome:
 def outcome_of(kind: TaskKind, arrays: Mapping[str, Array]) -> Outcome:
     """The outcome that ``arrays()`` came from."""
     if "confusion" in arrays:
-        return ConfusionOutcome(kind, arrays["confusion"])
+        return ConfusionOutcome(kind, arrays["confusion"], arrays.get("confidence"))
     if "sums" in arrays:
         return ErrorOutcome(kind, arrays["sums"], float(arrays["centre"]))
     return SampleOutcome(kind, arrays["scores"], arrays["labels"])
+
+
+def concatenate(first: Outcome, second: Outcome) -> Outcome:
+    """The samples of two outcomes of one kind, one after the other."""
+    match first, second:
+        case SampleOutcome(), SampleOutcome():
+            return SampleOutcome(
+                first.kind,
+                np.concatenate([first.scores, second.scores]),
+                np.concatenate([first.labels, second.labels]),
+            )
+        case ConfusionOutcome(), ConfusionOutcome():
+            return ConfusionOutcome(first.kind, np.concatenate([first.confusion, second.confusion]))
+        case ErrorOutcome(), ErrorOutcome():
+            sums = np.concatenate([first.sums, second.around(first.centre).sums])
+            return ErrorOutcome(first.kind, sums, first.centre)
+        case _:
+            raise AssertionError("outcomes of two kinds of task")
+
+
+def require_same_samples(first: Outcome, second: Outcome) -> None:
+    """Refuse to compare sample by sample what is not of the same samples.
+
+    Raises:
+        InputError: numbers of samples, or the true labels, differ.
+    """
+    if not _same_truth(first, second):
+        raise InputError(
+            "two runs are not of the same test samples, in the same order",
+            hint="score both methods on one split of one task; for labels of pixels, with encoders that see the same"
+            " window of an image",
+        )
+
+
+def _same_truth(first: Outcome, second: Outcome) -> bool:
+    match first, second:
+        case SampleOutcome(), SampleOutcome():
+            return np.array_equal(first.labels, second.labels)
+        case ConfusionOutcome(), ConfusionOutcome():
+            return np.array_equal(first.confusion.sum(2), second.confusion.sum(2))
+        case ErrorOutcome(), ErrorOutcome():
+            truth, other = first.sums[:, :3], second.around(first.centre).sums[:, :3]
+            return truth.shape == other.shape and np.allclose(truth, other, rtol=1e-6, atol=1e-6 * np.abs(truth).max())
+        case _:
+            return False
 
 
 @dataclass(frozen=True)

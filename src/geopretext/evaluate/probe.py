@@ -30,7 +30,8 @@ from geopretext.evaluate.metrics import TaskKind, measure
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(1, -6, 10))
 """L2 strengths that are tried, strong to weak."""
-_PATIENCE = 3
+PATIENCE = 3
+"""Strengths in a row that may be no better."""
 _SWEEP_ITERATIONS, _SWEEP_GRADIENT = 60, 1e-4
 _FINAL_ITERATIONS, _FINAL_GRADIENT = 300, 1e-6
 _NO_VARIANCE = 1e-12
@@ -57,12 +58,15 @@ class LinearModel:
         return np.asarray(linear)
 
 
-def probe(data: LabelledFeatures, *, strengths: Sequence[float] = STRENGTHS) -> Prediction:
+def probe(
+    data: LabelledFeatures, *, strengths: Sequence[float] = STRENGTHS, patience: int | None = PATIENCE
+) -> Prediction:
     """Fit on the training split, choose the strength on the validation split, predict the test split.
 
     Args:
         data: standardised features and labels.
         strengths: L2 strengths to choose from; of equally good ones the strongest is taken.
+        patience: after so many strengths in a row that are no better, weaker ones are not tried; None: all are tried.
     """
     problem = _Problem(data)
     best_value, best_strength, best_model = -np.inf, 0.0, None
@@ -75,7 +79,7 @@ def probe(data: LabelledFeatures, *, strengths: Sequence[float] = STRENGTHS) -> 
             best_value, best_strength, best_model, no_better = value, strength, model, 0
         else:
             no_better += 1
-        if no_better == _PATIENCE:
+        if no_better == patience:
             break
     final = problem.fit(best_strength, start=best_model)
     value = measure(data.metric, final.scores(data.val.features), data.val.labels)
@@ -132,10 +136,10 @@ class _Problem:
             optimiser.zero_grad()
             weights = scale * scaled
             loss = self._loss(self.rotated @ weights + intercept) + strength / 2 * weights.square().sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             return float(loss.detach())
 
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        optimiser.step(closure)  # type: ignore[no-untyped-call] # likewise
         return self._model((scale * scaled).detach(), intercept.detach())
 
     def _loss(self, linear: Tensor) -> Tensor:

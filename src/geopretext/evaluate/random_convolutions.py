@@ -71,7 +71,7 @@ def filters_of(patches: Tensor) -> Filters:
     centred = flat - mean
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
     # twice: an image's patch is whitened as the filter is, and both whitenings can be had in the filter
-    floor = _WHITENING * variances.mean().clamp_min(torch.finfo(torch.float64).tiny)
+    floor = (_WHITENING * variances.mean()).clamp_min(torch.finfo(torch.float64).tiny)
     filters = centred @ (axes / (variances.clamp_min(0) + floor)) @ axes.T
     deviations = (centred @ filters.T).std(0, correction=0)
     filters = torch.where(deviations > 0, 1 / deviations, 0.0)[:, None] * filters

@@ -24,7 +24,7 @@ NOT_PREDICTED = "#dce3e8"
 MISSING_FACE, MISSING_HATCH = "#cfd4d8", "#8d979e"
 VALUES_MAP, ERROR_MAP = "viridis", "magma_r"
 RIGHT, WRONG = "#86b6cd", "#b8330f"
-_SPARE_COLORS = (
+SPARE_COLORS = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#ee7733", "#009988", "#33bbee",
     "#882255", "#999933",
 )  # fmt: skip
@@ -140,7 +140,7 @@ def paint_error(axes: "Axes", view: View, error: Array, valid: Mask, shown: Mask
 
 def class_colors(modality: Modality) -> list[str]:
     """A colour ``#rrggbb`` for each class, published or else from a palette for colour-blind readers."""
-    return [label.color or _SPARE_COLORS[index % len(_SPARE_COLORS)] for index, label in enumerate(modality.classes)]
+    return [label.color or SPARE_COLORS[index % len(SPARE_COLORS)] for index, label in enumerate(modality.classes)]
 
 
 def classes_present(arrays: list[tuple[Array, Mask]], most: int) -> tuple[list[int], int]:

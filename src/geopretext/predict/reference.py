@@ -4,7 +4,7 @@ A bundle knows mean and deviation of each band by level, and since statistics ke
 Bundles from before that, and published weights, know the first only; for the modalities in ``typical_bands.json`` the
 second is then taken from there, which the report says. That file holds ``compute_statistics`` of 4,096 tiles of
 ``SyntheticEarth(seed=0)``: relations between bands are physics more than geography, and on the real sets that this was
-tried on they serve (decision 082).
+tried on they serve (decision 082); ``benchmarks/typical_bands.py`` makes the file.
 
 Shapes: C bands.
 """

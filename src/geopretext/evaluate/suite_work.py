@@ -1,0 +1,262 @@
+"""What the processes of a suite do: open a task, compute features, compute a cell. Only small answers come back.
+
+A process keeps what it opened last, since neighbouring pieces of work share it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from geopretext import __version__
+from geopretext.data.fingerprint import files_fingerprint, joined_fingerprint
+from geopretext.evaluate.baselines import random_encoder
+from geopretext.evaluate.cells import Cell, CellResult, TaskFacts, write_result
+from geopretext.evaluate.evaluation import HEADS
+from geopretext.evaluate.feature_cache import FeatureCache, Features
+from geopretext.evaluate.finetune import finetune
+from geopretext.evaluate.labelled import LabelledFeatures, Prediction
+from geopretext.evaluate.outcome import Run, SampleOutcome
+from geopretext.evaluate.prepared import Prepared
+from geopretext.evaluate.presets import load_preset
+from geopretext.evaluate.representations import PRETRAINED, RANDOM, make_representation
+from geopretext.evaluate.sgd_probe import sgd_probe
+from geopretext.evaluate.subsets import Subsets
+from geopretext.evaluate.suite_settings import FINETUNE, Opened
+from geopretext.evaluate.task import Task
+from geopretext.evaluate.tasks import load_task
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_files import CONFIG, WEIGHTS, find_bundle
+
+_MAPS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Place:
+    """What all work of one run of a suite shares."""
+
+    run: str
+    """unique to the run: what a process keeps is not carried into the next one"""
+    cells: Path
+    """folder of results, as all processes see it"""
+    features: Path
+    """folder of the cache, likewise"""
+    pooling: str
+    split_seed: int
+    strict: bool
+    """refuse inputs that are implausible for a bundle"""
+    device: str
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """Look what a task is and whether it reaches a bundle."""
+
+    place: Place
+    task: str
+    bundle: str
+
+    def run(self) -> Opened:
+        """See ``Opened``."""
+        return _bench(self.place).open(self.task, self.bundle)
+
+    def __str__(self) -> str:
+        return f"opening {self.task}"
+
+
+@dataclass(frozen=True)
+class ComputeFeatures:
+    """Put the features of a task's samples into the cache."""
+
+    place: Place
+    opened: Opened
+    representation: str
+    seed: int
+
+    def run(self) -> str:
+        """Compute them, if they are not there.
+
+        Returns:
+            their key in the cache.
+        """
+        return _bench(self.place).cache_features(self.opened, self.representation, self.seed)[0]
+
+    def __str__(self) -> str:
+        return f"features of {self.opened.task}, {self.representation}"
+
+
+@dataclass(frozen=True)
+class ComputeCell:
+    """Compute a cell and write its result."""
+
+    place: Place
+    opened: Opened
+    cell: Cell
+    features: str = ""
+    """key in the cache, for heads on features"""
+
+    def run(self) -> None:
+        """Write ``KEY.json`` and ``KEY.npz``."""
+        write_result(self.place.cells, _bench(self.place).compute(self))
+
+    def __str__(self) -> str:
+        return f"{self.cell.head} on {self.cell.task}, {self.cell.representation}, {self.cell.amount}"
+
+
+Work: TypeAlias = OpenTask | ComputeFeatures | ComputeCell
+
+
+Answer: TypeAlias = Opened | str | None
+
+
+def do_work(work: Work) -> Answer:
+    """Run a piece of work; what processes are sent."""
+    return work.run()
+
+
+def basis(opened: Opened, cell: Cell) -> str:
+    """Sign of all that a cell's result follows from, beside what its key names: a result with another is stale."""
+    network = {PRETRAINED: opened.weights, RANDOM: opened.architecture}.get(cell.representation, opened.door)
+    return joined_fingerprint([opened.images, opened.labels, network, head_sign(cell.head)])
+
+
+def head_sign(head: str) -> str:
+    """Of a head and its settings.
+
+    Raises:
+        RecipeError: there is no such preset.
+    """
+    if not head.startswith(FINETUNE):
+        return head
+    return _sign(asdict(load_preset(head.removeprefix(FINETUNE))))
+
+
+@lru_cache(maxsize=1)
+def _bench(place: Place) -> "_Bench":
+    return _Bench(place)
+
+
+class _Bench:
+    """What a process has at hand."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._task = lru_cache(maxsize=1)(self._load_task)
+        self._encoder = lru_cache(maxsize=1)(self._load_encoder)
+        self._prepared = lru_cache(maxsize=1)(self._prepare)
+        self._subsets = lru_cache(maxsize=1)(lambda name: Subsets(self._task(name)))
+
+    @cached_property
+    def _cache(self) -> FeatureCache:
+        return FeatureCache(self._place.features)
+
+    def _load_task(self, name: str) -> Task:
+        return load_task(name, seed=self._place.split_seed)
+
+    def _load_encoder(self, bundle: str) -> Encoder:
+        return Encoder.from_pretrained(bundle).to(self._place.device).eval()
+
+    def _prepare(self, task: str, bundle: str) -> Prepared:
+        return Prepared.open(self._task(task), self._encoder(bundle))
+
+    def open(self, name: str, bundle: str) -> Opened:
+        encoder, prepared = self._encoder(bundle), self._prepared(name, bundle)
+        task = prepared.task
+        feeds = [feed for feed in (prepared.feed, prepared.later) if feed is not None]
+        if self._place.strict:
+            for feed in feeds:
+                feed.gate.require_plausible(where=f"task {task.name!r}")
+        done = [_sign(feed.record) for feed in feeds]
+        content = [feed.fingerprint(task.samples) for feed in feeds]
+        door = _sign(
+            {
+                "modality": encoder.modality.to_dict(),
+                "statistics": encoder.statistics,
+                "patch_size": encoder.settings.patch_size,
+            }
+        )
+        architecture = joined_fingerprint([door, _sign(asdict(encoder.settings))])
+        folder = find_bundle(bundle)
+        return Opened(
+            task=name,
+            bundle=bundle,
+            kind=task.kind,
+            parameters=sum(weight.numel() for weight in encoder.parameters()),
+            images=joined_fingerprint([*done, *content, _sign_of_array(task.samples[task.train])]),
+            labels=_labels_sign(task),
+            door=door,
+            architecture=architecture,
+            weights=joined_fingerprint([door, files_fingerprint([folder / CONFIG, folder / WEIGHTS])]),
+            record=prepared.record,
+        )
+
+    def cache_features(self, opened: Opened, name: str, seed: int) -> tuple[str, Features]:
+        """Features of all samples of a task, and their key."""
+        prepared = self._prepared(opened.task, opened.bundle)
+        encoder = self._encoder(opened.bundle)
+        representation = make_representation(name, encoder, seed=seed, pooling=self._place.pooling)
+        key = joined_fingerprint([representation.fingerprint(), self._place.pooling, opened.door, opened.images])[:20]
+        samples = prepared.task.samples
+        return key, self._cache.get(key, samples, lambda some: representation.features(prepared.feed, some))
+
+    def compute(self, work: ComputeCell) -> CellResult:
+        """The result of a cell, not yet written."""
+        start, cell = monotonic(), work.cell
+        part = self._subsets(cell.task).take(cell.amount, cell.seed)
+        run = self._finetune(cell, part) if cell.head.startswith(FINETUNE) else self._fit(work, part)
+        run = replace(run, facts={**run.facts, "seconds": monotonic() - start})
+        record = {**work.opened.record, "basis": basis(work.opened, cell), "version": __version__}
+        facts = TaskFacts(part.name, part.kind, part.classes, part.counts)
+        return CellResult(cell, facts, run, np.asarray(part.test), record)
+
+    def _fit(self, work: ComputeCell, part: Task) -> Run:
+        """A head on frozen features."""
+        cell, features = work.cell, self._cache.find(work.features)
+        if features is None:  # it was deleted or damaged since
+            features = self.cache_features(work.opened, cell.representation, cell.seed)[1]
+        prediction = _predict(cell, part.labelled(features))
+        outcome = SampleOutcome(part.kind, prediction.scores, part.labels[part.test])
+        trained = 0 if cell.head == "knn" else (features.shape[1] + 1) * len(part.classes)
+        facts = {"features": features.shape[1], "trainable_parameters": trained}
+        if cell.representation in (PRETRAINED, RANDOM):
+            facts["parameters"] = work.opened.parameters + trained
+        return Run(outcome, prediction.validation, prediction.chosen, facts)
+
+    def _finetune(self, cell: Cell, part: Task) -> Run:
+        """Training on images, behind the door of the whole task: its statistics need no labels."""
+        encoder = self._encoder(cell.bundle)
+        if cell.representation == RANDOM:
+            encoder = random_encoder(encoder, cell.seed)
+        prepared = replace(self._prepared(cell.task, cell.bundle), task=part)
+        return finetune(encoder, prepared, load_preset(cell.head.removeprefix(FINETUNE)), seed=cell.seed)
+
+
+def _predict(cell: Cell, data: LabelledFeatures) -> Prediction:
+    if cell.head == "sgd":
+        return sgd_probe(data, seed=cell.seed)
+    return HEADS[cell.head](data)
+
+
+def _labels_sign(task: Task) -> str:
+    """Of labels, splits, and label maps."""
+    arrays = (task.samples, task.labels, task.train, task.val, task.test)
+    parts = [np.ascontiguousarray(array).tobytes().hex() for array in arrays]
+    for start in range(0, len(task.samples) if task.maps is not None else 0, _MAPS_AT_ONCE):
+        assert task.maps is not None
+        codes, labelled = task.maps.read(task.samples[start : start + _MAPS_AT_ONCE])
+        parts += [_sign_of_array(codes), _sign_of_array(labelled)]
+    return joined_fingerprint([str(task.kind), *task.classes, *parts])
+
+
+def _sign_of_array(array: Any) -> str:
+    return joined_fingerprint([str(array.shape), np.ascontiguousarray(array).tobytes().hex()])
+
+
+def _sign(plain: Mapping[str, Any]) -> str:
+    """Of plain data."""
+    return joined_fingerprint([json.dumps(plain, sort_keys=True, default=str)])

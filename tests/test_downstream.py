@@ -1,0 +1,117 @@
+"""The experiment of benchmarks/downstream.py: gaps between encoders, and the recipes that are compared."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+
+from geopretext.apps.demo import QUICK, Settings
+from geopretext.train.recipe import load_recipe
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A function that imports a module of the experiment by name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ("worth", "downstream"):
+            del sys.modules[name]
+
+
+def make_pairs(claim: Any, slope: float = 0.0) -> list[Any]:
+    """Two tasks, three amounts, four planets; the gap of a planet falls by ``slope`` for ten times the labels."""
+    generator = np.random.default_rng(0)
+    pairs = []
+    for planet in range(4):
+        luck = generator.normal(0, 0.01)
+        for task in ("a", "b"):
+            for amount, labels in (("1%", 10.0), ("10%", 100.0), ("100%", 1000.0)):
+                gap = 0.05 + luck - slope * np.log10(labels) + (0.01 if task == "b" else -0.01)
+                pairs.append(claim.Pair("earth", task, "probe", amount, labels, "accuracy", planet, 0.5 + gap, 0.5))
+    return pairs
+
+
+def test_a_planet_counts_once_however_many_tasks_it_has(load: Any) -> None:
+    claim = load("worth.claim")
+    pairs = make_pairs(claim)
+    (means,) = [group for group in claim.by(claim.mean_over_tasks(pairs), "amount") if group[0].amount == "1%"]
+    assert len(means) == 4
+    of_planet = [
+        np.mean([pair.gap for pair in pairs if pair.planet == planet and pair.amount == "1%"]) for planet in range(4)
+    ]
+    low, high = stats.ttest_1samp(of_planet, 0).confidence_interval(0.95)
+    interval = claim.gap_of(means)
+    assert interval.paired
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_the_trend_is_that_of_the_gap_in_tenfold_labels(load: Any) -> None:
+    claim = load("worth.claim")
+    pairs = [pair for pair in make_pairs(claim, slope=0.02) if pair.task == "a"]
+    trend = claim.trend_of(pairs)
+    assert trend.value == pytest.approx(-0.02)
+    assert trend.high - trend.low < 1e-9  # the same on every planet
+    assert claim.trend_of([pair for pair in pairs if pair.amount == "1%"]) is None
+
+
+def test_pairs_are_read_from_the_table_of_a_suite(load: Any, tmp_path: Path) -> None:
+    claim = load("worth.claim")
+
+    def row(bundle: str, value: float, **other: Any) -> dict[str, Any]:
+        plain = {"task": "t", "head": "probe", "amount": "5%", "metric": "accuracy", "headline": True, "n_train": 7}
+        return {**plain, "bundle": bundle, "representation": "pretrained", "value": value, **other}
+
+    rows = [
+        row("e0/mp", 0.8),
+        row("e0/s2", 0.7),
+        row("e0/mp", 0.1, metric="f1", headline=False),
+        row("e0/mp", 0.2, representation="random_init"),
+        row("e1/mp", 0.9),  # its other encoder has no result
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "scores.parquet")
+    bundles = {"e0/mp": (0, "mp_mae"), "e0/s2": (0, "s2_mae"), "e1/mp": (1, "mp_mae"), "e1/s2": (1, "s2_mae")}
+    (pair,) = claim.read_pairs(tmp_path / "scores.parquet", "earth", bundles)
+    assert (pair.planet, pair.task, pair.amount, pair.labels) == (0, "t", "5%", 7)
+    assert pair.gap == pytest.approx(0.1)
+
+
+def test_the_table_and_the_files_say_the_same(load: Any, tmp_path: Path) -> None:
+    claim = load("worth.claim")
+    pairs = make_pairs(claim, slope=0.02)
+    claim.write_pairs(pairs, tmp_path / "claim.parquet")
+    stored = pq.read_table(tmp_path / "claim.parquet").to_pylist()
+    assert len(stored) == len(pairs)
+    chosen = [row["gap"] for row in stored if row["task"] == "b" and row["amount"] == "10%"]
+    text = claim.markdown(pairs)
+    (line,) = [line for line in text.splitlines() if line.startswith("| b |")]
+    assert line.split("|")[3].strip().startswith(f"{np.mean(chosen):+.3f} [")
+    (entry,) = [row for row in claim.summary(pairs) if row["task"] == "b" and row["amount"] == "10%"]
+    assert entry["gap"]["value"] == pytest.approx(np.mean(chosen))
+    assert entry["gap_of_ten_times_the_labels"]["value"] == pytest.approx(-0.02)
+
+
+@pytest.mark.parametrize("bands", ["all", "rgb", "bgrn"])
+def test_the_two_recipes_differ_in_their_targets_only(load: Any, bands: str) -> None:
+    encoders = load("worth.encoders")
+    ours, optical = (
+        encoders.recipe_of(Settings(seed=3), method, bands, train_tiles=3900) for method in encoders.RECIPES
+    )
+    assert ours.encoder == optical.encoder
+    assert ours.seed == optical.seed == 3
+    seen = list(ours.encoder.bands)
+    assert list(optical.pretext.targets) == ["sentinel2"]
+    assert [list(targets["sentinel2"]) for targets in (ours.pretext.targets, optical.pretext.targets)] == [seen, seen]
+    assert set(ours.pretext.targets) == set(load_recipe("mp-mae-demo").pretext.targets)
+    small = encoders.recipe_of(QUICK, "mp_mae", bands, train_tiles=8)
+    assert small.batch_size == 8
