@@ -15,7 +15,7 @@ from geopretext.evaluate.finetune import check_settings, finetune, trained_input
 from geopretext.evaluate.finetune_evaluation import evaluate_finetuning
 from geopretext.evaluate.finetune_module import FinetuneModule
 from geopretext.evaluate.finetune_settings import FinetuneSettings
-from geopretext.evaluate.metrics import TaskKind
+from geopretext.evaluate.metrics import Metric, TaskKind
 from geopretext.evaluate.networks import make_network
 from geopretext.evaluate.objectives import objective_of
 from geopretext.evaluate.prepared import Prepared
@@ -112,6 +112,28 @@ def test_every_kind_of_label_map_comes_to_a_table_and_a_bundle(fields: Path, kin
     labels = load_head_labels(tmp_path / "out" / "bundle")
     assert (labels.task, labels.names) == (kind, task.classes)
     assert bool(labels.std) is (kind is TaskKind.DENSE_REGRESSION)
+
+
+@pytest.mark.parametrize("kind", [TaskKind.SEGMENTATION, TaskKind.DENSE_REGRESSION], ids=str)
+def test_maps_can_be_looked_at_and_are_those_that_were_measured(fields: Path, kind: TaskKind) -> None:
+    if kind is TaskKind.DENSE_REGRESSION:
+        (fields / "task.yaml").write_text("kind: dense regression\nignore: 0\n")
+    task = load_task(str(fields), bands=("B4", "B3", "B2"))
+    seen: list[tuple[np.ndarray, ...]] = []
+    run = finetune(
+        make_encoder(),
+        Prepared.open(task, make_encoder()),
+        replace(FAST, network="linear", epochs=1),
+        seed=0,
+        look=lambda _, maps: seen.append(maps(task.test)),
+    )
+    ((truth, labelled, predicted),) = seen
+    assert truth.shape == labelled.shape == predicted.shape
+    if kind is TaskKind.SEGMENTATION:
+        assert run.outcome.measure(Metric.ACCURACY) == pytest.approx((truth == predicted)[labelled].mean())
+    else:
+        errors = (truth - predicted)[labelled].astype(np.float64)
+        assert run.outcome.measure(Metric.RMSE) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_leaves_the_global_state_alone(surface: Prepared) -> None:
