@@ -7,23 +7,29 @@
 - claim: do all modalities make better linear probes than Sentinel-2 alone, and how does the gap move with the number of
   labels? On the labels of the synthetic Earths and on the real tasks, a planet being one repetition.
 
-Writes DIR/real/report.html and scores.parquet, DIR/synthetic/PLANET/ likewise, DIR/claim.parquet, claim.json, claim.md.
-Run again, it does only what is missing. Hours on two cores; --quick in minutes, whose scores mean little.
+Writes DIR/real/report.html and scores.parquet, DIR/synthetic/PLANET/ likewise, DIR/table.md, and DIR/claim.parquet,
+claim.json and claim.md. Run again, it does only what is missing. Hours on two cores; --quick in minutes, whose scores
+mean little.
 
 The real tasks need the folder of data that GEOPRETEXT_TEST_DATA names; --part synthetic does without.
 
-Run: OMP_NUM_THREADS=1 python benchmarks/downstream.py --out runs/downstream [--quick] [--workers 2]
+Run from the root of the clone:
+
+    OMP_NUM_THREADS=1 python benchmarks/downstream.py --out runs/downstream [--quick] [--workers 2]
 """
 
 import argparse
 import json
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from worth.claim import Pair, markdown, mean_over_tasks, read_pairs, summary, write_pairs
 from worth.encoders import ALL_BANDS, BANDS, RECIPES, Earth, make_earth
 from worth.suites import QUICK, Size, score_real, score_synthetic
+from worth.table import real_table
 
 PARTS = ("real", "synthetic")
 
@@ -37,7 +43,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two small planets and few cells, in minutes")
     parser.add_argument("--part", choices=PARTS, help="real or synthetic tasks only; default: both")
     parser.add_argument("--planets", type=_numbers, metavar="N,N,...", help="seeds; default: 0,1,2,3,4, quick 0,1")
-    parser.add_argument("--workers", type=int, default=1, help="processes of the suites; default: %(default)s")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that pretrain and score; default: %(default)s"
+    )
     given = parser.parse_args()
     size = replace(QUICK if given.quick else Size(), workers=given.workers)
     if given.planets:
@@ -49,14 +57,11 @@ def run(out: Path, size: Size, parts: tuple[str, ...] = PARTS) -> str:
     """Everything that is missing in ``out``.
 
     Returns:
-        the tables of gaps, in Markdown.
+        the tables, in Markdown.
     """
     bands = (*((ALL_BANDS,) if "synthetic" in parts else ()), *(BANDS if "real" in parts else ()))
-    earths = {
-        planet: make_earth(out / f"earth{planet}", replace(size.earth, seed=planet), bands=bands)
-        for planet in size.planets
-    }
-    pairs = []
+    earths = _make_earths(out, size, bands)
+    pairs, table = [], ""
     if "synthetic" in parts:
         for planet, earth in earths.items():
             scores = score_synthetic(earth, out / "synthetic" / f"planet{planet}", size)
@@ -64,8 +69,21 @@ def run(out: Path, size: Size, parts: tuple[str, ...] = PARTS) -> str:
             pairs += read_pairs(scores, "synthetic Earth", bundles)
         pairs += mean_over_tasks(pairs)
     if "real" in parts:
-        pairs += read_pairs(score_real(earths, out / "real", size), "real", _real_bundles(earths))
-    return write(pairs, out)
+        bundles = _real_bundles(earths)
+        pairs += read_pairs(score_real(earths, out / "real", size), "real", bundles)
+        table = real_table(out / "real", bundles)
+        (out / "table.md").write_text(table, encoding="utf-8")
+    return "\n".join([table, write(pairs, out)])
+
+
+def _make_earths(out: Path, size: Size, bands: tuple[str, ...]) -> dict[int, Earth]:
+    """Planets are made side by side: their runs have nothing to do with each other."""
+    with ProcessPoolExecutor(size.workers, mp_context=get_context("spawn")) as pool:
+        made = {
+            planet: pool.submit(make_earth, out / f"earth{planet}", replace(size.earth, seed=planet), bands=bands)
+            for planet in size.planets
+        }
+        return {planet: future.result() for planet, future in made.items()}
 
 
 def _real_bundles(earths: Mapping[int, Earth]) -> dict[str, tuple[int, str]]:

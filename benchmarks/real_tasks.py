@@ -48,12 +48,15 @@ FOLDER_VARIABLE = "GEOPRETEXT_TEST_DATA"
 TASKS = ("eurosat_rgb", "bigearthnet_labels", "bigearthnet_corine", "worldcereal_crops")
 """Functions of this file that return a task."""
 
-UNLABELLED = 255
-"""Code of BigEarthNet's maps for CORINE classes outside its nomenclature."""
 SHARES = (0.6, 0.2, 0.2)
+"""Of BigEarthNet's blocks: train, val, test."""
 
-SITES = ("00002806639B424A", "0000280849BAC91C")
-"""Of four sites the two that have bands of 10 m."""
+SITES = {
+    "00002806639B424A": {(0, 0): "train", (1, 1): "train", (0, 1): "val", (1, 0): "test"},
+    "0000280849BAC91C": {(0, 0): "train", (1, 1): "train", (1, 0): "val", (0, 1): "test"},
+}
+"""Of four sites the two that have bands of 10 m; the split of each quarter, by its row and column, on all dates. Set by
+the labels: so that training and test have hundreds of pixels of each class."""
 CROPS = {11: "temporary crops", 13: "grassland", 99: "no temporary crops"}
 """WorldCereal's land-cover codes. One site has 107 pixels of built-up (60), 11 of them in training; 0 is no label."""
 DATES = 12
@@ -61,8 +64,6 @@ CLEAR = (4, 5, 6, 7)
 """Classes of Sentinel-2's scene classification: vegetation, bare, water, unclassified; not cloud, shadow or snow."""
 QUARTER = 32
 """pixels; a site has 64 x 64"""
-QUARTERS = {(0, 0): "train", (1, 1): "train", (1, 0): "val", (0, 1): "test"}
-"""Split of each quarter of a site, by its row and column, for all dates."""
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,13 @@ def worldcereal_crops() -> Task:
     """
     folder = _folder("worldcereal") / "training_samples"
     images, codes, split = [], [], []
-    for site in SITES:
+    for site, quarters in SITES.items():
         fine, coarse = (_find(folder, f"{site}_S2_L2A_{size}m_*.nc") for size in (10, 20))
         labels = _find(folder, f"{site}_OUTPUT_*.nc")
         bands, dates = read_clearest(fine, coarse)
         with h5py.File(labels) as file:
             cover = file["LC"][:]
-        for (row, column), name in QUARTERS.items():
+        for (row, column), name in quarters.items():
             quarter = np.s_[..., row * QUARTER : (row + 1) * QUARTER, column * QUARTER : (column + 1) * QUARTER]
             images.append(dates[quarter])
             codes.append(np.broadcast_to(cover[quarter], (len(dates), QUARTER, QUARTER)))

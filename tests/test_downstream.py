@@ -115,3 +115,46 @@ def test_the_two_recipes_differ_in_their_targets_only(load: Any, bands: str) -> 
     assert set(ours.pretext.targets) == set(load_recipe("mp-mae-demo").pretext.targets)
     small = encoders.recipe_of(QUICK, "mp_mae", bands, train_tiles=8)
     assert small.batch_size == 8
+
+
+@pytest.mark.slow
+def test_the_synthetic_part_from_nothing_and_again(load: Any, tmp_path: Path) -> None:
+    downstream, suites = load("downstream"), load("worth.suites")
+    size = suites.Size(
+        planets=(0, 1), earth=Settings(tiles=150, steps=2), amounts=("50%", "100%"), seeds=(0,), workers=2
+    )
+    text = downstream.run(tmp_path, size, ("synthetic",))
+    rows = pq.read_table(tmp_path / "claim.parquet").to_pylist()
+    assert len(rows) == 2 * 2 * (5 + 1)  # planets, amounts, tasks and their mean
+    assert {(row["planet"], row["labels"] > 60) for row in rows} == {(0, False), (0, True), (1, False), (1, True)}
+    assert "| mean of the tasks |" in text
+    assert (tmp_path / "synthetic" / "planet0" / "report.html").stat().st_size > 10_000
+    cells = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("cells/*.json")}
+    assert downstream.run(tmp_path, size, ("synthetic",)) == text
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("cells/*.json")} == cells
+
+
+@pytest.mark.slow
+def test_the_real_part_from_nothing(
+    load: Any, tmp_path: Path, test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEOPRETEXT_TEST_DATA", str(test_data))
+    downstream, suites = load("downstream"), load("worth.suites")
+    heads = suites.REAL["worldcereal_crops"].heads[:1]
+    real = {
+        "bigearthnet_labels": suites.RealTask("bgrn", heads=("probe",)),
+        "worldcereal_crops": suites.RealTask("bgrn", heads=heads),
+    }
+    size = suites.Size(planets=(0, 1), earth=Settings(tiles=150, steps=2), seeds=(0,), real=real)
+    text = downstream.run(tmp_path, size, ("real",))
+    table, _, gaps = text.partition("\n\n")
+    assert table.startswith("| method | bigearthnet_labels, probe, micro f1 | worldcereal_crops, frozen linear,")
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [
+        "MP-MAE, all modalities",
+        "MAE, Sentinel-2 alone",
+        "random weights",
+        "random convolutions",
+        "band statistics",
+    ]
+    assert "| bigearthnet_labels |" in gaps
+    assert (tmp_path / "table.md").read_text() in text

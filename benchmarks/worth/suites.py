@@ -1,5 +1,6 @@
 """Which encoders are scored on which tasks, with which heads and how many labels. Every suite resumes."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from geopretext.evaluate.suite_settings import SuiteSettings
 from geopretext.modality import Role
 from worth.encoders import RECIPES, Earth
 
-_HERE = Path(__file__).parent
+_HERE = Path(os.path.relpath(Path(__file__).parent))  # so that a suite says the same in every clone
 _TASKS = _HERE.parent / "real_tasks.py"
 FROZEN_LINEAR, UNET = (f"finetune:{_HERE / name}" for name in ("frozen_linear.yaml", "unet.yaml"))
 BASELINES = ("random_init", "random_convolutions", "band_statistics")

@@ -100,7 +100,7 @@ def blind(*_: object, **__: object) -> GateReport:
 
 
 def run(task: Task, encoder: Encoder | None = None) -> None:
-    evaluate(encoder or make_encoder(), task, head="knn", baselines=False, strict=True)
+    evaluate(encoder or make_encoder(), task, head="knn", baselines=(), strict=True)
 
 
 def test_what_is_right_passes(tiles: Numbers) -> None:
