@@ -26,7 +26,8 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from worth.claim import Pair, markdown, mean_over_tasks, read_pairs, summary, write_pairs
+from geopretext.evaluate.metrics import Metric
+from worth.claim import MEAN_OF_CLASSES, Pair, markdown, mean_over_tasks, read_pairs, summary, write_pairs
 from worth.encoders import ALL_BANDS, BANDS, RECIPES, Earth, make_earth
 from worth.suites import QUICK, Size, score_real, score_synthetic
 from worth.table import real_table
@@ -67,7 +68,8 @@ def run(out: Path, size: Size, parts: tuple[str, ...] = PARTS) -> str:
             scores = score_synthetic(earth, out / "synthetic" / f"planet{planet}", size)
             bundles = {str(earth.bundle(method)): (planet, method) for method in RECIPES}
             pairs += read_pairs(scores, "synthetic Earth", bundles)
-        pairs += mean_over_tasks(pairs)
+        of_classes = [pair for pair in pairs if pair.metric != Metric.R2]
+        pairs += [*mean_over_tasks(pairs), *mean_over_tasks(of_classes, MEAN_OF_CLASSES)]
     if "real" in parts:
         bundles = _real_bundles(earths)
         pairs += read_pairs(score_real(earths, out / "real", size), "real", bundles)

@@ -125,7 +125,7 @@ def test_the_synthetic_part_from_nothing_and_again(load: Any, tmp_path: Path) ->
     )
     text = downstream.run(tmp_path, size, ("synthetic",))
     rows = pq.read_table(tmp_path / "claim.parquet").to_pylist()
-    assert len(rows) == 2 * 2 * (5 + 1)  # planets, amounts, tasks and their mean
+    assert len(rows) == 2 * 2 * (5 + 2)  # planets, amounts, tasks and two means
     assert {(row["planet"], row["labels"] > 60) for row in rows} == {(0, False), (0, True), (1, False), (1, True)}
     assert "| mean of the tasks |" in text
     assert (tmp_path / "synthetic" / "planet0" / "report.html").stat().st_size > 10_000

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from geopretext.evaluate.seed_difference import SeedDifference, seed_difference
 from worth.encoders import ALL_MODALITIES, OPTICAL
 
-MEAN = "mean of the tasks"
+MEAN, MEAN_OF_CLASSES = "mean of the tasks", "mean of those of classes"
+"""Names of means; the second leaves out R², which is no share of anything and varies most where labels are few."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def read_pairs(scores: Path, source: str, bundles: Mapping[str, tuple[int, str]]
     ]
 
 
-def mean_over_tasks(pairs: Iterable[Pair]) -> list[Pair]:
+def mean_over_tasks(pairs: Iterable[Pair], name: str = MEAN) -> list[Pair]:
     """One pair for each source, head, amount and planet: the mean over its tasks."""
     groups: dict[tuple[str, str, str, int], list[Pair]] = {}
     for pair in pairs:
@@ -84,7 +85,7 @@ def mean_over_tasks(pairs: Iterable[Pair]) -> list[Pair]:
     return [
         Pair(
             source,
-            MEAN,
+            name,
             head,
             amount,
             float(np.mean([pair.labels for pair in group])),
