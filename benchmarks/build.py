@@ -12,8 +12,12 @@ Before anything is timed, the 10 m bands of both must be equal. Requests and byt
 of bytes is the compressed size of every block that any tile touches, once, and of the headers (16 kB a file); that of
 requests two a file: the header, and all blocks at once.
 
+Processor time is that of the client and its workers, without the servers: on a busy machine it says more than the
+clock.
+
 Caveats: server and clients share the cores; a loopback has no latency, which hides what fewer requests gain on a real
-network (``--delay`` adds some to each answer of the files).
+network (``--delay`` adds some to each answer of the files). Workers are the same in all rounds, but open files anew for
+each build.
 
 Run: python benchmarks/build.py [--places 512] [--plain-places 16] [--rounds 3] [--delay 0.0] [--json]
 """
@@ -21,9 +25,11 @@ Run: python benchmarks/build.py [--places 512] [--plain-places 16] [--rounds 3] 
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -77,6 +83,31 @@ class Work:
 
     requests: float
     kilobytes: float
+
+
+class Processor:
+    """Processor time of this process and of workers, by variant and round."""
+
+    def __init__(self, crews: Iterable[DaskCrew]) -> None:
+        self._crews = tuple(crews)
+        self.seconds: dict[str, list[float]] = {}
+
+    def of(self, name: str, run: Callable[[], object]) -> Callable[[], None]:
+        """The same, measured."""
+
+        def measured() -> None:
+            before = self._now()
+            run()
+            self.seconds.setdefault(name, []).append(self._now() - before)
+
+        return measured
+
+    def milliseconds(self, name: str, tiles: int) -> float:
+        """Per tile, the median of all rounds but the first."""
+        return 1e3 * median(self.seconds[name][1:]) / tiles
+
+    def _now(self) -> float:
+        return time.process_time() + sum(crew.processor_seconds for crew in self._crews)
 
 
 class AccessLog:
@@ -241,13 +272,16 @@ def _measure(
             "ours, 1 worker": lambda: build(one),
             "ours, 2 workers": lambda: build(two),
         }
-        timings = take_turns(variants, rounds=options.rounds)
+        processor = Processor((one, two))
+        timings = take_turns({name: processor.of(name, run) for name, run in variants.items()}, rounds=options.rounds)
+    tiles = {"plain loop": len(chosen), "ours, 1 worker": len(store), "ours, 2 workers": len(store)}
     return {
         "options": asdict(options),
         "machine": machine(),
         "compared_pixels": compared,
         "loads_a_tile": len(loads) / len(chosen),
-        "tiles": {"plain loop": len(chosen), "ours, 1 worker": len(store), "ours, 2 workers": len(store)},
+        "tiles": tiles,
+        "processor_ms": {name: processor.milliseconds(name, count) for name, count in tiles.items()},
         "timings": timings,
         "work": {"plain loop": plain, "ours, 1 worker": ours, "ours, 2 workers": ours, "floor": floor},
     }
@@ -267,13 +301,14 @@ def report(found: Mapping[str, Any]) -> str:
                 f"{timing.rate(tiles):.1f}",
                 f"{low:.1f} to {high:.1f}",
                 f"{times:.2f}",
+                f"{found['processor_ms'][name]:.1f}",
                 f"{work.requests:.1f}",
                 f"{work.kilobytes:,.0f}",
             )
         )
     floor = found["work"]["floor"]
-    rows.append(("floor", "", "", "", f"{floor.requests:.1f}", f"{floor.kilobytes:,.0f}"))
-    header = ("", "tiles/s", "slowest to fastest", "times plain", "requests a tile", "kB a tile")
+    rows.append(("floor", "", "", "", "", f"{floor.requests:.1f}", f"{floor.kilobytes:,.0f}"))
+    header = ("", "tiles/s", "slowest to fastest", "times plain", "processor ms", "requests a tile", "kB a tile")
     two, one = timings["ours, 2 workers"], timings["ours, 1 worker"]
     counts = found["tiles"]["ours, 1 worker"], found["tiles"]["plain loop"]
     return "\n".join(

@@ -13,6 +13,7 @@ from pathlib import Path
 import dask
 import pytest
 
+from geopretext.build import crew as crew_module
 from geopretext.build import dask_crew
 from geopretext.build.crew import SingleProcess
 from geopretext.build.dask_crew import DaskCrew, cluster_crew, local_crew
@@ -142,6 +143,20 @@ def test_no_scheduler_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
         ):
             pass
         assert "tcp://10.0.0.1:8786" in caught.value.hint
+
+
+def test_processor_time_is_that_of_the_workers(crew: DaskCrew) -> None:
+    before = crew.processor_seconds
+    crew._client.run(sum, range(3_000_000))
+    assert 0 < before < crew.processor_seconds
+
+
+def test_a_new_build_opens_files_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(crew_module, "close_idle_files", lambda: closed.append(1))
+    for number in range(2):
+        build(tmp_path / f"{number}.zarr").run(SingleProcess())  # five tasks
+        assert len(closed) == number + 1
 
 
 def test_a_crew_leaves_settings_of_dask_alone() -> None:

@@ -19,7 +19,7 @@ from geopretext.evaluate.cells import Cell, CellResult, TaskFacts, write_result
 from geopretext.evaluate.examples import example_maps, write_examples
 from geopretext.evaluate.inputs import ImageInputs
 from geopretext.evaluate.metrics import METRICS, TaskKind
-from geopretext.evaluate.outcome import ConfusionOutcome, Outcome, Run, SampleOutcome
+from geopretext.evaluate.outcome import ConfusionOutcome, ErrorOutcome, Outcome, Run, SampleOutcome
 from geopretext.evaluate.tallies import tally
 from geopretext.evaluate.task import Task
 
@@ -87,10 +87,14 @@ class MadeTask:
             labels = (generator.random((self.test, count)) < np.geomspace(0.5, 0.03, count)).astype(np.int64)
             labels[0, 0] = 1
             return labels
+        if self.kind is TaskKind.REGRESSION:
+            return generator.normal(size=(self.test, count)) * 40 + 100
         waves = generator.normal(size=(self.test, count, 2)) * 0.13
         phase = generator.random((self.test, count, 1, 1)) * 6
         y, x = np.mgrid[:SIDE, :SIDE]
         field = np.sin(waves[..., :1, None] * y + waves[..., 1:, None] * x + phase)
+        if self.kind is TaskKind.DENSE_REGRESSION:
+            return 20 * field[:, 0]
         return field.argmax(1)
 
     def outcome(self, skill: float, seed: int) -> tuple[Outcome, np.ndarray]:
@@ -106,6 +110,12 @@ class MadeTask:
         if self.kind is TaskKind.MULTI_LABEL:
             logits = 4.5 * skill * (truth - 0.6) + hard.normal(size=truth.shape) + 0.6 * noise.normal(size=truth.shape)
             return SampleOutcome(self.kind, 1 / (1 + np.exp(-1.6 * logits)), truth), truth
+        if self.kind is TaskKind.REGRESSION:
+            return SampleOutcome(self.kind, truth + noise.normal(size=truth.shape) * 40 * (1 - skill), truth), truth
+        if self.kind is TaskKind.DENSE_REGRESSION:
+            predicted = truth + noise.normal(size=truth.shape) * hard.random((self.test, 1, 1)) * 20
+            parts = (np.ones_like(truth), truth, truth**2, (predicted - truth) ** 2)
+            return ErrorOutcome(self.kind, np.stack([part.sum((1, 2)) for part in parts], 1), 0.0), predicted
         wrong = hard.random((self.test, 1, 1)) * noise.random(truth.shape) > 0.35 * skill + 0.12
         predicted = np.where(wrong, np.roll(truth, 5, axis=2) * 7 % count, truth)
         pairs = truth * count + predicted
@@ -122,13 +132,14 @@ class MadeTask:
         truth = self.truth()
         labels: Any = np.zeros((total, 0))
         if not self.kind.is_dense:
-            labels = np.zeros((total, *truth.shape[1:]), np.int64)
+            labels = np.zeros((total, *truth.shape[1:]), truth.dtype)
             labels[self.positions] = truth
         return Task(
             name=self.title,
             kind=self.kind,
             classes=self.classes,
             inputs=ImageInputs(MadeImages(self, truth)),
+            later=ImageInputs(MadeImages(self, truth)) if self.kind is TaskKind.CHANGE_DETECTION else None,
             samples=np.arange(total),
             labels=labels,
             train=np.arange(TRAIN),
@@ -172,9 +183,9 @@ class MadeImages:
             waves = generator.normal(size=(3, 2)) * 0.25
             relief = sum(np.sin(a * y + b * x + generator.random() * 6) for a, b in waves) * 0.02
             if self.task.kind.is_dense:
-                ground = np.moveaxis(tints[np.pad(truth, 8, mode="edge")], -1, 0)
+                ground = np.moveaxis(tints[np.pad(truth, 8, mode="edge").astype(np.int64)], -1, 0)
             else:
-                number = int(truth) if truth.ndim == 0 else int(truth.argmax())
+                number = int(truth if truth.ndim == 0 else truth.argmax())
                 ground = tints[number][:, None, None] * (1 + 0.5 * ((x // 16 + y // 21) % 3 - 1))
             noisy = ground + relief + generator.normal(0, 0.006, (4, 64, 64))
             values[row] = noisy[[self.bands.index(band) for band in bands]]
@@ -264,6 +275,7 @@ def _group(
             facts = {"seconds": 3.5}
             if head in PARAMETERS:
                 facts |= dict(zip(("parameters", "trainable_parameters"), PARAMETERS[head], strict=True))
+            if task.kind.is_dense:
                 _write_maps(folder / "cells", cell, task, outcome, maps)
             run = Run(outcome, outcome.measure(METRICS[task.kind][0]), {"l2": 0.1}, facts)
             record = WRONG_DOOR if bundle == BUNDLES[1] and task.kind.is_dense else DOOR

@@ -81,8 +81,8 @@ def test_what_seeds_explain_is_no_difference() -> None:
     def runs(sizes: tuple[int, ...]) -> dict[int, SampleOutcome]:
         return {seed: coins(np.isin(np.arange(2000), order[:size])) for seed, size in enumerate(sizes)}
 
-    spread = p_value(Metric.ACCURACY, runs((1500, 1100, 1600)), runs((1200, 1300, 1400)))
-    steady = p_value(Metric.ACCURACY, runs((1500, 1100, 1600)), runs((1400, 1000, 1500)))
+    spread = p_value(Metric.ACCURACY, runs((1500, 1100, 1600)), runs((1200, 1300, 1400)), exchanges=300)
+    steady = p_value(Metric.ACCURACY, runs((1500, 1100, 1600)), runs((1400, 1000, 1500)), exchanges=300)
     assert spread > 0.3
     assert steady < 0.01
 

@@ -117,6 +117,14 @@ def test_tables_count_every_labelled_pixel_of_every_image(
     right = np.trace(tables.sum(0)) / tables.sum()
     assert outcome.weighted(Metric.ACCURACY, np.ones((1, IMAGES)))[0] == pytest.approx(right)
 
+    assert outcome.confidence is not None
+    decisions, confidence, correct = outcome.confidence.sum(1).T
+    np.testing.assert_array_equal(decisions, tables.sum((1, 2)))
+    np.testing.assert_array_equal(correct, [np.trace(table) for table in tables])
+    best = scores.softmax(1).max(1).values
+    wanted = [sum(float(best[at]) for at in pixels(labels) if at[0] == image) for image in range(IMAGES)]
+    np.testing.assert_allclose(confidence, wanted, rtol=1e-5)
+
 
 def test_errors_are_in_the_unit_of_the_quantity(generator: np.random.Generator) -> None:
     scores, labels = quantities(generator)

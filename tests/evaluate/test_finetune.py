@@ -12,16 +12,17 @@ from geopretext.errors import InputError, NonFiniteError, RecipeError
 from geopretext.evaluate import finetune as finetune_file
 from geopretext.evaluate.batches import Batches
 from geopretext.evaluate.finetune import check_settings, finetune, trained_input
+from geopretext.evaluate.finetune_evaluation import evaluate_finetuning
 from geopretext.evaluate.finetune_module import FinetuneModule
 from geopretext.evaluate.finetune_settings import FinetuneSettings
-from geopretext.evaluate.metrics import TaskKind
+from geopretext.evaluate.metrics import Metric, TaskKind
 from geopretext.evaluate.networks import make_network
 from geopretext.evaluate.objectives import objective_of
 from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.task import Task
 from geopretext.evaluate.tasks import load_task, store_task
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.bundle_heads import load_head
+from geopretext.nn.bundle_heads import load_head, load_head_labels
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.unet import UNet
 
@@ -91,6 +92,48 @@ def test_labels_of_pixels_are_learnt_and_turn_with_their_images(fields: Path, ne
     settings = replace(FAST, network=network, epochs=8, batch_size=6, flips=True, frozen_epochs=1)
     run = finetune(encoder, Prepared.open(task, encoder), settings, seed=0)
     assert run.outcome.measure(task.metric) > 0.75
+
+
+@pytest.mark.parametrize("kind", [TaskKind.SEGMENTATION, TaskKind.CHANGE_DETECTION, TaskKind.DENSE_REGRESSION], ids=str)
+def test_every_kind_of_label_map_comes_to_a_table_and_a_bundle(fields: Path, kind: TaskKind, tmp_path: Path) -> None:
+    task = load_task(str(fields), bands=("B4", "B3", "B2"))
+    if kind is TaskKind.CHANGE_DETECTION:
+        task = replace(task, kind=kind, classes=("unchanged", "changed"), later=task.inputs)
+    elif kind is TaskKind.DENSE_REGRESSION:
+        (fields / "task.yaml").write_text("kind: dense regression\nignore: 0\n")
+        task = load_task(str(fields), bands=("B4", "B3", "B2"))
+    settings = replace(FAST, network="linear", epochs=1)
+    scores = evaluate_finetuning(
+        make_encoder(), task, settings, seeds=(0,), out=tmp_path / "out", save=tmp_path / "out" / "bundle"
+    )
+    assert list(scores.scores) == ["finetuned", "from_scratch"]
+    assert scores.metric is task.metric
+    assert scores.counts["test"] == 6
+    labels = load_head_labels(tmp_path / "out" / "bundle")
+    assert (labels.task, labels.names) == (kind, task.classes)
+    assert bool(labels.std) is (kind is TaskKind.DENSE_REGRESSION)
+
+
+@pytest.mark.parametrize("kind", [TaskKind.SEGMENTATION, TaskKind.DENSE_REGRESSION], ids=str)
+def test_maps_can_be_looked_at_and_are_those_that_were_measured(fields: Path, kind: TaskKind) -> None:
+    if kind is TaskKind.DENSE_REGRESSION:
+        (fields / "task.yaml").write_text("kind: dense regression\nignore: 0\n")
+    task = load_task(str(fields), bands=("B4", "B3", "B2"))
+    seen: list[tuple[np.ndarray, ...]] = []
+    run = finetune(
+        make_encoder(),
+        Prepared.open(task, make_encoder()),
+        replace(FAST, network="linear", epochs=1),
+        seed=0,
+        look=lambda _, maps: seen.append(maps(task.test)),
+    )
+    ((truth, labelled, predicted),) = seen
+    assert truth.shape == labelled.shape == predicted.shape
+    if kind is TaskKind.SEGMENTATION:
+        assert run.outcome.measure(Metric.ACCURACY) == pytest.approx((truth == predicted)[labelled].mean())
+    else:
+        errors = (truth - predicted)[labelled].astype(np.float64)
+        assert run.outcome.measure(Metric.RMSE) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_leaves_the_global_state_alone(surface: Prepared) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geopretext.data.store import Store
 from geopretext.errors import BundleError, InputError, MissingLibraryError
+from geopretext.evaluate import representations
 from geopretext.evaluate.baselines import random_encoder
 from geopretext.evaluate.evaluation import evaluate
 from geopretext.evaluate.inputs import Feed, TileInputs
@@ -174,6 +175,18 @@ def test_patches_come_from_training_images_alone(store: Store) -> None:
     assert not torch.equal(drawn.weight, draw_filters(narrow, seed=1, count=4, side=3).weight)
     other = draw_filters(inputs.prepare(encoder, np.array([6])), seed=0, count=4, side=3)
     assert not torch.equal(drawn.weight, other.weight)
+
+
+def test_filters_are_drawn_once_for_a_feed(store: Store, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Feed] = []
+    draw = representations.draw_filters
+    monkeypatch.setattr(representations, "draw_filters", lambda feed, seed: drawn.append(feed) or draw(feed, seed=seed))
+    convolutions = make_representation("random_convolutions", make_encoder())
+    parts = [convolutions.features(feed, SAMPLES[:2]), convolutions.features(feed, SAMPLES[2:])]
+    other = TileInputs(store).prepare(make_encoder(), np.arange(3))
+    assert not np.allclose(convolutions.features(other, SAMPLES), np.concatenate(parts))
+    np.testing.assert_allclose(convolutions.features(feed, SAMPLES), np.concatenate(parts), rtol=1e-4, atol=1e-5)
+    assert drawn == [feed, other, feed]
 
 
 def test_a_large_batch_gives_what_single_images_give(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 from geopretext.errors import ClusterError, RecipeError
 from geopretext.evaluate.cells import Cell, read_result
 from geopretext.evaluate.evaluation import evaluate
+from geopretext.evaluate.examples import read_examples
 from geopretext.evaluate.metrics import METRICS, TaskKind
 from geopretext.evaluate.suite import SuiteOutcome, SuiteProgress, run_suite
 from geopretext.evaluate.suite_settings import SuiteSettings, read_suite
@@ -224,6 +225,14 @@ def test_heads_that_a_task_has_no_use_for_are_left_out(settings: SuiteSettings, 
         ("single-label", "knn", "accuracy"),
     }
     assert all(row["parameters"] >= row["trainable_parameters"] > 0 for row in rows if row["head"] == heads[1])
+    # Of cells on maps, some are kept to look at.
+    kept = [result for result in read_cells(outcome.folder) if result.task.kind is TaskKind.SEGMENTATION]
+    assert kept
+    for result in kept:
+        maps = read_examples(outcome.folder / "cells", result.cell.key)
+        assert maps is not None
+        assert set(maps.positions) <= set(result.test)
+        assert maps.predicted.shape == maps.truth.shape == (len(maps.positions), 16, 16)
     (tmp_path / "short.yaml").write_text("epochs: 2\nwarmup_epochs: 0\n")
     again = run_suite(few, tmp_path / "out")
     assert (again.computed, again.reused) == (4, 2)

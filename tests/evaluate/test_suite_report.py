@@ -258,6 +258,16 @@ def test_a_task_that_has_changed_shows_no_wrong_pictures(copy: Path) -> None:
     assert page.count("the task is not the one that was scored any more") == 3
 
 
+def test_nor_does_a_task_of_other_labels(small: Path) -> None:
+    def shuffled(name: str) -> Task:
+        task = opener()(name)
+        return replace(task, labels=task.labels[::-1].copy())
+
+    page = write_suite_report(small, open_task=shuffled).read_text(encoding="utf-8")
+    assert "the task is not the one that was scored any more" in page
+    assert "data:image/png" not in page
+
+
 def test_without_pillow_pictures_are_missing_and_said_to_be(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     page = write_suite_report(copy, open_task=opener()).read_text(encoding="utf-8")
@@ -269,18 +279,38 @@ def test_without_pillow_pictures_are_missing_and_said_to_be(copy: Path, monkeypa
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>&amp;'
 
 
-@pytest.mark.parametrize("kind", [TaskKind.SINGLE_LABEL, TaskKind.SEGMENTATION], ids=str)
-def test_names_are_text_and_nothing_else(tmp_path: Path, kind: TaskKind) -> None:
-    task = MadeTask(HOSTILE, HOSTILE, kind, (HOSTILE, HOSTILE + "b", HOSTILE + "c"), 12, (f"finetune:{HOSTILE}",))
-    methods = {HOSTILE: (HOSTILE, "pretrained", 1.0), HOSTILE + "2": (HOSTILE + "2", "pretrained", 0.3)}
+@pytest.mark.parametrize("kind", list(TaskKind), ids=str)
+def test_names_are_text_and_nothing_else_on_tasks_of_every_kind(tmp_path: Path, kind: TaskKind) -> None:
+    classes = (HOSTILE, HOSTILE + "b", HOSTILE + "c")[: 2 if kind is TaskKind.CHANGE_DETECTION else 3]
+    task = MadeTask(HOSTILE, HOSTILE, kind, classes, 12, (f"finetune:{HOSTILE}",))
+    methods = {HOSTILE: (HOSTILE, "pretrained", 0.2), HOSTILE + "2": (HOSTILE + "2", "pretrained", 0.3)}
     write_suite_folder(tmp_path, (task,), methods=methods, amounts={HOSTILE: 5, "100%": 50}, seeds=(0,), resamples=10)
     (record,) = (path for path in (tmp_path / "cells").glob("*.error.json"))
     record.write_text(record.read_text().replace("epoch 3", json.dumps(HOSTILE)[1:-1]))
-    tags = assert_is_self_contained(write_suite_report(tmp_path, open_task=opener((task,))).read_text(encoding="utf-8"))
+    page = write_suite_report(tmp_path, open_task=opener((task,))).read_text(encoding="utf-8")
+    tags = assert_is_self_contained(page)
     assert HOSTILE in tags.text
+    assert [tag for tag, _ in tags.tags].count("img") == page.count("data:image/png") > 0
     (curve,) = tmp_path.glob("curves-*.svg")
     assert re.fullmatch(r"curves-[a-z0-9-]+\.svg", curve.name)
     assert "<script" not in curve.read_text(encoding="utf-8")
+
+
+def test_changes_are_shown_between_two_images(tmp_path: Path) -> None:
+    task = MadeTask("oscd", "oscd", TaskKind.CHANGE_DETECTION, ("unchanged", "changed"), 12, ("finetune:mmearth",))
+    write_suite_folder(tmp_path, (task,), amounts={"100%": 50}, seeds=(0,), resamples=10)
+    page = write_suite_report(tmp_path, open_task=opener((task,))).read_text(encoding="utf-8")
+    assert page.count("<span>earlier</span>") == page.count("<span>later</span>") == 6
+
+
+def test_quantities_have_a_scale(tmp_path: Path) -> None:
+    task = MadeTask("height", "height", TaskKind.DENSE_REGRESSION, ("canopy height",), 12, ("finetune:mmearth",))
+    write_suite_folder(tmp_path, (task,), amounts={"100%": 50}, seeds=(0,), resamples=10)
+    page = write_suite_report(tmp_path, open_task=opener((task,))).read_text(encoding="utf-8")
+    assert page.count("RMSE of this image") == 6
+    scale = re.search(r'class="ramp">\N{MINUS SIGN}(\d+)<i.*?</i>(\d+)<span>canopy height', page)
+    assert (scale[1], scale[2]) == ("20", "20")
+    assert "R² " in answers(page)[0]
 
 
 def test_two_tasks_of_one_name_in_files_do_not_overwrite_each_other(tmp_path: Path) -> None:

@@ -322,22 +322,26 @@ class Canvas:
 
     def onto_grid(self) -> Layer:
         """Values and what of them is valid, (H, W) of the grid."""
-        if self._fit.is_exact:
-            return self._values, self._valid
-        shape, dtype = (self._grid.height, self._grid.width), self._values.dtype
-        if self._fit.division is not None and self._resampling == "nearest":
-            return self._fit.division.nearest(self._values, self._valid, shape)
-        if self._fit.division is not None and self._resampling == "bilinear":
-            return self._fit.division.bilinear(self._values, self._valid, shape)
+        fit, values, valid = self._fit, self._values, self._valid
+        if fit.is_exact:
+            return values, valid
+        if fit.division is not None and self._resampling in ("nearest", "bilinear"):
+            divide = fit.division.nearest if self._resampling == "nearest" else fit.division.bilinear
+            return divide(values, valid, (self._grid.height, self._grid.width))
         points = control_points(self._grid, self._crs)
         across, down = points.scale(self._transform)
-        if self._fit.is_straight and self._resampling in ("nearest", "bilinear"):
+        if fit.is_straight and self._resampling in ("nearest", "bilinear"):
             columns, rows = points.positions(self._transform)
             columns, rows = columns - self.needed.left, rows - self.needed.top
             if self._resampling == "nearest":
-                return nearest(self._values, self._valid, columns, rows)
+                return nearest(values, valid, columns, rows)
             if max(across, down) <= MOST:
-                return triangle(self._values, self._valid, columns, rows, across=across, down=down)
+                return triangle(values, valid, columns, rows, across=across, down=down)
+        return self._warped(across, down)
+
+    def _warped(self, across: float, down: float) -> Layer:
+        """As GDAL does it; width and height of the grid's pixels in pixels of the lattice."""
+        shape, dtype = (self._grid.height, self._grid.width), self._values.dtype
         blends = self._resampling not in ("nearest", "mode")
         work = np.float64 if blends or dtype.itemsize > 2 else np.float32
         if not self._valid.any():

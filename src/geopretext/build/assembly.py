@@ -5,14 +5,13 @@ is done after all whose successors are in the store already, the store is shorte
 tiles that go have become parts; they are then appended again behind it.
 """
 
-import ctypes
-import sys
 from collections import OrderedDict, deque
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.build.memory import return_memory
 from geopretext.build.parts import Staging
 from geopretext.build.states import DONE, FAILED, WAITING, PlaceStates
 from geopretext.build.tiles import Made, Outcome
@@ -81,7 +80,7 @@ class Assembly:
             if not still and not len(self._states.numbers_in(key, start=self._place)):
                 self._batches.pop(key, None)
                 self._staging.drop_tiles(key)
-                _return_memory()
+                return_memory()
 
     def _append_run(self) -> npt.NDArray[np.int64]:
         """Append the tiles of the next places that are in the same part; or the places that it has lost."""
@@ -148,10 +147,3 @@ class Assembly:
         self._tile = keep
         states.tiles = states.tiles[:keep]
         self.has_changed = True
-
-
-def _return_memory() -> None:
-    """Give what was freed back to the system; glibc keeps most of it: 800 MB for 370, at tiles of 290 KB."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # musl has none
-    if trim is not None:
-        trim(0)

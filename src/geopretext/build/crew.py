@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+from geopretext.build.memory import return_memory
 from geopretext.build.parts import Record, Staging
 from geopretext.build.places import Places
 from geopretext.build.raster_reader import close_idle_files
@@ -125,7 +126,10 @@ def run_task(task: Task) -> Record | Broken:
         if isinstance(error, _OF_ALL) and not isinstance(error, CorruptError):
             raise
         return Broken(error.reason if isinstance(error, SourceError) else Reason.BUG, _sentence(error))
-    return Staging(task.staging, task.owner).put(task.run, made)
+    record = Staging(task.staging, task.owner).put(task.run, made)
+    del made
+    return_memory()
+    return record
 
 
 def _check(batch: TileBatch, modalities: Mapping[str, Modality]) -> None:

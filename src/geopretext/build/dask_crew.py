@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 from geopretext import __version__
@@ -55,6 +55,12 @@ class DaskCrew:
     def workers(self) -> int:
         """How many there are now."""
         return len(self._client.nthreads())
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that the workers there are now have taken since they started."""
+        with self._connected():
+            return float(sum(self._client.run(process_time).values()))
 
     def submit(self, task: Task) -> None:
         """Hand a task to the scheduler."""

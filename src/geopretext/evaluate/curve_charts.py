@@ -18,6 +18,7 @@ _SIZE = 4.6
 _DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "5 2", "1.5 3", "12 3", "4 2 1.5 2")
 _LEGEND_LINE = 19
 _ASIDE = 11  # between points of one number
+_BANDS = 5  # lines whose bands can be told apart
 _FEW = 4  # numbers, each of which has its tick
 
 
@@ -41,7 +42,7 @@ class Chart:
     y_title: str
     series: Sequence[Series]
     joined: bool = True
-    """lines with bands of intervals; False: points with bars, what is beside each other is not a sequence"""
+    """lines with bands of intervals, or fine bars if they are many; False: points with bars, which are no sequence"""
     percent: bool = False
     """x is a share"""
 
@@ -101,9 +102,13 @@ class Chart:
             f'<text class="axis-title" x="12" y="{_TOP}" text-anchor="end" transform="rotate(-90 12 {_TOP})">'
             f"{escape(self.y_title)}</text>"
         )
-        lines = [_curve(line, across, down) for line in self.series] if self.joined else self._clouds(across, down)
-        # The first method is drawn last, on top of the others.
-        return grid + titles + "".join(reversed(lines))
+        if not self.joined:
+            return grid + titles + "".join(self._clouds(across, down))
+        # The first method is drawn last, on top of the others; and all lines on top of all intervals.
+        drawn = list(reversed(self.series))
+        banded = drawn if len(drawn) <= _BANDS else drawn[-1:]
+        intervals = [(_band if line in banded else _whiskers)(line, across, down) for line in drawn]
+        return grid + titles + "".join(intervals) + "".join(_curve(line, across, down) for line in drawn)
 
     def _clouds(self, across: "Scale", down: "Scale") -> list[str]:
         """Points with bars; those of one number stand beside each other."""
@@ -158,16 +163,29 @@ def _dash(look: int) -> str:
 Scale = Callable[[float], float]
 
 
+def _number(point: tuple[float, Interval]) -> float:
+    return point[0]
+
+
 def _curve(line: Series, across: Scale, down: Scale) -> str:
-    points = sorted(line.points, key=lambda point: point[0])
-    upper = [f"{across(x):.1f} {down(score.high):.1f}" for x, score in points]
-    lower = [f"{across(x):.1f} {down(score.low):.1f}" for x, score in reversed(points)]
+    points = sorted(line.points, key=_number)
     middle = [f"{across(x):.1f} {down(score.value):.1f}" for x, score in points]
     marks = "".join(_mark(line, x, score, across(x), down(score.value)) for x, score in points)
-    return (
-        f'<g class="{_hue(line.look)}"><path class="band" d="M{"L".join(upper + lower)}Z"/>'
-        f'<path class="line" d="M{"L".join(middle)}"{_dash(line.look)}/>{marks}</g>'
-    )
+    path = f'<path class="line" d="M{"L".join(middle)}"{_dash(line.look)}/>'
+    return f'<g class="{_hue(line.look)}">{path}{marks}</g>'
+
+
+def _band(line: Series, across: Scale, down: Scale) -> str:
+    points = sorted(line.points, key=_number)
+    upper = [f"{across(x):.1f} {down(score.high):.1f}" for x, score in points]
+    lower = [f"{across(x):.1f} {down(score.low):.1f}" for x, score in reversed(points)]
+    return f'<path class="band {_hue(line.look)}" d="M{"L".join(upper + lower)}Z"/>'
+
+
+def _whiskers(line: Series, across: Scale, down: Scale) -> str:
+    """Intervals as fine bars, where bands of many methods would cover each other."""
+    bars = (f"M{across(x):.1f} {down(score.low):.1f}V{down(score.high):.1f}" for x, score in line.points)
+    return f'<path class="whisker {_hue(line.look)}" d="{"".join(bars)}"/>'
 
 
 def _mark(line: Series, x: float, score: Interval, across: float, down: float) -> str:

@@ -20,6 +20,7 @@ from geopretext.errors import InputError, NonFiniteError
 from geopretext.evaluate.metrics import TaskKind
 from geopretext.evaluate.outcome import ConfusionOutcome, ErrorOutcome
 from geopretext.evaluate.prepared import Labels, Prepared
+from geopretext.evaluate.tallies import BINS, confusion_and_confidence
 
 Array = npt.NDArray[Any]
 
@@ -51,16 +52,22 @@ class SegmentationObjective:
         return total / labelled.sum().clamp(min=1)
 
     def collect(self, scores: Tensor, labels: Labels) -> Array:
-        """(B, K, K) int64: labelled pixels of each image by true class (rows) and predicted class (columns)."""
-        labelled, k = _labelled(labels), self.outputs
-        image = torch.arange(len(scores), device=scores.device)[:, None, None]
-        cells = ((image * k + labels.values) * k + scores.argmax(1))[labelled]
-        counts: Array = torch.bincount(cells, minlength=len(scores) * k * k).cpu().numpy()
-        return counts.reshape(-1, k, k)
+        """(B, K K + 3 BINS) float64: tables of classes and of confidence, see ``evaluate.tallies``."""
+        kept = confusion_and_confidence(scores, labels.values, _labelled(labels))
+        return np.concatenate([table.reshape(len(scores), -1).astype(np.float64) for table in kept.values()], axis=1)
 
     def outcome(self, parts: Sequence[Array]) -> ConfusionOutcome:
         """Of all evaluated batches, in order."""
-        return ConfusionOutcome(self.kind, np.concatenate(parts))
+        rows, k = np.concatenate(parts), self.outputs
+        confusion, confidence = np.split(rows, [k * k], axis=1)
+        return ConfusionOutcome(
+            self.kind, confusion.reshape(-1, k, k).astype(np.int64), confidence.reshape(len(rows), BINS, 3)
+        )
+
+    def maps(self, scores: Tensor) -> Array:
+        """(B, H, W) int64: the class of each pixel."""
+        classes: Array = scores.argmax(1).cpu().numpy()
+        return classes
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,11 @@ class DenseRegressionObjective:
     def outcome(self, parts: Sequence[Array]) -> ErrorOutcome:
         """Of all evaluated batches, in order."""
         return ErrorOutcome(self.kind, np.concatenate(parts), self.mean)
+
+    def maps(self, scores: Tensor) -> Array:
+        """(B, H, W) float32, in the unit of the quantity."""
+        quantities: Array = (scores[:, 0] * self.std + self.mean).cpu().numpy()
+        return quantities
 
 
 def _labelled(labels: Labels) -> Tensor:

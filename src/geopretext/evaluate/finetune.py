@@ -1,27 +1,29 @@
 """Fine-tuning: an encoder and a head are trained on the images of a task; what became of it on the test split."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import lightning.pytorch as pl
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from geopretext.data.statistics import POOLED
 from geopretext.errors import RecipeError
 from geopretext.evaluate.augmentation import MIXABLE
-from geopretext.evaluate.dense_objectives import DenseRegressionObjective
+from geopretext.evaluate.dense_objectives import DenseRegressionObjective, SegmentationObjective
 from geopretext.evaluate.finetune_module import FinetuneModule, Progress
 from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.inputs import ImageFeed
 from geopretext.evaluate.metrics import METRICS, TaskKind
 from geopretext.evaluate.networks import backbone_of, make_network
 from geopretext.evaluate.objectives import Objective, RegressionObjective, check_smoothing, objective_of
-from geopretext.evaluate.outcome import Run
+from geopretext.evaluate.outcome import Outcome, Run
 from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.task import Task
 from geopretext.modality import Modality
@@ -32,6 +34,12 @@ from geopretext.nn.settings import HeadLabels
 from geopretext.train.memory import keep_freed_memory
 from geopretext.train.quiet import lightning_quiet
 
+Array = npt.NDArray[Any]
+DenseObjective: TypeAlias = SegmentationObjective | DenseRegressionObjective
+Maps: TypeAlias = Callable[[Array], tuple[Array, Array, Array]]
+"""positions (m,) -> true map, where it is labelled, predicted map; each (m, H, W)"""
+Look: TypeAlias = Callable[[Outcome, Maps], None]
+
 
 def finetune(
     encoder: Encoder,
@@ -41,6 +49,7 @@ def finetune(
     seed: int,
     progress: Progress | None = None,
     save: Path | None = None,
+    look: Look | None = None,
 ) -> Run:
     """Train a copy of an encoder with a head on the training split, choose on the validation split, predict the test.
 
@@ -54,6 +63,7 @@ def finetune(
             stays as it is.
         progress: told how far training is.
         save: folder for a bundle of the trained encoder and its head; None: nothing is written.
+        look: of labels of pixels: called at the end with the outcome and what gives maps, while the network is there.
 
     Returns:
         predictions for the test split; ``chosen``: epoch, from 1; ``facts``: parameters, trainable_parameters, epochs,
@@ -89,9 +99,20 @@ def finetune(
             "seconds": time.monotonic() - started,
         },
     )
+    if look is not None and isinstance(objective, SegmentationObjective | DenseRegressionObjective):
+        look(module.outcome, partial(_maps, module, objective))
     if save is not None:
         _save(save, module, encoder, run)
     return run
+
+
+def _maps(module: FinetuneModule, objective: DenseObjective, positions: Array) -> tuple[Array, Array, Array]:
+    images, labels = module.prepared.batch(positions)
+    assert labels.labelled is not None
+    network = module.scored.eval()
+    with torch.inference_mode():
+        scores = network(images.to(next(network.parameters()).device)).float()
+    return labels.values.numpy(), labels.labelled.numpy(), objective.maps(scores)
 
 
 def check_settings(settings: FinetuneSettings, kind: TaskKind) -> None:

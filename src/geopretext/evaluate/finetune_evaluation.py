@@ -6,10 +6,9 @@ from typing import Any, TypeAlias
 
 from geopretext.errors import InputError
 from geopretext.evaluate.baselines import random_encoder
-from geopretext.evaluate.bootstrap import bootstrap, difference
+from geopretext.evaluate.cells import TaskFacts
 from geopretext.evaluate.finetune import check_settings, finetune
 from geopretext.evaluate.finetune_settings import FinetuneSettings
-from geopretext.evaluate.metrics import METRICS
 from geopretext.evaluate.outcome import Run
 from geopretext.evaluate.prepared import MEMORY, Prepared
 from geopretext.evaluate.presets import settings_to_plain
@@ -20,6 +19,7 @@ from geopretext.nn.bundle import Encoder
 FINETUNED, FROM_SCRATCH = "finetuned", "from_scratch"
 """Names of the methods in the table."""
 SEEDS = (0, 1, 2)
+HEAD = "finetune"
 Report: TypeAlias = Callable[[str, int, int, int], None]
 """called with (method, seed, steps done, steps in all)"""
 
@@ -73,7 +73,7 @@ def evaluate_finetuning(
         for feed in (prepared.feed, prepared.later):
             if feed is not None:
                 feed.gate.require_plausible(where=f"task {task.name!r}")
-    runs: dict[str, list[Run]] = {}
+    runs: dict[str, dict[int, Run]] = {}
     for method in methods:
         for seed in seeds:
             first = not runs
@@ -86,60 +86,19 @@ def evaluate_finetuning(
                 progress=None if progress is None else _report(progress, method, seed),
                 save=Path(save) if save is not None and first else None,
             )
-            runs.setdefault(method, []).append(run)
+            runs.setdefault(method, {})[seed] = run
     record = {
         "inputs": prepared.record,
         "encoder": encoder.settings.size,
         "finetune": settings_to_plain(settings),
         "seeds": list(seeds),
-        "bootstrap_seed": bootstrap_seed,
-        "facts": {method: [dict(run.facts) for run in some] for method, some in runs.items()},
+        "facts": {method: [dict(run.facts) for run in by_seed.values()] for method, by_seed in runs.items()},
     }
-    scores = score_runs(runs, task, head="finetune", seed=bootstrap_seed, settings=record)
+    facts = TaskFacts(task.name, task.kind, task.classes, task.counts)
+    scores = Scores.of_runs(facts, HEAD, runs, seed=bootstrap_seed, settings=record)
     if out is not None:
         scores.write(out)
     return scores
-
-
-def score_runs(
-    runs: Mapping[str, Sequence[Run]],
-    task: Task,
-    *,
-    head: str,
-    seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
-) -> Scores:
-    """All methods in one table, by all metrics of the kind of task.
-
-    Args:
-        runs: by method, the one in question first; a method's scores are averaged over its runs.
-        task: what was predicted; outcomes are of its test split.
-        head: what was trained.
-        seed: of the bootstrap; the same resamples serve all methods.
-        settings: for the record.
-
-    Raises:
-        InputError: a metric is undefined on the test split.
-    """
-    by_metric = {
-        metric: {name: bootstrap(metric, [run.outcome for run in some], seed=seed) for name, some in runs.items()}
-        for metric in METRICS[task.kind]
-    }
-    headline = by_metric.pop(task.metric)
-    first, *rest = headline
-    return Scores(
-        task=task.name,
-        kind=task.kind,
-        classes=task.classes,
-        head=head,
-        metric=task.metric,
-        scores=headline,
-        other_metrics=by_metric,
-        gains={name: difference(headline[first], headline[name]) for name in rest},
-        chosen={name: [{**run.chosen, "validation": run.validation} for run in some] for name, some in runs.items()},
-        counts=task.counts,
-        settings=settings or {},
-    )
 
 
 def _report(progress: Report, method: str, seed: int) -> Callable[[int, int], None]:

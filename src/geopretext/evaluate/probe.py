@@ -136,10 +136,10 @@ class _Problem:
             optimiser.zero_grad()
             weights = scale * scaled
             loss = self._loss(self.rotated @ weights + intercept) + strength / 2 * weights.square().sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
             return float(loss.detach())
 
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        optimiser.step(closure)  # type: ignore[no-untyped-call] # likewise
         return self._model((scale * scaled).detach(), intercept.detach())
 
     def _loss(self, linear: Tensor) -> Tensor:

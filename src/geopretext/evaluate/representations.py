@@ -20,7 +20,7 @@ from geopretext.errors import InputError
 from geopretext.evaluate.baselines import band_statistics, random_encoder
 from geopretext.evaluate.inputs import Feed, Samples
 from geopretext.evaluate.labelled import Array
-from geopretext.evaluate.random_convolutions import BIAS, FILTERS, SIDE, draw_filters
+from geopretext.evaluate.random_convolutions import BIAS, FILTERS, SIDE, Filters, draw_filters
 from geopretext.evaluate.timm_features import TimmModel, TimmSettings
 from geopretext.modality import Observed
 from geopretext.nn.bundle import Encoder
@@ -164,6 +164,7 @@ class RandomConvolutions:
     seed: int
     name: str = CONVOLUTIONS
     seeded: bool = True
+    _drawn: list[tuple[Feed, Filters]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -176,8 +177,13 @@ class RandomConvolutions:
 
     def features(self, feed: Feed, samples: Samples, *, progress: Progress | None = None) -> Array:
         """Features (n, 2 F) float32."""
-        filters = draw_filters(feed, seed=self.seed)
-        return _each_block(filters.features, feed, samples, progress, device=_device(self.encoder))
+        return _each_block(self._filters(feed).features, feed, samples, progress, device=_device(self.encoder))
+
+    def _filters(self, feed: Feed) -> Filters:
+        """Drawn once for a feed, since features of many samples are asked for a block at a time."""
+        if not self._drawn or self._drawn[0][0] is not feed:
+            self._drawn[:] = [(feed, draw_filters(feed, seed=self.seed))]
+        return self._drawn[0][1]
 
 
 @dataclass(frozen=True)

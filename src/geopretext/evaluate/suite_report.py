@@ -146,7 +146,8 @@ def _curves(contents: SuiteContents, curves: Sequence[Chart]) -> str:
         return ""
     return (
         "<section><h2>How many labels it takes</h2>"
-        "<p>Score over the number of training samples, on a logarithmic axis. Bands are 95 % intervals.</p>"
+        "<p>Score over the number of training samples, on a logarithmic axis. Bands and fine bars are 95 % "
+        "intervals.</p>"
         f'{_key(contents.methods, curves)}<div class="charts">{"".join(map(_card, curves))}</div></section>'
     )
 

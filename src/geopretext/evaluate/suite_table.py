@@ -67,7 +67,7 @@ class Method:
 
 
 def read_cells(folder: Path) -> list[CellResult]:
-    """All results of a suite that did not fail since, in the order of its settings.
+    """All results of a suite's grid that did not fail since, in the order of its settings.
 
     Raises:
         CorruptError: a result is damaged.
@@ -77,19 +77,18 @@ def read_cells(folder: Path) -> list[CellResult]:
     keys = [path.stem for path in sorted((folder / "cells").glob("*.json")) if not path.stem.endswith(".error")]
     keys = [key for key in keys if not (folder / "cells" / f"{key}.error.json").exists()]
     results = [read_result(folder / "cells", key) for key in keys]
-
-    def place(result: CellResult) -> tuple[int, ...]:
-        cell = result.cell
-        return (
-            settings.tasks.index(cell.task),
-            settings.heads.index(cell.head),
-            settings.amounts.index(cell.amount),
-            settings.representations.index(cell.representation),
-            settings.bundles.index(cell.bundle),
-            settings.seeds.index(cell.seed),
-        )
-
-    return sorted(results, key=place)
+    axes = [
+        (settings.tasks, "task"),
+        (settings.heads, "head"),
+        (settings.amounts, "amount"),
+        (settings.representations, "representation"),
+        (settings.bundles, "bundle"),
+        (settings.seeds, "seed"),
+    ]
+    order = [({entry: number for number, entry in enumerate(entries)}, name) for entries, name in axes]
+    places = [tuple(numbers.get(getattr(result.cell, name), -1) for numbers, name in order) for result in results]
+    inside = [(place, result) for place, result in zip(places, results, strict=True) if min(place) >= 0]
+    return [result for _, result in sorted(inside, key=lambda pair: pair[0])]
 
 
 def suite_scores(folder: Path) -> pa.Table:

@@ -18,10 +18,11 @@ from geopretext.data.fingerprint import files_fingerprint, joined_fingerprint
 from geopretext.evaluate.baselines import random_encoder
 from geopretext.evaluate.cells import Cell, CellResult, TaskFacts, write_result
 from geopretext.evaluate.evaluation import HEADS
+from geopretext.evaluate.examples import example_maps, write_examples
 from geopretext.evaluate.feature_cache import FeatureCache, Features
-from geopretext.evaluate.finetune import finetune
+from geopretext.evaluate.finetune import Maps, finetune
 from geopretext.evaluate.labelled import LabelledFeatures, Prediction
-from geopretext.evaluate.outcome import Run, SampleOutcome
+from geopretext.evaluate.outcome import Outcome, Run, SampleOutcome
 from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.presets import load_preset
 from geopretext.evaluate.representations import PRETRAINED, RANDOM, make_representation
@@ -101,7 +102,7 @@ class ComputeCell:
     """key in the cache, for heads on features"""
 
     def run(self) -> None:
-        """Write ``KEY.json`` and ``KEY.npz``."""
+        """Write ``KEY.json`` and ``KEY.npz``; of labels of pixels, ``KEY.examples.npz`` before."""
         write_result(self.place.cells, _bench(self.place).compute(self))
 
     def __str__(self) -> str:
@@ -233,7 +234,12 @@ class _Bench:
         if cell.representation == RANDOM:
             encoder = random_encoder(encoder, cell.seed)
         prepared = replace(self._prepared(cell.task, cell.bundle), task=part)
-        return finetune(encoder, prepared, load_preset(cell.head.removeprefix(FINETUNE)), seed=cell.seed)
+
+        def keep_examples(outcome: Outcome, maps: Maps) -> None:
+            write_examples(self._place.cells, cell.key, example_maps(outcome, np.asarray(part.test), maps))
+
+        settings = load_preset(cell.head.removeprefix(FINETUNE))
+        return finetune(encoder, prepared, settings, seed=cell.seed, look=keep_examples)
 
 
 def _predict(cell: Cell, data: LabelledFeatures) -> Prediction:

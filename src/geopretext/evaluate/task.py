@@ -111,8 +111,8 @@ class Task:
             raise InputError(
                 f"is {self.kind}, one label a pixel; k-NN and linear probe need one label a sample",
                 where=f"task {self.name!r}",
-                hint="train a decoder on it: task.inputs gives the images, task.maps the labels, and"
-                " geopretext.nn.unet a decoder for this encoder",
+                hint="`geopretext evaluate finetune` trains a decoder on it; for one of your own, task.inputs gives the"
+                " images and task.maps the labels",
             )
 
     def labelled(self, features: Array) -> LabelledFeatures:

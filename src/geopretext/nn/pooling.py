@@ -8,9 +8,13 @@ from torch import Tensor
 
 def pool_stages(stages: Sequence[Tensor]) -> Tensor:
     """Mean and standard deviation over the cells of each stage: four (B, D, h, w) -> (B, 2 (D1 + D2 + D3 + D4))."""
-    # without Bessel's correction: the last stage of a small image may be a single cell
-    parts = [torch.var_mean(stage, (2, 3), correction=0) for stage in stages]
-    return torch.cat([part for variance, mean in parts for part in (mean, variance.sqrt())], 1)
+    parts = []
+    for stage in stages:
+        # In two passes: on a CPU `torch.var_mean` takes more than twice as long over features that lie last.
+        mean = stage.mean((2, 3), keepdim=True)
+        # without Bessel's correction: the last stage of a small image may be a single cell
+        parts += [mean.flatten(1), (stage - mean).square().mean((2, 3)).sqrt()]
+    return torch.cat(parts, 1)
 
 
 def pool_mean(stages: Sequence[Tensor]) -> Tensor:
