@@ -69,7 +69,14 @@ def test_pairs_are_read_from_the_table_of_a_suite(load: Any, tmp_path: Path) -> 
     claim = load("worth.claim")
 
     def row(bundle: str, value: float, **other: Any) -> dict[str, Any]:
-        plain = {"task": "t", "head": "probe", "amount": "5%", "metric": "accuracy", "headline": True, "n_train": 7}
+        plain = {
+            "task": "runs/earth0/tiles.zarr:t",
+            "head": "probe",
+            "amount": "5%",
+            "metric": "accuracy",
+            "headline": True,
+            "n_train": 7,
+        }
         return {**plain, "bundle": bundle, "representation": "pretrained", "value": value, **other}
 
     rows = [

@@ -59,7 +59,8 @@ def read_pairs(scores: Path, source: str, bundles: Mapping[str, tuple[int, str]]
     for row in pq.read_table(scores).to_pylist():
         if row["headline"] and row["representation"] == "pretrained" and row["bundle"] in bundles:
             planet, method = bundles[row["bundle"]]
-            found.setdefault((row["task"], row["head"], row["amount"], planet), {})[method] = row
+            task = row["task"].rpartition(":")[2]  # STORE:LABEL and FILE.py:FUNCTION: a planet's store is its own
+            found.setdefault((task, row["head"], row["amount"], planet), {})[method] = row
     return [
         Pair(
             source,
@@ -166,7 +167,7 @@ def markdown(pairs: Sequence[Pair]) -> str:
         lines = [
             f"**{first.source}, {first.head}**: MP-MAE minus Sentinel-2 alone, mean of {planets} planets [95 %]",
             "",
-            "| task | " + " | ".join(f"{amount} of the labels" for amount in amounts) + " | ten times the labels |",
+            "| task, by labels | " + " | ".join(amounts) + " | ten times the labels |",
             "|---" * (len(amounts) + 2) + "|",
         ]
         for of_task in by(group, "task"):
