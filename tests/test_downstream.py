@@ -1,6 +1,7 @@
 """The experiment of benchmarks/downstream.py: gaps between encoders, and the recipes that are compared."""
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from scipy import stats
 
 from geopretext.apps.demo import QUICK, Settings
+from geopretext.evaluate.cells import Cell, CellResult, TaskFacts
+from geopretext.evaluate.metrics import TaskKind
+from geopretext.evaluate.outcome import Run, SampleOutcome
 from geopretext.train.recipe import load_recipe
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -106,6 +110,28 @@ def test_the_table_and_the_files_say_the_same(load: Any, tmp_path: Path) -> None
     (entry,) = [row for row in claim.summary(pairs) if row["task"] == "b" and row["amount"] == "10%"]
     assert entry["gap"]["value"] == pytest.approx(np.mean(chosen))
     assert entry["gap_of_ten_times_the_labels"]["value"] == pytest.approx(-0.02)
+
+
+def test_a_planet_counts_once_however_often_its_head_was_trained(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = load("worth.table")
+
+    def result(bundle: str, seed: int, right: float, representation: str = "pretrained") -> CellResult:
+        scores = np.eye(2)[(np.arange(400) >= 400 * right).astype(int)]
+        outcome = SampleOutcome(TaskKind.SINGLE_LABEL, scores, np.zeros(400, int))
+        cell = Cell("t", bundle, representation, "finetune:unet", "100%", seed)
+        return CellResult(
+            cell, TaskFacts("t", outcome.kind, ("a", "b"), {}), Run(outcome, 0, {}, {}), np.arange(400), {}
+        )
+
+    planets = [result(f"e{planet}", seed, 0.5 + 0.1 * planet) for planet in range(4) for seed in range(3)]
+    others = [result("gone", 0, 0.1), *(result(f"e{number}", 0, 0.3, "random_init") for number in (1, 0))]
+    monkeypatch.setattr(table, "read_cells", lambda _: [*planets, *others])
+    text = table.real_table(Path(), {f"e{planet}": (planet, "mp_mae") for planet in range(4)})
+    ours, random = ([float(number) for number in re.findall(r"\d\.\d+", line)] for line in text.splitlines()[2:4])
+    assert ours[0] == pytest.approx(0.65)
+    # Student's t of four planets: 0.65 +- 3.18 x 0.129 / 2; twelve runs would give 0.65 +- 2.2 x 0.117 / 3.5
+    assert ours[2] - ours[1] == pytest.approx(2 * 3.18 * 0.129 / 2, rel=0.15)
+    assert random[0] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("bands", ["all", "rgb", "bgrn"])

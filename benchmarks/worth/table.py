@@ -1,12 +1,20 @@
 """The table of real tasks: encoders of several planets as runs of one method, beside baselines."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from geopretext.evaluate.bootstrap import Score, bootstrap
-from geopretext.evaluate.cells import CellResult
-from geopretext.evaluate.metrics import METRICS
+from geopretext.evaluate.metrics import METRICS, Metric, TaskKind
+from geopretext.evaluate.outcome import Outcome
+from geopretext.evaluate.representations import PRETRAINED
 from geopretext.evaluate.suite_table import read_cells
+
+Array = npt.NDArray[Any]
 
 _ALL = "100%"
 _TITLES = {
@@ -28,29 +36,58 @@ def real_table(suite: Path, bundles: Mapping[str, tuple[int, str]]) -> str:
         suite: folder of the suite.
         bundles: planet and method of each bundle, by its path in the suite.
     """
-    runs: dict[tuple[str, str], dict[str, list[CellResult]]] = {}
+    runs: dict[tuple[str, str], dict[str, dict[int, list[Outcome]]]] = {}
+    metrics: dict[tuple[str, str], Metric] = {}
+    owners: dict[tuple[str, str], str] = {}
     for result in read_cells(suite):
-        cell = result.cell
-        if cell.amount == _ALL:
-            method = bundles[cell.bundle][1] if cell.representation == "pretrained" else cell.representation
-            runs.setdefault((result.task.name, cell.head), {}).setdefault(method, []).append(result)
-    metrics = {key: METRICS[next(iter(methods.values()))[0].task.kind][0] for key, methods in runs.items()}
+        cell, key = result.cell, (result.task.name, result.cell.head)
+        if cell.amount != _ALL:
+            continue
+        if cell.representation == PRETRAINED:
+            if cell.bundle not in bundles:
+                continue  # of another call on this folder
+            draw, method = bundles[cell.bundle]
+        else:
+            draw, method = cell.seed, cell.representation
+            if owners.setdefault((result.task.name, method), cell.bundle) != cell.bundle:
+                continue  # baselines stand behind one bundle; those behind others are the same again
+        metrics[key] = METRICS[result.task.kind][0]
+        runs.setdefault(key, {}).setdefault(method, {}).setdefault(draw, []).append(result.run.outcome)
     heads = [f"{task}, {_head(head)}, {str(metrics[task, head]).replace('_', ' ')}" for task, head in runs]
     lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for method, title in _TITLES.items():
-        cells = [_text(_score(group[method], bundles)) if method in group else "" for group in runs.values()]
+        cells = [_text(_score(metrics[key], group[method])) if method in group else "" for key, group in runs.items()]
         if any(cells):
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _score(results: Sequence[CellResult], bundles: Mapping[str, tuple[int, str]]) -> Score:
-    seeds = [
-        bundles[result.cell.bundle][0] if result.cell.representation == "pretrained" else result.cell.seed
-        for result in results
-    ]
-    metric = METRICS[results[0].task.kind][0]
-    return bootstrap(metric, [result.run.outcome for result in results], seeds=seeds)
+@dataclass(frozen=True)
+class _Planet:
+    """Runs of one encoder with several seeds as one outcome, whose metrics are their means."""
+
+    runs: Sequence[Outcome]
+
+    @property
+    def kind(self) -> TaskKind:
+        return self.runs[0].kind
+
+    def __len__(self) -> int:
+        return len(self.runs[0])
+
+    def measure(self, metric: Metric) -> float:
+        return float(np.mean([run.measure(metric) for run in self.runs]))
+
+    def weighted(self, metric: Metric, counts: Array) -> Array:
+        return np.asarray(np.mean([run.weighted(metric, counts) for run in self.runs], axis=0))
+
+    def arrays(self) -> Mapping[str, Array]:
+        raise NotImplementedError("a mean of outcomes is not written")
+
+
+def _score(metric: Metric, draws: Mapping[int, Sequence[Outcome]]) -> Score:
+    """Planets, not heads on one of them, are what a method is a draw of."""
+    return bootstrap(metric, [_Planet(runs) for runs in draws.values()], seeds=[*draws])
 
 
 def _head(head: str) -> str:

@@ -140,3 +140,9 @@ def test_intervals_cover_other_samples_and_other_seeds(samples: int, seeds: int)
         narrow += score.low <= 0.7 <= score.high
     assert 0.92 <= covered / 200 <= 0.995
     assert narrow / 200 < 0.9
+
+
+def test_runs_of_one_seed_are_no_draws_of_seeds() -> None:
+    outcome = coin_outcome(np.arange(40) % 2 == 0)
+    with pytest.raises(InputError, match=r"2 runs have the seeds 1, 1"):
+        bootstrap(Metric.ACCURACY, [outcome, outcome], seeds=[1, 1])

@@ -84,8 +84,13 @@ def bootstrap(
         seed: of the draws, which depend on it, on n and on ``seeds`` only.
 
     Raises:
-        InputError: the metric is undefined on this test set.
+        InputError: the metric is undefined on this test set, or two runs have one seed.
     """
+    if seeds is not None and len(set(seeds)) < len(runs):
+        raise InputError(
+            f"{len(runs)} runs have the seeds {', '.join(map(str, seeds))}",
+            hint="one seed a run: average runs that share what they are a draw of",
+        )
     values = np.asarray([run.measure(metric) for run in runs])
     blocks = [
         np.mean([run.weighted(metric, counts) for run in runs], axis=0)
