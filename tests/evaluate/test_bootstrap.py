@@ -146,3 +146,10 @@ def test_runs_of_one_seed_are_no_draws_of_seeds() -> None:
     outcome = coin_outcome(np.arange(40) % 2 == 0)
     with pytest.raises(InputError, match=r"2 runs have the seeds 1, 1"):
         bootstrap(Metric.ACCURACY, [outcome, outcome], seeds=[1, 1])
+
+
+def test_an_interval_stays_within_what_the_metric_can_be() -> None:
+    better, worse = (coin_outcome(np.arange(40) % every > 0) for every in (40, 8))
+    score = bootstrap(Metric.ACCURACY, [better, worse], seeds=[0, 1])
+    assert 0 < score.low < score.value < score.high == 1
+    assert score.draws.max() > 1

@@ -83,12 +83,13 @@ def _print(outcome: "SuiteOutcome", *, as_json: bool) -> None:
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 160)
-    for table in score_tables([row for row in rows if row["headline"]]):
+    for title, table in score_tables([row for row in rows if row["headline"]]):
+        console.print(title, soft_wrap=True)  # a table would break a long name in the middle
         console.print(table)
 
 
-def score_tables(rows: list[dict[str, Any]]) -> "Iterator[Table]":
-    """Methods by tasks, a table for each amount of labels; of one task, methods by amounts.
+def score_tables(rows: list[dict[str, Any]]) -> "Iterator[tuple[str, Table]]":
+    """Titles and tables: methods by tasks, one for each amount of labels; of one task, methods by amounts.
 
     Args:
         rows: of ``scores.parquet``, by the headline metric.
@@ -102,7 +103,7 @@ def score_tables(rows: list[dict[str, Any]]) -> "Iterator[Table]":
     for shared in tasks if column == "amount" else amounts:
         these = [row for row in rows if shared in (row["task"], row["amount"])]
         title = f"{these[0]['title']}: {_words(these[0])}" if column == "amount" else f"{shared} of the labels"
-        table = Table(title=f"{escape(title)}, \\[95 % interval]", title_justify="left")
+        table = Table()
         table.add_column("head")
         table.add_column("method", no_wrap=True)
         columns = list(dict.fromkeys(row[column] for row in these))
@@ -115,7 +116,7 @@ def score_tables(rows: list[dict[str, Any]]) -> "Iterator[Table]":
         cells = {(row["head"], row["method"], row[column]): _text(row) for row in these}
         for head, method in dict.fromkeys((row["head"], row["method"]) for row in these):
             table.add_row(head, escape(method), *(cells.get((head, method, name), "") for name in columns))
-        yield table
+        yield rf"{escape(title)}, \[95 % interval]", table
 
 
 def _words(row: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ that ran with the same seeds.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,9 @@ def bootstrap(
     draws = np.concatenate(blocks)
     if seeds is not None:
         draws = draws + seed_weights(seeds, resamples, seed) @ (values - values.mean())
-    return Score.of(float(values.mean()), draws)
+    score = Score.of(float(values.mean()), draws)
+    # Student's t over two or three seeds reaches beyond what the metric can be.
+    return replace(score, low=max(score.low, metric.lowest), high=min(score.high, metric.highest))
 
 
 def seed_weights(seeds: Sequence[int], resamples: int, seed: int) -> Array:

@@ -9,6 +9,7 @@ Point values come from torchmetrics. A resample of the test set is a vector of c
 so that ``weighted`` evaluates all resamples at once by matrix products; with all counts 1 both agree.
 """
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -77,6 +78,16 @@ class Metric(StrEnum):
     def higher_is_better(self) -> bool:
         """False of errors."""
         return self is not Metric.RMSE
+
+    @property
+    def lowest(self) -> float:
+        """That it can be."""
+        return -math.inf if self is Metric.R2 else 0.0
+
+    @property
+    def highest(self) -> float:
+        """That it can be."""
+        return math.inf if self is Metric.RMSE else 1.0
 
 
 METRICS: dict[TaskKind, tuple[Metric, ...]] = {
