@@ -22,7 +22,7 @@ from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.task import Task
 from geopretext.evaluate.tasks import load_task, store_task
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.bundle_heads import load_head, load_head_labels
+from geopretext.nn.bundle_heads import Head, load_head, load_head_labels
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.unet import UNet
 
@@ -201,6 +201,39 @@ def test_a_frozen_encoder_stays_and_then_joins_with_rates_of_its_own(surface: Pr
     name = "encoder.stages.2.1.pwconv1.weight"
     decayed = frozen[name] * (1 - rate * 0.5**2 * settings.weight_decay)
     assert float((joined[name] - decayed).abs().median()) == pytest.approx(rate * 0.5**2, rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", [TaskKind.SINGLE_LABEL, TaskKind.SEGMENTATION], ids=str)
+def test_a_batch_in_parts_teaches_what_the_whole_one_does(surface: Prepared, fields: Path, kind: TaskKind) -> None:
+    """Also where parts differ in how many of their pixels are labelled; and in evaluation."""
+    prepared = surface
+    if kind is TaskKind.SEGMENTATION:
+        prepared = Prepared.open(load_task(str(fields), bands=("B4", "B3", "B2")), make_encoder())
+    mixed = 0.4 if kind is TaskKind.SINGLE_LABEL else 0.0
+    settings = replace(FAST, network="linear" if kind.is_dense else "auto", epochs=1, base_learning_rate=1e-6)
+    settings = replace(settings, mixup=mixed, cutmix=mixed, clip_norm=None)
+    results = []
+    for at_once in (4, 16):
+        torch.manual_seed(0)
+        objective = objective_of(prepared)
+        network = make_network(settings, make_encoder(), kind, objective.outputs)
+        gradients: list[dict[str, torch.Tensor]] = []
+        passed: list[int] = []
+
+        def note(*_: int, network: Head = network, gradients: list[dict[str, torch.Tensor]] = gradients) -> None:
+            gradients.append({name: weight.grad.clone() for name, weight in network.named_parameters()})
+
+        network.register_forward_pre_hook(lambda _, inputs, passed=passed: passed.append(len(inputs[0])))
+        module = FinetuneModule(network, objective, prepared, replace(settings, at_once=at_once), seed=0, progress=note)
+        finetune_file._fit(module, torch.device("cpu"))
+        assert max(passed) == at_once
+        assert len(gradients) == module.steps_per_epoch
+        results.append((gradients[0], network.state_dict(), module.outcome.arrays()))
+    for parts, whole in zip(*results, strict=True):
+        for name in whole:
+            torch.testing.assert_close(
+                torch.as_tensor(parts[name]), torch.as_tensor(whole[name]), rtol=1e-4, atol=1e-5, msg=name
+            )
 
 
 def test_the_average_is_that_of_the_steps(surface: Prepared) -> None:

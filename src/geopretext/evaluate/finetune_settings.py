@@ -34,6 +34,9 @@ class FinetuneSettings:
     """at least 1"""
     batch_size: int = 32
     """samples a step, at least 1"""
+    at_once: int = 64
+    """samples that go through the network together, at least 1; changes memory, not what is learnt, but for what drop
+    path draws"""
     base_learning_rate: float = 1e-3
     """of a batch of 256; the rate is this times batch_size / 256; above 0"""
     min_learning_rate: float = 0.0
@@ -138,6 +141,7 @@ _AT_LEAST = {
     "frozen_epochs": 0,
     "epochs": 1,
     "batch_size": 1,
+    "at_once": 1,
     "min_learning_rate": 0,
     "warmup_epochs": 0,
     "weight_decay": 0,
