@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from geopretext.data.store import Store
-from geopretext.errors import InputError, NonFiniteError, RecipeError
+from geopretext.errors import InputError, NonFiniteError, RecipeError, UnitError
 from geopretext.evaluate import finetune as finetune_file
 from geopretext.evaluate.batches import Batches
 from geopretext.evaluate.finetune import check_settings, finetune, trained_input
@@ -20,7 +20,7 @@ from geopretext.evaluate.networks import make_network
 from geopretext.evaluate.objectives import objective_of
 from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.task import Task
-from geopretext.evaluate.tasks import load_task, store_task
+from geopretext.evaluate.tasks import TaskOptions, load_task, store_task
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_heads import Head, load_head, load_head_labels
 from geopretext.nn.classifier import Classifier
@@ -388,6 +388,37 @@ def test_a_bundle_tuned_on_pictures_knows_what_standardised_them(fields: Path, t
     again = Prepared.open(task, saved)
     assert again.feed.record["statistics"] == "bundle"
     torch.testing.assert_close(again.batch(task.test)[0], prepared.batch(task.test)[0])
+
+
+def test_pairs_have_one_scale_and_a_bundle_tuned_on_them_knows_it(fields: Path, tmp_path: Path) -> None:
+    """The later pictures are brighter: a scale of their own would hide it, and no bundle could say it."""
+    pillow = pytest.importorskip("PIL.Image")
+    (fields / "later" / "images").mkdir(parents=True)
+    for path in (fields / "images").iterdir():
+        brighter = np.asarray(pillow.open(path)).clip(0, 215) + np.uint8(40)
+        pillow.fromarray(brighter).save(fields / "later" / "images" / path.name)
+    for name in ("masks", "task.yaml"):
+        (fields / "later" / name).symlink_to(fields / name)
+    task, later = (load_task(str(folder), bands=("B4", "B3", "B2")) for folder in (fields, fields / "later"))
+    task = replace(task, kind=TaskKind.CHANGE_DETECTION, classes=("unchanged", "changed"), later=later.inputs)
+    encoder = make_encoder()
+    prepared = Prepared.open(task, encoder)
+    images, _ = prepared.batch(task.test)
+    assert (images[:, 1] - images[:, 0]).mean() > 0.5
+    assert prepared.record["later"]["mean"] == prepared.record["mean"]
+    assert prepared.record["later"]["scale_of"] == str(fields / "images")
+    finetune(encoder, prepared, replace(FAST, network="linear", epochs=1), seed=0, save=tmp_path / "bundle")
+    again = Prepared.open(task, Encoder.from_pretrained(tmp_path / "bundle"))
+    assert again.record["later"]["statistics"] == "bundle"
+    torch.testing.assert_close(again.batch(task.test)[0], images)
+
+
+def test_pairs_in_different_units_are_refused(fields: Path) -> None:
+    task = load_task(str(fields), bands=("B4", "B3", "B2"))
+    later = load_task(str(fields), TaskOptions(bands=("B4", "B3", "B2"), unit="unstated")).inputs
+    task = replace(task, kind=TaskKind.CHANGE_DETECTION, classes=("unchanged", "changed"), later=later)
+    with pytest.raises(UnitError, match="one scale cannot be for both"):
+        Prepared.open(task, make_encoder())
 
 
 def test_nothing_is_written_unless_asked_for(

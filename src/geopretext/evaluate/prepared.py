@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from geopretext.evaluate.inputs import Feed, Samples
+from geopretext.evaluate.inputs import Feed, Samples, on_one_scale
 from geopretext.evaluate.metrics import TaskKind
 from geopretext.evaluate.task import Task
 from geopretext.nn.bundle import Encoder
@@ -55,8 +55,9 @@ class Prepared:
             BandError, UnitError, GridError, InputError: they cannot.
         """
         training = task.samples[task.train]
-        later = None if task.later is None else task.later.prepare(encoder, training)
-        return cls(task, task.inputs.prepare(encoder, training), later, memory)
+        feed = task.inputs.prepare(encoder, training)
+        later = None if task.later is None else on_one_scale(task.later.prepare(encoder, training), feed)
+        return cls(task, feed, later, memory)
 
     @property
     def record(self) -> Mapping[str, Any]:
