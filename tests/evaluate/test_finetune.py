@@ -272,6 +272,16 @@ def test_the_best_epoch_is_kept_or_the_last(surface: Prepared, monkeypatch: pyte
         assert torch.equal(kept["head.weight"], seen[2 * epoch]["head.weight"])
 
 
+def test_while_nothing_is_predicted_the_later_epoch_is_the_better_one(
+    surface: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for values, epoch in (([0.0, 0.0, 0.0], 3), ([0.0, 0.2, 0.2], 2), ([-1.0, -0.5, -0.5], 2)):
+        module, seen = watch_values(surface, replace(FAST, epochs=3, patience=1), values, monkeypatch)
+        assert module.kept_epoch == epoch
+        kept = dict(module.scored.named_parameters())
+        assert torch.equal(kept["head.weight"], seen[2 * epoch]["head.weight"])
+
+
 def test_training_ends_when_patience_does_and_not_while_the_encoder_is_frozen(
     surface: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:

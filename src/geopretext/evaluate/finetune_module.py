@@ -19,7 +19,7 @@ from geopretext.errors import InputError, NonFiniteError
 from geopretext.evaluate.augmentation import mix, turn_at_random
 from geopretext.evaluate.batches import Batches, parts_of
 from geopretext.evaluate.finetune_settings import FinetuneSettings
-from geopretext.evaluate.metrics import METRICS, Metric
+from geopretext.evaluate.metrics import METRICS, Metric, best_epoch
 from geopretext.evaluate.networks import backbone_of
 from geopretext.evaluate.objectives import Objective
 from geopretext.evaluate.outcome import Outcome
@@ -80,8 +80,8 @@ class FinetuneModule(pl.LightningModule):
 
     @property
     def best_epoch(self) -> int:
-        """The first, from 1, with the largest value on the validation split."""
-        return int(np.argmax(self.values)) + 1
+        """The one, from 1, that is best on the validation split, see ``metrics.best_epoch``."""
+        return best_epoch(self.values)
 
     @property
     def kept_epoch(self) -> int:

@@ -64,7 +64,8 @@ class FinetuneSettings:
     patience: int | None = None
     """epochs without a better validation score after which training ends, at least 1; null: none"""
     keep: Literal["best", "last"] = "best"
-    """weights that are scored on the test split: of the epoch that is best on the validation split, or the last"""
+    """weights that are scored on the test split: of the epoch that is best on the validation split (the first of those,
+    but the last while all are at 0), or the last"""
     clip_norm: float | None = 1.0
     """of the gradient, above 0; null: none"""
     precision: Literal["float32", "bfloat16"] = "float32"
