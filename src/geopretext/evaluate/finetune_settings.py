@@ -44,7 +44,7 @@ class FinetuneSettings:
     warmup_epochs: float = 2.0
     """in which the rate rises from 0, at least 0"""
     weight_decay: float = 0.05
-    """of kernels and matrices, at least 0"""
+    """of the weights of convolutions and linear layers, and of low-rank additions to them; at least 0"""
     layer_decay: float = 0.9
     """factor of the rate from one group of blocks to the one before it, above 0, at most 1"""
     drop_path: float = 0.1
