@@ -356,6 +356,12 @@ def test_networks_fit_the_kind_of_task() -> None:
     unet = make_network(settings, encoder, TaskKind.SEGMENTATION, 2)
     assert isinstance(unet, UNet)
     assert float(unet.head.weight.detach().std()) == pytest.approx(1e-5, rel=0.5)
+    for kind in (TaskKind.SEGMENTATION, TaskKind.CHANGE_DETECTION):
+        linear = make_network(replace(settings, network="linear"), encoder, kind, 2)
+        small = [float(layer.weight.detach().std()) for layer in linear.decoder.convolutions]
+        assert small == pytest.approx([1e-5] * 4, rel=0.5)
+        others = linear.mixers if kind is TaskKind.CHANGE_DETECTION else []
+        assert all(float(layer.weight.detach().std()) > 1e-3 for layer in others)
     padded = make_network(replace(settings, padding="published-classifier"), encoder, TaskKind.SINGLE_LABEL, 2)
     assert padded.encoder.settings.dense_padding == "published-classifier"
     for name, kind in (("unet", TaskKind.SINGLE_LABEL), ("classifier", TaskKind.SEGMENTATION)):

@@ -75,7 +75,7 @@ class FinetuneSettings:
     lora_alpha: float = 16.0
     """the additions are scaled by this over the rank, above 0"""
     head_scale: float | None = None
-    """standard deviation of the head's first weights, above 0; null: as the head has it"""
+    """standard deviation of the first weights of the head's last layer, above 0; null: as the head has it"""
     padding: Literal["same", "published-classifier"] = "same"
     """of the encoder's first convolutions, see ``geopretext.nn.settings.EncoderSettings.dense_padding``"""
     published_groups: bool = False
