@@ -1,6 +1,7 @@
 """From an encoder and a task to a table: features, baselines, intervals, the file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,8 +202,11 @@ def test_an_unknown_head_is_refused(store: Store) -> None:
 def test_tasks_with_nothing_to_tell_apart_are_refused() -> None:
     with pytest.raises(InputError, match=r"has only one class \(c0\)"):
         toy_task(np.zeros(40, np.int64), classes=1)
-    with pytest.raises(InputError, match="no test sample has any label"):
-        toy_task(np.zeros((40, 2), np.int64), TaskKind.MULTI_LABEL)
+    for split in ("validation", "test"):
+        task = toy_task(np.ones((40, 2), np.int64), TaskKind.MULTI_LABEL)
+        bare = np.isin(np.arange(40), task.val if split == "validation" else task.test)
+        with pytest.raises(InputError, match=f"no {split} sample has any label"):
+            replace(task, labels=np.where(bare[:, None], 0, task.labels))
     with pytest.raises(InputError, match="all test samples have the same value"):
         toy_task(np.ones((40, 1)), TaskKind.REGRESSION, classes=1)
 

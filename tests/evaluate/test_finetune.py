@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from geopretext.data.store import Store
-from geopretext.errors import InputError, NonFiniteError, RecipeError
+from geopretext.errors import InputError, NonFiniteError, RecipeError, UnitError
 from geopretext.evaluate import finetune as finetune_file
 from geopretext.evaluate.batches import Batches
 from geopretext.evaluate.finetune import check_settings, finetune, trained_input
@@ -20,9 +20,9 @@ from geopretext.evaluate.networks import make_network
 from geopretext.evaluate.objectives import objective_of
 from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.task import Task
-from geopretext.evaluate.tasks import load_task, store_task
+from geopretext.evaluate.tasks import TaskOptions, load_task, store_task
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.bundle_heads import load_head, load_head_labels
+from geopretext.nn.bundle_heads import Head, load_head, load_head_labels
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.unet import UNet
 
@@ -148,9 +148,9 @@ def test_the_same_seed_gives_the_same_numbers_and_leaves_the_global_state_alone(
 
 def test_reading_anew_gives_the_numbers_of_keeping_in_memory(surface: Prepared) -> None:
     streamed = Prepared.open(surface.task, make_encoder(), memory=0)
-    assert not streamed.keeps
     runs = [finetune(make_encoder(), prepared, replace(FAST, epochs=2), seed=0) for prepared in (surface, streamed)]
     np.testing.assert_array_equal(*(run.outcome.arrays()["scores"] for run in runs))
+    assert surface.kept_bytes > streamed.kept_bytes == 0
 
 
 def test_batches_are_read_one_ahead_and_in_order(surface: Prepared) -> None:
@@ -203,6 +203,39 @@ def test_a_frozen_encoder_stays_and_then_joins_with_rates_of_its_own(surface: Pr
     assert float((joined[name] - decayed).abs().median()) == pytest.approx(rate * 0.5**2, rel=1e-2)
 
 
+@pytest.mark.parametrize("kind", [TaskKind.SINGLE_LABEL, TaskKind.SEGMENTATION], ids=str)
+def test_a_batch_in_parts_teaches_what_the_whole_one_does(surface: Prepared, fields: Path, kind: TaskKind) -> None:
+    """Also where parts differ in how many of their pixels are labelled; and in evaluation."""
+    prepared = surface
+    if kind is TaskKind.SEGMENTATION:
+        prepared = Prepared.open(load_task(str(fields), bands=("B4", "B3", "B2")), make_encoder())
+    mixed = 0.4 if kind is TaskKind.SINGLE_LABEL else 0.0
+    settings = replace(FAST, network="linear" if kind.is_dense else "auto", epochs=1, base_learning_rate=1e-6)
+    settings = replace(settings, mixup=mixed, cutmix=mixed, clip_norm=None)
+    results = []
+    for at_once in (4, 16):
+        torch.manual_seed(0)
+        objective = objective_of(prepared)
+        network = make_network(settings, make_encoder(), kind, objective.outputs)
+        gradients: list[dict[str, torch.Tensor]] = []
+        passed: list[int] = []
+
+        def note(*_: int, network: Head = network, gradients: list[dict[str, torch.Tensor]] = gradients) -> None:
+            gradients.append({name: weight.grad.clone() for name, weight in network.named_parameters()})
+
+        network.register_forward_pre_hook(lambda _, inputs, passed=passed: passed.append(len(inputs[0])))
+        module = FinetuneModule(network, objective, prepared, replace(settings, at_once=at_once), seed=0, progress=note)
+        finetune_file._fit(module, torch.device("cpu"))
+        assert max(passed) == at_once
+        assert len(gradients) == module.steps_per_epoch
+        results.append((gradients[0], network.state_dict(), module.outcome.arrays()))
+    for parts, whole in zip(*results, strict=True):
+        for name in whole:
+            torch.testing.assert_close(
+                torch.as_tensor(parts[name]), torch.as_tensor(whole[name]), rtol=1e-4, atol=1e-5, msg=name
+            )
+
+
 def test_the_average_is_that_of_the_steps(surface: Prepared) -> None:
     module, seen = watch(surface, replace(FAST, ema=0.7, keep="last"))
     average = seen[1]  # the average begins with the weights of the first step
@@ -234,6 +267,16 @@ def test_the_best_epoch_is_kept_or_the_last(surface: Prepared, monkeypatch: pyte
     values = [0.2, 0.9, 0.9, 0.1]
     for keep, epoch in (("best", 2), ("last", 4)):
         module, seen = watch_values(surface, replace(FAST, epochs=4, keep=keep), values, monkeypatch)
+        assert module.kept_epoch == epoch
+        kept = dict(module.scored.named_parameters())
+        assert torch.equal(kept["head.weight"], seen[2 * epoch]["head.weight"])
+
+
+def test_while_nothing_is_predicted_the_later_epoch_is_the_better_one(
+    surface: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for values, epoch in (([0.0, 0.0, 0.0], 3), ([0.0, 0.2, 0.2], 2), ([-1.0, -0.5, -0.5], 2)):
+        module, seen = watch_values(surface, replace(FAST, epochs=3, patience=1), values, monkeypatch)
         assert module.kept_epoch == epoch
         kept = dict(module.scored.named_parameters())
         assert torch.equal(kept["head.weight"], seen[2 * epoch]["head.weight"])
@@ -313,6 +356,12 @@ def test_networks_fit_the_kind_of_task() -> None:
     unet = make_network(settings, encoder, TaskKind.SEGMENTATION, 2)
     assert isinstance(unet, UNet)
     assert float(unet.head.weight.detach().std()) == pytest.approx(1e-5, rel=0.5)
+    for kind in (TaskKind.SEGMENTATION, TaskKind.CHANGE_DETECTION):
+        linear = make_network(replace(settings, network="linear"), encoder, kind, 2)
+        small = [float(layer.weight.detach().std()) for layer in linear.decoder.convolutions]
+        assert small == pytest.approx([1e-5] * 4, rel=0.5)
+        others = linear.mixers if kind is TaskKind.CHANGE_DETECTION else []
+        assert all(float(layer.weight.detach().std()) > 1e-3 for layer in others)
     padded = make_network(replace(settings, padding="published-classifier"), encoder, TaskKind.SINGLE_LABEL, 2)
     assert padded.encoder.settings.dense_padding == "published-classifier"
     for name, kind in (("unet", TaskKind.SINGLE_LABEL), ("classifier", TaskKind.SEGMENTATION)):
@@ -355,6 +404,37 @@ def test_a_bundle_tuned_on_pictures_knows_what_standardised_them(fields: Path, t
     again = Prepared.open(task, saved)
     assert again.feed.record["statistics"] == "bundle"
     torch.testing.assert_close(again.batch(task.test)[0], prepared.batch(task.test)[0])
+
+
+def test_pairs_have_one_scale_and_a_bundle_tuned_on_them_knows_it(fields: Path, tmp_path: Path) -> None:
+    """The later pictures are brighter: a scale of their own would hide it, and no bundle could say it."""
+    pillow = pytest.importorskip("PIL.Image")
+    (fields / "later" / "images").mkdir(parents=True)
+    for path in (fields / "images").iterdir():
+        brighter = np.asarray(pillow.open(path)).clip(0, 215) + np.uint8(40)
+        pillow.fromarray(brighter).save(fields / "later" / "images" / path.name)
+    for name in ("masks", "task.yaml"):
+        (fields / "later" / name).symlink_to(fields / name)
+    task, later = (load_task(str(folder), bands=("B4", "B3", "B2")) for folder in (fields, fields / "later"))
+    task = replace(task, kind=TaskKind.CHANGE_DETECTION, classes=("unchanged", "changed"), later=later.inputs)
+    encoder = make_encoder()
+    prepared = Prepared.open(task, encoder)
+    images, _ = prepared.batch(task.test)
+    assert (images[:, 1] - images[:, 0]).mean() > 0.5
+    assert prepared.record["later"]["mean"] == prepared.record["mean"]
+    assert prepared.record["later"]["scale_of"] == str(fields / "images")
+    finetune(encoder, prepared, replace(FAST, network="linear", epochs=1), seed=0, save=tmp_path / "bundle")
+    again = Prepared.open(task, Encoder.from_pretrained(tmp_path / "bundle"))
+    assert again.record["later"]["statistics"] == "bundle"
+    torch.testing.assert_close(again.batch(task.test)[0], images)
+
+
+def test_pairs_in_different_units_are_refused(fields: Path) -> None:
+    task = load_task(str(fields), bands=("B4", "B3", "B2"))
+    later = load_task(str(fields), TaskOptions(bands=("B4", "B3", "B2"), unit="unstated")).inputs
+    task = replace(task, kind=TaskKind.CHANGE_DETECTION, classes=("unchanged", "changed"), later=later)
+    with pytest.raises(UnitError, match="one scale cannot be for both"):
+        Prepared.open(task, make_encoder())
 
 
 def test_nothing_is_written_unless_asked_for(

@@ -105,7 +105,7 @@ def test_what_is_not_trained_is_in_no_group() -> None:
     assert set(found(network, FinetuneSettings())) == {"norm.weight", "norm.bias", "head.weight", "head.bias"}
 
 
-def test_low_rank_additions_have_the_rate_of_their_block() -> None:
+def test_low_rank_additions_decay_and_have_the_rate_of_their_block() -> None:
     network = Classifier(ConvNeXtV2(EncoderSettings(size="micro")), 2)
     adapt(network.encoder, "lora", rank=2)
     table = found(network, FinetuneSettings(layer_decay=0.5))
@@ -113,3 +113,5 @@ def test_low_rank_additions_have_the_rate_of_their_block() -> None:
     assert scales["encoder.stages.0.0.pwconv1."] == 0.5**5
     assert scales["encoder.stages.3.0.pwconv2."] == 0.5
     assert len(scales) == 10
+    assert {decays for name, (_, decays) in table.items() if name.endswith((".up", ".down"))} == {True}
+    assert not table["head.bias"][1]

@@ -1,5 +1,6 @@
 """A prepared task gives the encoder's pixels and the labels of the same pixels, kept or read again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,6 @@ def masks(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("memory", [0, 1 << 30], ids=["read again", "kept"])
 def test_labels_lie_on_the_pixels_that_the_encoder_sees(encoder: Encoder, masks: Path, memory: int) -> None:
     prepared = Prepared.open(load_task(str(masks)), encoder, memory=memory)
-    assert prepared.keeps is bool(memory)
     assert prepared.shape == (3, 16, 16)
     for _ in range(2):
         images, labels = prepared.batch(np.array([3, 0, 7]))
@@ -49,6 +49,24 @@ def test_labels_lie_on_the_pixels_that_the_encoder_sees(encoder: Encoder, masks:
         # a threshold on the standardised red band is one on the picture's
         red, bright = images[:, 0], labels.values == 1
         assert red[bright].min() > red[~bright].max()
+
+
+def test_memory_is_not_exceeded_by_images_and_labels_together(encoder: Encoder, masks: Path) -> None:
+    """A pixel has three bands of float32, a class of int64 and a bool: 21 bytes."""
+    sample = 16 * 16 * 21
+    small, large = (
+        Prepared.open(load_task(str(masks)), encoder, memory=count * sample + sample // 2) for count in (6, 10)
+    )
+    for some in ([1, 2, 3, 4], [5, 6, 1, 2], [7], [8], [0, 9, 3]):
+        images, labels = small.batch(np.array(some))
+        expected = large.batch(np.array(some))
+        assert torch.equal(images, expected[0])
+        assert torch.equal(labels.values, expected[1].values)
+    assert (small.kept_bytes, large.kept_bytes) == (6 * sample, 10 * sample)
+    # another view of the same task with the same memory finds it full
+    part = replace(small, task=replace(small.task, test=small.task.test[:1]))
+    part.batch(np.array([7]))
+    assert small.kept_bytes == 6 * sample
 
 
 def test_batches_come_in_order(encoder: Encoder, masks: Path) -> None:

@@ -48,6 +48,17 @@ def test_the_best_epoch_on_validation_is_kept() -> None:
     assert last.chosen["epoch"] == LONG.epochs
 
 
+def test_while_no_probability_passes_a_half_the_later_epoch_is_the_better_one() -> None:
+    data = make_problem(TaskKind.MULTI_LABEL)
+    rare = np.zeros_like(data.val.labels)
+    rare[0] = 1
+    data = replace(
+        data, val=replace(data.val, labels=rare), train=replace(data.train, labels=rare[:1].repeat(200, 0) * 0)
+    )
+    prediction = sgd_probe(data, settings=replace(LONG, epochs=4))
+    assert (prediction.validation, prediction.chosen["epoch"]) == (0, 4)
+
+
 def test_smoothing_quantities_is_refused() -> None:
     with pytest.raises(RecipeError, match="labels of regression are no classes"):
         sgd_probe(make_problem(TaskKind.REGRESSION), settings=replace(LONG, label_smoothing=0.1))

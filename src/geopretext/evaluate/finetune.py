@@ -111,7 +111,9 @@ def _maps(module: FinetuneModule, objective: DenseObjective, positions: Array) -
     assert labels.labelled is not None
     network = module.scored.eval()
     with torch.inference_mode():
-        scores = network(images.to(next(network.parameters()).device)).float()
+        device = next(network.parameters()).device
+        parts = torch.split(images, module.settings.at_once)
+        scores = torch.cat([network(part.to(device)).float().cpu() for part in parts])
     return labels.values.numpy(), labels.labelled.numpy(), objective.maps(scores)
 
 

@@ -48,7 +48,7 @@ def evaluate_finetuning(
         seeds: a run of each method for each; their scores are averaged.
         methods: of "finetuned" (starts from the bundle) and "from_scratch" (starts from random weights).
         strict: refuse inputs that are implausible for the encoder, see ``predict.input_gate``.
-        memory: bytes of images that may be kept; beyond that they are read anew in every epoch.
+        memory: bytes of images and labels that may be kept; beyond that they are read anew in every epoch.
         bootstrap_seed: of the bootstrap.
         out: folder for ``scores.json``; None: nothing is written.
         save: folder for a bundle of the first method's first run, encoder and head; None: none.

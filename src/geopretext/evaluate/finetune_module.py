@@ -8,16 +8,18 @@ import lightning.pytorch as pl
 import numpy as np
 import numpy.typing as npt
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import override
 
 from geopretext.data.sampling import epoch_order, hash_seeds
 from geopretext.errors import InputError, NonFiniteError
 from geopretext.evaluate.augmentation import mix, turn_at_random
-from geopretext.evaluate.batches import Batches
+from geopretext.evaluate.batches import Batches, parts_of
 from geopretext.evaluate.finetune_settings import FinetuneSettings
-from geopretext.evaluate.metrics import METRICS, Metric
+from geopretext.evaluate.metrics import METRICS, Metric, best_epoch
 from geopretext.evaluate.networks import backbone_of
 from geopretext.evaluate.objectives import Objective
 from geopretext.evaluate.outcome import Outcome
@@ -55,6 +57,7 @@ class FinetuneModule(pl.LightningModule):
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # which knows one backward pass a batch; a batch goes through in parts
         self.network, self.objective, self.prepared, self.settings = network, objective, prepared, settings
         self.seed, self.metric = seed, METRICS[prepared.task.kind][0]
         assert self.metric in LARGER_IS_BETTER, "the best epoch is the one with the largest value"
@@ -68,7 +71,6 @@ class FinetuneModule(pl.LightningModule):
         self._joining = [parameter for parameter in self._encoder.parameters() if parameter.requires_grad]
         self._best_weights: dict[str, Tensor] = {}
         self._parts: list[npt.NDArray[Any]] = []
-        self._loss = torch.zeros(())
         self._progress = progress
 
     @property
@@ -78,8 +80,8 @@ class FinetuneModule(pl.LightningModule):
 
     @property
     def best_epoch(self) -> int:
-        """The first, from 1, with the largest value on the validation split."""
-        return int(np.argmax(self.values)) + 1
+        """The one, from 1, that is best on the validation split, see ``metrics.best_epoch``."""
+        return best_epoch(self.values)
 
     @property
     def kept_epoch(self) -> int:
@@ -130,8 +132,8 @@ class FinetuneModule(pl.LightningModule):
             self._encoder.eval()
 
     @override
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a batch, augmented."""
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One step of the optimiser: a batch is augmented, and goes through the network in parts."""
         settings = self.settings
         # All randomness follows from the place in the run.
         torch.manual_seed(int(hash_seeds(self.seed, self.global_step)[0]))
@@ -142,28 +144,29 @@ class FinetuneModule(pl.LightningModule):
         images, labels = mix(
             images, labels, self.objective.outputs, mixup=settings.mixup, cutmix=settings.cutmix, generator=generator
         )
-        scores = self.network(images).float()
-        loss = self.objective.loss(scores, labels, smoothing=settings.label_smoothing)
-        self._loss = loss.detach()
-        return loss
+        optimizer = cast("LightningOptimizer", self.optimizers())
+        optimizer.zero_grad()
+        loss = torch.zeros((), device=images.device)
+        for some, wanted, share in parts_of(images, labels, settings.at_once):
+            scores = self.network(some).float()
+            part = share * self.objective.loss(scores, wanted, smoothing=settings.label_smoothing)
+            self.manual_backward(part)
+            loss += part.detach()
+        self._clip(loss)
+        optimizer.step()
+        cast("LRScheduler", self.lr_schedulers()).step()
 
-    @override
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
+    def _clip(self, loss: Tensor) -> None:
         """Clip gradients, and refuse a step that is not finite before it reaches the weights."""
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         if self.settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, norm)
         # The only numbers fetched from the device in a step.
-        loss, size = torch.stack([self._loss.to(norm), norm]).tolist()
-        if not (math.isfinite(loss) and math.isfinite(size)):
+        value, size = torch.stack([loss.to(norm), norm]).tolist()
+        if not (math.isfinite(value) and math.isfinite(size)):
             raise NonFiniteError(
-                f"the {'gradient' if math.isfinite(loss) else 'loss'} of fine-tuning is not finite",
+                f"the {'gradient' if math.isfinite(value) else 'loss'} of fine-tuning is not finite",
                 where=f"task {self.prepared.task.name!r}, step {self.global_step + 1}",
                 hint="a lower base_learning_rate; clip_norm 1; precision float32; a longer warmup_epochs",
             )
@@ -179,8 +182,8 @@ class FinetuneModule(pl.LightningModule):
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Predictions of a batch."""
-        images, labels = batch
-        self._parts.append(self.objective.collect(self.scored(images).float(), labels))
+        for images, labels, _ in parts_of(*batch, self.settings.at_once):
+            self._parts.append(self.objective.collect(self.scored(images).float(), labels))
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -228,10 +231,10 @@ class FinetuneModule(pl.LightningModule):
             for group in self.groups
         ]
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
+        schedule = LambdaLR(
             optimizer, lambda step: settings.learning_rate_at(step, self.steps_per_epoch) / settings.learning_rate
         )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 def _averaging(decay: float) -> Any:

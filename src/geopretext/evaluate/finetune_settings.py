@@ -34,6 +34,9 @@ class FinetuneSettings:
     """at least 1"""
     batch_size: int = 32
     """samples a step, at least 1"""
+    at_once: int = 64
+    """samples that go through the network together, at least 1; changes memory, not what is learnt, but for what drop
+    path draws"""
     base_learning_rate: float = 1e-3
     """of a batch of 256; the rate is this times batch_size / 256; above 0"""
     min_learning_rate: float = 0.0
@@ -41,7 +44,7 @@ class FinetuneSettings:
     warmup_epochs: float = 2.0
     """in which the rate rises from 0, at least 0"""
     weight_decay: float = 0.05
-    """of kernels and matrices, at least 0"""
+    """of the weights of convolutions and linear layers, and of low-rank additions to them; at least 0"""
     layer_decay: float = 0.9
     """factor of the rate from one group of blocks to the one before it, above 0, at most 1"""
     drop_path: float = 0.1
@@ -61,7 +64,8 @@ class FinetuneSettings:
     patience: int | None = None
     """epochs without a better validation score after which training ends, at least 1; null: none"""
     keep: Literal["best", "last"] = "best"
-    """weights that are scored on the test split: of the epoch that is best on the validation split, or the last"""
+    """weights that are scored on the test split: of the epoch that is best on the validation split (the first of those,
+    but the last while all are at 0), or the last"""
     clip_norm: float | None = 1.0
     """of the gradient, above 0; null: none"""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -71,7 +75,7 @@ class FinetuneSettings:
     lora_alpha: float = 16.0
     """the additions are scaled by this over the rank, above 0"""
     head_scale: float | None = None
-    """standard deviation of the head's first weights, above 0; null: as the head has it"""
+    """standard deviation of the first weights of the head's last layer, above 0; null: as the head has it"""
     padding: Literal["same", "published-classifier"] = "same"
     """of the encoder's first convolutions, see ``geopretext.nn.settings.EncoderSettings.dense_padding``"""
     published_groups: bool = False
@@ -138,6 +142,7 @@ _AT_LEAST = {
     "frozen_epochs": 0,
     "epochs": 1,
     "batch_size": 1,
+    "at_once": 1,
     "min_learning_rate": 0,
     "warmup_epochs": 0,
     "weight_decay": 0,

@@ -5,7 +5,7 @@ Shapes: n samples of a task, B of them at a time, C bands, D features.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from geopretext.data.fingerprint import Fingerprinted
 from geopretext.data.statistics import POOLED
 from geopretext.data.tiles import TileReader
+from geopretext.errors import UnitError
 from geopretext.modality import Observed
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.features import (
@@ -253,6 +254,25 @@ class ImageFeed:
     def fingerprint(self, samples: Samples) -> str:
         """Of the images."""
         return _fingerprint(self.door.images, samples, self.blocks)
+
+
+def on_one_scale(later: Feed, earlier: Feed) -> Feed:
+    """The later images of pairs, standardised as the earlier ones unless both are by the bundle's statistics.
+
+    Scales of their own would take the difference of the dates away, and a saved bundle has room for one.
+
+    Raises:
+        UnitError: they are in different units, or one is of tiles and the other is not standardised by the bundle.
+    """
+    if later.record["statistics"] == earlier.record["statistics"] == "bundle":
+        return later
+    if isinstance(later, ImageFeed) and isinstance(earlier, ImageFeed):
+        return replace(later, door=later.door.like(earlier.door))
+    raise UnitError(
+        "images of one date are standardised by the bundle's statistics, those of the other by their own",
+        where=str(later.record.get("source", "the later images")),
+        hint="give both in the bundle's unit",
+    )
 
 
 def _fingerprint(source: object, samples: Samples, blocks: Callable[[Samples], Iterator[Observed[Tensor]]]) -> str:

@@ -10,7 +10,7 @@ so that ``weighted`` evaluates all resamples at once by matrix products; with al
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -99,6 +99,17 @@ METRICS: dict[TaskKind, tuple[Metric, ...]] = {
     TaskKind.CHANGE_DETECTION: (Metric.MICRO_F1, Metric.MEAN_JACCARD, Metric.ACCURACY, Metric.CLASS_MEAN_ACCURACY),
 }
 """Of each kind of task; the first is its headline, by which heads choose their setting on the validation split."""
+
+
+def best_epoch(values: Sequence[float]) -> int:
+    """The epoch, from 1, whose weights are best by a headline metric of the validation split, one value an epoch.
+
+    The first with the largest value; the last of those at 0, if none has come further: there, no probability of a label
+    has passed 0.5 yet, which says nothing against having learnt for longer.
+    """
+    array = np.where(np.isnan(values), -np.inf, values)
+    best = np.flatnonzero(array == array.max())
+    return int(best[0 if array.max() else -1]) + 1
 
 
 def measure(metric: Metric, scores: Array, labels: Array) -> float:

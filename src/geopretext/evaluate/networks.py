@@ -11,7 +11,7 @@ from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_heads import Head
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.convnextv2 import ConvNeXtV2
-from geopretext.nn.decoders import make_segmenter
+from geopretext.nn.decoders import LinearDecoder, make_segmenter
 from geopretext.nn.settings import SEGMENTERS
 from geopretext.nn.siamese import make_siamese
 
@@ -73,8 +73,11 @@ def _copy(settings: FinetuneSettings, encoder: Encoder) -> ConvNeXtV2:
 
 
 def _scale_head(network: nn.Module, std: float) -> None:
-    """Draw the weights of the last layer anew."""
+    """Draw the weights of the last layer anew; in a linear decoder, it is a convolution for each stage."""
     inner = set(backbone_of(network).modules())
-    layers = (nn.Linear, nn.Conv2d)
-    *_, last = (module for module in network.modules() if isinstance(module, layers) and module not in inner)
-    nn.init.trunc_normal_(last.weight, std=std)
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    linear = [set(module.convolutions) for module in network.modules() if isinstance(module, LinearDecoder)]
+    last = linear[0] if linear else {[layer for layer in layers if layer not in inner][-1]}
+    for layer in layers:
+        if layer in last:
+            nn.init.trunc_normal_(layer.weight, std=std)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.networks import backbone_of
+from geopretext.nn.adaptation import LowRank
 from geopretext.train.module import split_parameters
 
 
@@ -60,6 +61,8 @@ def parameter_groups(network: nn.Module, settings: FinetuneSettings) -> list[Par
     head = sum(depths) + 1
     inner = {id(parameter): name for name, parameter in backbone.named_parameters()}
     decayed = {id(parameter) for parameter in split_parameters(network)[0]}
+    additions = [module for module in network.modules() if isinstance(module, LowRank)]
+    decayed |= {id(matrix) for addition in additions for matrix in addition.parameters()}
     joins_bare = settings.published_groups and settings.frozen_epochs > 0
     groups: dict[tuple[float, bool], list[Tensor]] = {}
     for parameter in network.parameters():

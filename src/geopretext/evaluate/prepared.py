@@ -8,20 +8,20 @@ Shapes: B samples, C bands, H W pixels of the window that the encoder sees.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from geopretext.evaluate.inputs import Feed, Samples
+from geopretext.evaluate.inputs import Feed, Samples, on_one_scale
 from geopretext.evaluate.metrics import TaskKind
 from geopretext.evaluate.task import Task
 from geopretext.nn.bundle import Encoder
 
 MEMORY = 2 << 30
-"""Bytes of images that are kept in memory, by default."""
+"""Bytes of images and labels that are kept in memory, by default."""
 _BLOCK = 64
 
 
@@ -34,6 +34,10 @@ class Labels(NamedTuple):
     """(B, H, W) bool, dense kinds: which pixels have a label; the values of others are 0"""
 
 
+Sample: TypeAlias = tuple[Tensor, Labels]
+"""Images and labels, of one sample or of several."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A task behind the door of an encoder; made by ``Prepared.open``. Positions are those of ``task.samples``."""
@@ -44,8 +48,8 @@ class Prepared:
     later: Feed | None
     """of the later images: change detection, and nothing else"""
     memory: int = MEMORY
-    """bytes of images that may be kept"""
-    _kept: dict[int, tuple[Tensor, Labels]] = field(default_factory=dict, repr=False, compare=False)
+    """bytes of images and labels that may be kept"""
+    _kept: dict[int, Sample] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, task: Task, encoder: Encoder, *, memory: int = MEMORY) -> "Prepared":
@@ -55,8 +59,9 @@ class Prepared:
             BandError, UnitError, GridError, InputError: they cannot.
         """
         training = task.samples[task.train]
-        later = None if task.later is None else task.later.prepare(encoder, training)
-        return cls(task, task.inputs.prepare(encoder, training), later, memory)
+        feed = task.inputs.prepare(encoder, training)
+        later = None if task.later is None else on_one_scale(task.later.prepare(encoder, training), feed)
+        return cls(task, feed, later, memory)
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -73,10 +78,10 @@ class Prepared:
         return tuple(first.shape[1:])
 
     @property
-    def keeps(self) -> bool:
-        """True if all samples fit in ``memory``."""
-        samples = len(self.task.train) + len(self.task.val) + len(self.task.test)
-        return 4 * int(np.prod(self.shape)) * samples <= self.memory
+    def kept_bytes(self) -> int:
+        """What is in memory: images and labels, at most ``memory``."""
+        one = next(iter(self._kept.values()), None)  # all samples are alike
+        return 0 if one is None else len(self._kept) * _bytes(one)
 
     def batch(self, positions: npt.NDArray[np.int64]) -> tuple[Tensor, Labels]:
         """Images (B, C, H, W) or (B, 2, C, H, W), float32, standardised, 0 where missing; and their labels. On the CPU.
@@ -85,16 +90,17 @@ class Prepared:
             CorruptError: an image or a label map cannot be decoded.
             GridError, BandError, ClassError: one is not like the others, or holds codes that are no class.
         """
-        if not self.keeps:
-            return self._fetch(positions)
         missing = np.asarray([position for position in positions.tolist() if position not in self._kept], np.int64)
+        fetched: dict[int, Sample] = {}
         for start in range(0, len(missing), _BLOCK):
             some = missing[start : start + _BLOCK]
             images, labels = self._fetch(some)
+            # Samples are views of their block, which is kept whole or not at all.
+            kept = self._kept if self.kept_bytes + _bytes((images, labels)) <= self.memory else fetched
             for row, position in enumerate(some.tolist()):
                 labelled = None if labels.labelled is None else labels.labelled[row]
-                self._kept[position] = (images[row], Labels(labels.values[row], labelled))
-        rows = [self._kept[position] for position in positions.tolist()]
+                kept[position] = (images[row], Labels(labels.values[row], labelled))
+        rows = [fetched[position] if position in fetched else self._kept[position] for position in positions.tolist()]
         values = torch.stack([labels.values for _, labels in rows])
         masks = [labels.labelled for _, labels in rows if labels.labelled is not None]
         return torch.stack([image for image, _ in rows]), Labels(values, torch.stack(masks) if masks else None)
@@ -132,3 +138,8 @@ class Prepared:
             return first
         second = torch.cat([block.cpu() for block in self.later.standardised(samples, _BLOCK)])
         return torch.stack([first, second], 1)
+
+
+def _bytes(sample: Sample) -> int:
+    images, (values, labelled) = sample
+    return sum(part.nbytes for part in (images, values, labelled) if part is not None)

@@ -19,7 +19,7 @@ from torch import nn
 from geopretext.data.sampling import epoch_order
 from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.labelled import LabelledFeatures, Part, Prediction
-from geopretext.evaluate.metrics import TaskKind
+from geopretext.evaluate.metrics import TaskKind, best_epoch
 from geopretext.evaluate.objectives import Objective, check_smoothing, sample_objective
 from geopretext.evaluate.outcome import SampleOutcome
 from geopretext.evaluate.prepared import Labels
@@ -51,7 +51,8 @@ def sgd_probe(data: LabelledFeatures, *, seed: int = 0, settings: FinetuneSettin
     optimizer.add_param_group({"params": [layer.bias], "weight_decay": 0.0})
     features, labels = torch.from_numpy(data.train.features), model.labels(data.train)
     steps_per_epoch, step = -(-len(features) // settings.batch_size), 0
-    best, best_epoch, weights = -np.inf, 0, layer.state_dict()
+    values: list[float] = []
+    kept, weights = 0, layer.state_dict()
     for epoch in range(settings.epochs):
         order = epoch_order(np.arange(len(features)), seed=seed, epoch=epoch)
         for start in range(0, len(order), settings.batch_size):
@@ -66,12 +67,12 @@ def sgd_probe(data: LabelledFeatures, *, seed: int = 0, settings: FinetuneSettin
                 nn.utils.clip_grad_norm_(layer.parameters(), settings.clip_norm)
             optimizer.step()
             step += 1
-        value = model.predict(data.val).measure(data.metric)
-        if value > best or settings.keep == "last":
-            best, best_epoch = value, epoch + 1
+        values.append(model.predict(data.val).measure(data.metric))
+        if settings.keep == "last" or best_epoch(values) == len(values):
+            kept = len(values)
             weights = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
     layer.load_state_dict(weights)
-    return Prediction(model.predict(data.test).scores, {"epoch": best_epoch}, best)
+    return Prediction(model.predict(data.test).scores, {"epoch": kept}, values[kept - 1])
 
 
 @dataclass(frozen=True)

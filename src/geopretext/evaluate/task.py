@@ -85,8 +85,9 @@ class Task:
                 hint="give at least two classes",
             )
         test = self.labels[self.test]
-        if self.kind is TaskKind.MULTI_LABEL and not test.any():
-            raise InputError("no test sample has any label", where=where, hint=split_hint(self.name))
+        for name, positions in (("validation", self.val), ("test", self.test)):
+            if self.kind is TaskKind.MULTI_LABEL and not self.labels[positions].any():
+                raise InputError(f"no {name} sample has any label", where=where, hint=split_hint(self.name))
         if self.kind is TaskKind.REGRESSION and (test == test[0]).all(0).any():
             raise InputError("all test samples have the same value", where=where, hint=split_hint(self.name))
 

@@ -121,6 +121,23 @@ class ImageDoor:
         scale = choose_scale(scales, level)[1] if statistics == "bundle" else door._measure(chosen)
         return replace(door, scale=scale, record=door._describe(modality, statistics, level, scale))
 
+    def like(self, other: "ImageDoor") -> "ImageDoor":
+        """Standardise by the scale of another door, so that what differs between their images stays.
+
+        Raises:
+            UnitError: its images are in another unit.
+        """
+        units = [[band.unit for band in door.modality.bands] for door in (self, other)]
+        if units[0] != units[1]:
+            raise UnitError(
+                f"the images are in {units[0][0]!r}, those in {other.images.where} in {units[1][0]!r},"
+                " and one scale cannot be for both",
+                where=self.images.where,
+                hint="give both in one unit",
+            )
+        shared = {name: other.record[name] for name in ("statistics", "level", "mean", "std")}
+        return replace(self, scale=other.scale, record={**self.record, **shared, "scale_of": other.images.where})
+
     def blocks(self, samples: Array | None = None, size: int = _BLOCK) -> Iterator[Observed[Tensor]]:
         """Values in the unit of ``modality`` and validity, (B, C, height, width), ``size`` images at a time, in order.
 
