@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from geopretext.evaluate.suite_work import OpenTask
 
 
 def test_a_process_that_was_killed_while_idle_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Process] = []
+    made: list[Any] = []
 
     class Process:
         """The first one is dead, as of an idle process that was killed."""
