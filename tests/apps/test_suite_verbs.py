@@ -32,7 +32,7 @@ def test_a_suite_in_words_and_in_a_file(
     assert f"wrote {tmp_path / 'out' / 'report.html'}" in err
     held = read_suite(tmp_path / "out" / "suite.yaml")
     assert held.representations == ("pretrained", "band_statistics")
-    assert held.names == {parts.bundles[0]: "first", parts.bundles[1]: "B"}
+    assert held.names == {parts.bundles[0]: "first"}
 
     file = str(tmp_path / "out" / "suite.yaml")
     assert main(["evaluate", "suite", file, "--heads", "knn,probe", "--out", str(tmp_path / "out"), "--json"]) == 0

@@ -59,3 +59,19 @@ def test_a_damaged_result_is_named(result: CellResult, tmp_path: Path, suffix: s
         path.unlink()
     with pytest.raises(CorruptError, match=result.cell.key):
         read_result(tmp_path, result.cell.key)
+
+
+def test_a_crash_between_the_files_leaves_no_result(
+    result: CellResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_result(tmp_path, result)
+
+    def crash(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        path.write_bytes(content)
+
+    monkeypatch.setattr("geopretext.evaluate.cells.replace_file", crash)
+    with pytest.raises(KeyboardInterrupt):
+        write_result(tmp_path, result)
+    assert not path.exists()

@@ -11,7 +11,7 @@ from geopretext.data.tiles import TileBatch
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import InputError
 from geopretext.evaluate.inputs import ImageInputs, TileInputs
-from geopretext.predict.images import DIGITAL_NUMBER
+from geopretext.predict.images import DIGITAL_NUMBER, ImageFiles
 
 from .small_store import COUNT, make_encoder, write_store
 
@@ -44,6 +44,14 @@ def test_a_store_is_known_by_what_was_committed(tmp_path: Path) -> None:
     with StoreWriter.create(tmp_path / "c.zarr", modalities, tile_size=store.tile_size) as writer:
         writer.append(TileBatch(same.coordinates, arrays))
     assert type(store).open(tmp_path / "c.zarr").fingerprint(tiles) != sign
+
+
+def test_which_channel_of_a_file_is_which_band_counts(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    pillow.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "a.png")
+    ways = [(("B4", "B3", "B2"), None), (("B2", "B3", "B4"), None), (("B4", "B3", "B2"), "reflectance")]
+    opened = [ImageFiles.open([tmp_path / "a.png"], bands=bands, unit=unit) for bands, unit in ways]
+    assert len({images.fingerprint(np.arange(1)) for images in opened}) == 3
 
 
 class InMemory:

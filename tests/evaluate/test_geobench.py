@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -246,3 +247,11 @@ def test_real_samples_are_read_and_their_wrong_names_are_known(test_data: Path) 
         assert (np.diff(narrow) == 0).mean() > 0.4 > 0.2 > (np.diff(near_infrared) == 0).mean()
     with pytest.raises(InputError, match="a sample is in two splits"):  # the sample folder's partition is a stand-in
         load_task(f"geobench:{folder}")
+
+
+def test_which_dataset_of_a_file_is_which_band_is_in_its_sign(tmp_path: Path) -> None:
+    images = geobench_task(str(eurosat(tmp_path))).inputs.images
+    (first, one), (second, other), *_ = images.datasets.items()
+    exchanged = replace(images, datasets={**images.datasets, first: other, second: one})
+    assert exchanged.bands == images.bands
+    assert exchanged.fingerprint(np.arange(3)) != images.fingerprint(np.arange(3))

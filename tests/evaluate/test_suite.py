@@ -18,7 +18,10 @@ from geopretext.errors import ClusterError, RecipeError
 from geopretext.evaluate.cells import Cell, read_result
 from geopretext.evaluate.evaluation import evaluate
 from geopretext.evaluate.examples import read_examples
+from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.metrics import METRICS, TaskKind
+from geopretext.evaluate.outcome import Run, SampleOutcome
+from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.suite import SuiteOutcome, SuiteProgress, run_suite
 from geopretext.evaluate.suite_settings import SuiteSettings, read_suite
 from geopretext.evaluate.suite_table import SCHEMA, read_cells
@@ -180,11 +183,73 @@ def test_a_broken_task_fails_its_cells_only(settings: SuiteSettings, tmp_path: P
     assert written["hint"] == failure.hint != ""
     assert (told[-1].done, told[-1].failed, told[-1].cells) == (1, 1, 2)
     assert {row["task"] for row in table(outcome.folder)} == {settings.tasks[0]}
+    assert read_suite(tmp_path / "out" / "suite.yaml").tasks == settings.tasks[:1]  # the folder's own can be run again
     shutil.copytree(settings.tasks[0], missing)
     mended = run_suite(few, tmp_path / "out")
     assert (mended.computed, mended.reused, mended.failures) == (1, 1, ())
     assert not list((tmp_path / "out" / "cells").glob("*.error.json"))
     assert len(read_cells(tmp_path / "out")) == 2
+
+
+def test_a_bundle_that_was_away_hides_nothing_when_it_is_back(settings: SuiteSettings, tmp_path: Path) -> None:
+    few = copied(settings, tmp_path)
+    first = run_suite(few, tmp_path / "out")
+    assert first.scores is not None
+    before = first.scores.read_bytes()
+    (tmp_path / "A").rename(tmp_path / "away")
+    without = run_suite(few, tmp_path / "out")
+    assert (len(without.failures), without.scores, without.report) == (2, None, None)
+    assert first.scores.read_bytes() == before
+    (tmp_path / "away").rename(tmp_path / "A")
+    again = run_suite(few, tmp_path / "out")
+    assert (again.computed, again.reused, again.failures) == (0, 2, ())
+    assert first.scores.read_bytes() == before
+
+
+def test_what_an_earlier_grid_has_serves_a_later_one(settings: SuiteSettings, tmp_path: Path) -> None:
+    few = replace(small(settings), heads=("probe",), seeds=(0,))
+    run_suite(few, tmp_path)
+    other = run_suite(replace(few, bundles=settings.bundles[1:], seeds=(3,)), tmp_path)
+    assert (other.cells, other.computed, other.reused) == (2, 1, 1)
+    methods = [row["method"] for row in table(tmp_path) if row["headline"]]
+    assert methods == ["A", "B", "band_statistics"]
+    assert run_suite(replace(few, seeds=(3,)), tmp_path).computed == 0
+
+
+def test_results_of_other_labels_are_set_aside_and_told(settings: SuiteSettings, tmp_path: Path) -> None:
+    few = replace(copied(settings, tmp_path), heads=("knn", "probe"))
+    run_suite(few, tmp_path / "out")
+    crops, forests = ([*(tmp_path / "pictures" / name).iterdir()] for name in ("crop", "forest"))
+    crops[0].rename(forests[0].parent / "moved.png")
+    outcome = run_suite(replace(few, heads=("knn",)), tmp_path / "out")
+    assert (outcome.computed, list(outcome.left_out.values())) == (2, [2])
+    assert "moved to cells/stale" in next(iter(outcome.left_out))
+    assert {row["head"] for row in table(tmp_path / "out")} == {"knn"}
+    assert len(list((tmp_path / "out" / "cells" / "stale").iterdir())) == 4
+
+
+def test_a_preset_that_changes_during_the_training_is_not_what_was_used(
+    settings: SuiteSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset, kept = tmp_path / "short.yaml", []
+    preset.write_text("epochs: 1\nwarmup_epochs: 0\n")
+
+    def train(encoder: Encoder, prepared: Prepared, preset_: FinetuneSettings, **more: object) -> Run:
+        preset.write_text("epochs: 2\nwarmup_epochs: 0\n")
+        kept.append(prepared._kept)
+        labels = prepared.task.labels[prepared.task.test]
+        return Run(SampleOutcome(prepared.task.kind, np.eye(2)[labels], labels), 1.0, {}, {"epochs": preset_.epochs})
+
+    monkeypatch.setattr("geopretext.evaluate.suite_work.finetune", train)
+    few = replace(small(settings), heads=(f"finetune:{preset}",), representations=("pretrained",))
+    run_suite(few, tmp_path / "out")
+    assert all(result.run.facts["epochs"] == 1 for result in read_cells(tmp_path / "out"))
+    assert len({id(one) for one in kept}) == 1 < len(kept)  # what is in memory serves all seeds
+    kept.clear()
+    monkeypatch.setattr(Prepared, "keeps", False)
+    outcome = run_suite(few, tmp_path / "out")
+    assert (outcome.computed, outcome.reused) == (len(few.seeds), 0)
+    assert len({id(one) for one in kept}) == len(kept)  # but not if they are too many for it
 
 
 def test_a_head_that_fails_is_told_with_its_reason(settings: SuiteSettings, tmp_path: Path) -> None:
@@ -255,11 +320,8 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(
         replace(few, bundles=("a", "b"), names={"a": "x", "b": "x"})
     with pytest.raises(RecipeError, match="'z', which is none of the bundles"):
         replace(few, names={"z": "x"})
-    assert replace(few, bundles=("runs/a/bundle", "old/a/bundle", "me/b"), names={}).names == {
-        "runs/a/bundle": "runs/a",
-        "old/a/bundle": "old/a",
-        "me/b": "b",
-    }
+    with pytest.raises(RecipeError, match="name 'random_init' of a baseline"):
+        replace(few, bundles=("a",), names={"a": "random_init"})
 
 
 KILLED = """\

@@ -244,6 +244,14 @@ def test_tasks_that_cannot_be_opened_are_reported_without_pictures(small: Path) 
     assert "✗" in first
 
 
+def test_a_task_of_ones_own_may_raise_anything(small: Path) -> None:
+    def broken(name: str) -> Task:
+        raise ZeroDivisionError("by <zero>")
+
+    page = write_suite_report(small, open_task=broken).read_text(encoding="utf-8")
+    assert "the task cannot be opened: by &lt;zero&gt;" in page
+
+
 def test_by_default_tasks_are_opened_by_their_name(small: Path) -> None:
     page = write_suite_report(small).read_text(encoding="utf-8")
     assert page.count("the task cannot be opened: ") == 1
@@ -318,6 +326,22 @@ def test_two_tasks_of_one_name_in_files_do_not_overwrite_each_other(tmp_path: Pa
     write_suite_folder(tmp_path, tasks, amounts=AMOUNTS, seeds=(0,), resamples=10)
     write_suite_report(tmp_path, open_task=opener(tasks))
     assert {path.name for path in tmp_path.glob("*.svg")} == {"curves-a-b.svg", "curves-a-b-2.svg"}
+
+
+def test_files_of_curves_have_names_of_their_own_and_old_ones_go(tmp_path: Path) -> None:
+    tasks = [replace(TASKS[1], name=name, title=name, heads=("probe",)) for name in ("a 3", "a", "a!")]
+    write_suite_folder(tmp_path, tasks, amounts=AMOUNTS, seeds=(0,), resamples=10)
+    (tmp_path / "curves-task-that-was.svg").touch()
+    write_suite_report(tmp_path, open_task=opener(tasks))
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"curves-a-3.svg", "curves-a.svg", "curves-a-2.svg"}
+
+
+def test_an_amount_that_is_the_largest_of_another_task_has_its_table(copy: Path) -> None:
+    rewrite(copy, [row for row in rows_of(copy) if (row["title"], row["amount"]) != ("m-eurosat", "100%")])
+    page = write_suite_report(copy, open_task=opener()).read_text(encoding="utf-8")
+    table = page[page.index("<summary>1% of the labels") :].partition("</table>")[0]
+    assert "labels<small>" in table
+    assert "m-eurosat" not in table
 
 
 def test_ten_tasks_make_a_page_of_less_than_five_megabytes(suite: Path) -> None:

@@ -91,8 +91,9 @@ def write_result(folder: Path, result: CellResult) -> Path:
     arrays: dict[str, Any] = {f"outcome_{name}": values for name, values in run.outcome.arrays().items()}
     content = io.BytesIO()
     np.savez_compressed(content, test=result.test, **arrays)
-    replace_file(folder / f"{key}.npz", content.getvalue())
     path = folder / f"{key}.json"
+    path.unlink(missing_ok=True)  # of an earlier result, which would not be that of the new arrays
+    replace_file(folder / f"{key}.npz", content.getvalue())
     replace_file(path, (json.dumps(plain, indent=2) + "\n").encode())
     return path
 

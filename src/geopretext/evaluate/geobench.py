@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.data.fingerprint import files_fingerprint
+from geopretext.data.fingerprint import files_fingerprint, joined_fingerprint
 from geopretext.errors import BandError, ClassError, CorruptError, GridError, InputError, MissingLibraryError
 from geopretext.evaluate.geobench_facts import (
     COLOURS,
@@ -196,8 +196,9 @@ class GeoBenchImages:
         return values, np.isfinite(values)
 
     def fingerprint(self, samples: Array) -> str:
-        """Sign of the content of some samples, in their order: from all bytes of their files."""
-        return files_fingerprint([self.paths[sample] for sample in samples])
+        """Sign of the content of some samples, in their order: all bytes of their files, and which is which band."""
+        files = files_fingerprint([self.paths[sample] for sample in samples])
+        return joined_fingerprint([files, self.unit, *self.datasets, *self.datasets.values()])
 
     def _read_one(self, path: Path, bands: Sequence[str]) -> Array:
         rows = []

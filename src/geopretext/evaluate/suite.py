@@ -4,6 +4,7 @@
 
     OUT/suite.yaml           settings, complete
     OUT/cells/KEY.json .npz  results, one cell each, see ``evaluate.cells``
+    OUT/cells/stale/         results of labels or splits that a task had before
     OUT/cells/KEY.error.json why a cell has no result
     OUT/features/            features, see ``evaluate.feature_cache``
     OUT/scores.parquet       one row for each method, task, head, amount and metric, see ``evaluate.suite_table``
@@ -26,8 +27,17 @@ from typing import TypeAlias
 from geopretext.data.local_file import remove_leftovers, replace_file
 from geopretext.errors import CorruptError, GeopretextError
 from geopretext.evaluate.cells import Cell, read_result
+from geopretext.evaluate.representations import PRETRAINED
 from geopretext.evaluate.subsets import parse_amount
 from geopretext.evaluate.suite_crew import Crew, Ended, cluster_crew, local_crew
+from geopretext.evaluate.suite_keeping import (
+    CELLS,
+    STALE,
+    forget_errors,
+    held_settings,
+    set_stale_aside,
+    store_settings,
+)
 from geopretext.evaluate.suite_report import write_suite_report
 from geopretext.evaluate.suite_settings import (
     FINETUNE,
@@ -37,7 +47,6 @@ from geopretext.evaluate.suite_settings import (
     is_seeded,
     lost_cells,
     plan_cells,
-    read_suite,
 )
 from geopretext.evaluate.suite_table import write_scores
 from geopretext.evaluate.suite_work import (
@@ -47,10 +56,10 @@ from geopretext.evaluate.suite_work import (
     Place,
     Work,
     basis,
-    head_sign,
+    read_presets,
 )
 
-CELLS, FEATURES = "cells", "features"
+FEATURES = "features"
 _TRIES = 2  # of work whose process died
 
 
@@ -132,11 +141,9 @@ def run_suite(
     """
     out = Path(out).absolute()
     settings = _checked(settings)
-    there = (out / SUITE_FILE).exists()
-    held = settings.joined(read_suite(out / SUITE_FILE), where=str(out)) if there else settings
+    held = held_settings(out, settings)
     (out / CELLS).mkdir(parents=True, exist_ok=True)
     remove_leftovers(out / CELLS)
-    held.write(out / SUITE_FILE)
     run = uuid.uuid4().hex
     features = Path(cache or out / FEATURES).absolute() if keep_features else out / f".{FEATURES}-{run}"
     place = Place(run, out / CELLS, features, settings.pooling, settings.split_seed, strict, device)
@@ -144,8 +151,10 @@ def run_suite(
     crew = local_crew(workers) if scheduler is None else cluster_crew(scheduler, out)
     try:
         with crew as members:
-            suite = _Run(settings, place, members, progress)
+            suite = _Run(settings, held, place, members, progress)
             suite.open_tasks()
+            store_settings(out, settings, suite.opened)
+            suite.plan(out)
             suite.compute()
     finally:
         if not keep_features:
@@ -155,17 +164,14 @@ def run_suite(
 
 def _checked(settings: SuiteSettings) -> SuiteSettings:
     """With amounts as they are written everywhere; what would fail every cell is refused."""
-    for head in settings.heads:
-        head_sign(head)
+    read_presets(settings.heads)
     return replace(settings, amounts=tuple(str(parse_amount(amount)) for amount in settings.amounts))
 
 
 def _finish(suite: "_Run", out: Path) -> SuiteOutcome:
-    """Table and report."""
-    scores = report = None
-    if any(out.joinpath(CELLS).glob("*.npz")):
-        scores = write_scores(out)
-        report = write_suite_report(out)
+    """Table and report, if any cell has a result."""
+    scores = write_scores(out) if (out / SUITE_FILE).exists() else None
+    report = write_suite_report(out) if scores is not None else None
     return SuiteOutcome(
         folder=out,
         cells=suite.cells,
@@ -181,9 +187,12 @@ def _finish(suite: "_Run", out: Path) -> SuiteOutcome:
 class _Run:
     """The work of one run, from the grid to the last cell."""
 
-    def __init__(self, settings: SuiteSettings, place: Place, crew: Crew, progress: Progress | None) -> None:
-        self._settings, self._place, self._crew, self._progress = settings, place, crew, progress
-        self._opened: list[Opened] = []
+    def __init__(
+        self, settings: SuiteSettings, held: SuiteSettings, place: Place, crew: Crew, progress: Progress | None
+    ) -> None:
+        self._settings, self._held, self._place, self._crew, self._progress = settings, held, place, crew, progress
+        self._presets = read_presets(settings.heads)
+        self.opened: list[Opened] = []
         self._planned: dict[Cell, Opened] = {}
         self._unopened: list[tuple[str, str, Ended]] = []
         self._waiting: dict[tuple[str, str, str, int], list[ComputeCell]] = {}
@@ -192,16 +201,29 @@ class _Run:
         self.left_out: dict[str, int] = {}
 
     def open_tasks(self) -> None:
-        """Open every task behind the door of every bundle, and lay out the cells."""
-        pairs = [(task, bundle) for task in self._settings.tasks for bundle in self._settings.bundles]
+        """Open every task behind the door of every bundle, and of earlier ones that may have the same baselines."""
+        bundles = self._settings.bundles
+        if set(self._settings.representations) - {PRETRAINED}:
+            bundles = self._held.bundles
+        pairs = [(task, bundle) for task in self._settings.tasks for bundle in bundles]
         self._work_off([OpenTask(self._place, *pair) for pair in pairs])
         # in the order of the grid, not in the order in which processes answered: the first bundle keeps the baselines
-        self._opened.sort(key=lambda opened: pairs.index((opened.task, opened.bundle)))
-        self._planned, self.left_out = plan_cells(self._settings, self._opened)
-        known = {opened.task for opened in self._opened}
+        self.opened.sort(key=lambda opened: pairs.index((opened.task, opened.bundle)))
+        self._unopened.sort(key=lambda entry: pairs.index(entry[:2]))
+
+    def plan(self, out: Path) -> None:
+        """Lay out the cells, and put aside what the folder has of another state of the tasks."""
+        self._planned, self.left_out = plan_cells(self._settings, self.opened, self._held)
+        forget_errors(out, self._settings, self._held, self._planned)
+        stale = set_stale_aside(out, self.opened, self._planned)
+        if stale:
+            self.left_out[f"of labels or splits that a task had before, moved to {CELLS}/{STALE}"] = stale
+        known = {opened.task for opened in self.opened if opened.bundle in self._settings.bundles}
         lost: dict[Cell, Ended] = {}
-        for task, bundle, ended in sorted(self._unopened, key=lambda entry: pairs.index(entry[:2])):
-            cells = lost_cells(self._settings, task, bundle, baselines=task not in known)
+        for task, bundle, ended in self._unopened:
+            if bundle not in self._settings.bundles:
+                continue
+            cells = lost_cells(self._settings, self._held, task, bundle, baselines=task not in known)
             lost |= dict.fromkeys(cells, ended)
             known.add(task)
         self.cells = len(self._planned) + len(lost)
@@ -212,11 +234,12 @@ class _Run:
         """Compute the cells that have no result yet."""
         work: list[Work] = []
         for cell, opened in self._planned.items():
-            if self._has_result(cell, opened):
+            preset = self._presets.get(cell.head)
+            one = ComputeCell(self._place, opened, cell, basis(opened, cell, preset), preset)
+            if self._has_result(one):
                 self.done += 1
                 self.reused += 1
                 continue
-            one = ComputeCell(self._place, opened, cell)
             if cell.head.startswith(FINETUNE):
                 work.append(one)
                 continue
@@ -229,14 +252,14 @@ class _Run:
         self._work_off(work)
 
     def _feature_seed(self, cell: Cell) -> int:
-        return cell.seed if is_seeded(cell.representation) else self._settings.seeds[0]
+        return cell.seed if is_seeded(cell.representation) else self._held.seeds[0]
 
-    def _has_result(self, cell: Cell, opened: Opened) -> bool:
-        path = self._place.cells / f"{cell.key}.json"
-        if not path.exists():
+    def _has_result(self, work: ComputeCell) -> bool:
+        key = work.cell.key
+        if not (self._place.cells / f"{key}.json").exists():
             return False
         try:
-            return read_result(self._place.cells, cell.key).record.get("basis") == basis(opened, cell)
+            return read_result(self._place.cells, key).record.get("basis") == work.basis
         except CorruptError:
             return False
 
@@ -267,7 +290,7 @@ class _Run:
                     self._unopened.append((work.task, work.bundle, ended))
                 else:
                     assert isinstance(ended.answer, Opened)
-                    self._opened.append(ended.answer)
+                    self.opened.append(ended.answer)
             case ComputeFeatures():
                 followers = self._waiting.pop(_shared(work))
                 if isinstance(ended.answer, str):
@@ -279,7 +302,6 @@ class _Run:
                     self._fail(work.cell, ended)
                 else:
                     self.done += 1
-                    _error_file(self._place.cells, work.cell).unlink(missing_ok=True)
         self._tell(str(work))
 
     def _fail(self, cell: Cell, ended: Ended) -> None:

@@ -19,6 +19,7 @@ from geopretext.errors import CorruptError, StoreError
 from geopretext.evaluate.cells import Cell, CellResult, TaskFacts, read_result
 from geopretext.evaluate.charts import Interval
 from geopretext.evaluate.metrics import METRICS, Metric
+from geopretext.evaluate.suite_settings import bundle_names
 
 CELLS, SETTINGS_FILE, SCORES_FILE = "cells", "suite.yaml", "scores.parquet"
 _ERROR = ".error.json"
@@ -127,6 +128,12 @@ class SuiteContents:
     def methods(self) -> list[str]:
         """In the order of the table."""
         return list(dict.fromkeys(row.method for row in self.rows))
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Of bundles, as the table calls them."""
+        bundles = [str(bundle) for bundle in self.settings.get("bundles") or []]
+        return bundle_names(bundles, self.settings.get("names") or {})
 
     def heads(self, task: str | None = None) -> list[str]:
         """Of a task or of all, in the order of the table."""

@@ -134,9 +134,15 @@ class ProcessCrew:
         return bool(self._idle)
 
     def submit(self, work: Work) -> None:
-        """Hand it to an idle process."""
+        """Hand it to an idle process; one that was killed meanwhile is replaced."""
         process = self._idle.pop()
-        self._busy[process.submit(work)] = process, work
+        try:
+            future = process.submit(work)
+        except BrokenExecutor:
+            process.close()
+            process = _Process(self._threads)
+            future = process.submit(work)
+        self._busy[future] = process, work
 
     def ended(self) -> list[Ended]:
         """A process that died is replaced."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import chain, count
 from pathlib import Path
 
 from geopretext.data.local_file import replace_file
@@ -55,8 +56,12 @@ def write_suite_report(folder: Path, *, open_task: OpenTask | None = None) -> Pa
             f"<footer><div>geopretext {escape(str(contents.settings.get('version', '')))}</div></footer>",
         )
     )
-    for name, chart in zip(_file_names([chart.title for chart in curves]), curves, strict=True):
+    drawn = dict(zip(_file_names([chart.title for chart in curves]), curves, strict=True))
+    for name, chart in drawn.items():
         replace_file(folder / f"curves-{name}.svg", chart.standalone.encode())
+    for earlier in folder.glob("curves-*.svg"):
+        if earlier.stem.removeprefix("curves-") not in drawn:
+            earlier.unlink(missing_ok=True)
     path = folder / REPORT_FILE
     styles = ("curve_charts.css", "suite_report.css")
     replace_file(path, html_page("geopretext suite", body, *styles, script=SORT_SCRIPT).encode())
@@ -227,5 +232,6 @@ def _file_names(titles: Sequence[str]) -> list[str]:
     names: list[str] = []
     for title in titles:
         plain = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower()[:60] or "task"
-        names.append(plain if plain not in names else f"{plain}-{len(names) + 1}")
+        numbered = (f"{plain}-{number}" for number in count(2))
+        names.append(next(name for name in chain([plain], numbered) if name not in names))
     return names

@@ -56,7 +56,7 @@ class SuiteSettings:
     split_seed: int = 0
     """of random splits, where a task has none; the same for all cells"""
     names: dict[str, str] = field(default_factory=dict)
-    """of bundles in tables; those not named here have the shortest part of their path that tells them apart"""
+    """of bundles in tables, where one wants others than ``bundle_names`` gives them"""
     version: str = __version__
     """of the package that wrote this"""
 
@@ -83,14 +83,18 @@ class SuiteSettings:
             raise RecipeError(f"a seed is {min(self.seeds)}", hint="at least 0")
         if self.pooling not in POOLINGS:
             raise RecipeError(f"pooling is {self.pooling!r}", hint=f"one of {', '.join(POOLINGS)}")
+        self._check_names()
+
+    def _check_names(self) -> None:
         strangers = [bundle for bundle in self.names if bundle not in self.bundles]
         if strangers:
             raise RecipeError(
                 f"names has {strangers[0]!r}, which is none of the bundles", hint=f"bundles: {', '.join(self.bundles)}"
             )
-        names = {**_short_names(self.bundles), **self.names}
-        object.__setattr__(self, "names", {bundle: names[bundle] for bundle in self.bundles})
         given = list(self.names.values())
+        taken = [name for name in given if _is_baseline(name)]
+        if taken:
+            raise RecipeError(f"a bundle has the name {taken[0]!r} of a baseline", hint="give it another")
         twice = sorted({name for name in given if given.count(name) > 1})
         if twice:
             raise RecipeError(f"two bundles have the name {twice[0]!r}", hint="name them: --names A=PATH,B=PATH")
@@ -149,8 +153,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return plain
 
 
-def _short_names(bundles: Sequence[str]) -> dict[str, str]:
-    """For each path its last part that no other ends with; ``RUN/bundle`` is called ``RUN``."""
+def bundle_names(bundles: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """What bundles are called in tables: as they were given a name, or the last part of their path.
+
+    It is as short as it can be unlike any other, and no baseline is called so; ``RUN/bundle`` is called ``RUN``.
+    """
     parts = {}
     for bundle in bundles:
         words = [word for word in bundle.replace("\\", "/").split("/") if word not in ("", ".")]
@@ -158,9 +165,15 @@ def _short_names(bundles: Sequence[str]) -> dict[str, str]:
     names = {}
     for bundle, words in parts.items():
         others = [other for key, other in parts.items() if key != bundle]
-        count = next((n for n in range(1, len(words)) if all(other[-n:] != words[-n:] for other in others)), len(words))
-        names[bundle] = "/".join(words[-count:])
+        short = ("/".join(words[-n:]) for n in range(1, len(words) + 1) if all(o[-n:] != words[-n:] for o in others))
+        free = (name for name in short if name not in given.values() and not _is_baseline(name))
+        names[bundle] = given.get(bundle) or next(free, bundle)
     return names
+
+
+def _is_baseline(name: str) -> bool:
+    """True if a table may call a baseline so; "random_init (a)" is one behind the door of a."""
+    return name.partition(" (")[0] in BASELINES or name.startswith(TIMM)
 
 
 @dataclass(frozen=True)
@@ -190,35 +203,56 @@ LeftOut: TypeAlias = dict[str, int]
 """how many cells the grid has no room for, by reason"""
 
 
-def plan_cells(settings: SuiteSettings, opened: Iterable[Opened]) -> tuple[dict[Cell, Opened], LeftOut]:
+def plan_cells(
+    settings: SuiteSettings, opened: Iterable[Opened], held: SuiteSettings | None = None
+) -> tuple[dict[Cell, Opened], LeftOut]:
     """The cells of the grid on what could be opened, and why others make no sense.
 
     Baselines do not depend on the bundle's weights: they stand once behind each door (random weights: once for each
-    architecture), the first bundle's that has it. Seeds that can change nothing are not repeated.
+    architecture), the first bundle's that has it. Seeds that can change nothing are not repeated: the first one stands.
+
+    Args:
+        settings: the grid.
+        opened: its tasks behind the doors of its bundles, and of earlier ones whose baselines serve as well.
+        held: the grid of the folder with this one in it, which says what is first; by default this one.
     """
+    held = held or settings
+    opened = list(opened)
+    owners: dict[tuple[str, str, str], Opened] = {}
+    for representation in settings.representations:
+        for task in sorted(opened, key=lambda task: held.bundles.index(task.bundle)):
+            owners.setdefault((task.task, representation, _door(task, representation)), task)
+    asked = [task for task in opened if task.bundle in settings.bundles]
+    places = [
+        (owners[task.task, representation, _door(task, representation)], representation)
+        for task in asked
+        for representation in settings.representations
+    ]
     cells: dict[Cell, Opened] = {}
     left_out: LeftOut = {}
     seen: set[tuple[str, str, str]] = set()
-    for task in opened:
-        for representation in settings.representations:
-            if representation != PRETRAINED:
-                door = task.architecture if representation == RANDOM else task.door
-                if (task.task, representation, door) in seen:
+    for task, representation in places:
+        if (task.task, task.bundle, representation) in seen:
+            continue
+        seen.add((task.task, task.bundle, representation))
+        for head in settings.heads:
+            reason = _unfit(task.kind, representation, head)
+            for amount in settings.amounts:
+                seeds = _seeds(settings, held, representation, head, amount)
+                if reason:
+                    left_out[reason] = left_out.get(reason, 0) + len(seeds)
                     continue
-                seen.add((task.task, representation, door))
-            for head in settings.heads:
-                reason = _unfit(task.kind, representation, head)
-                for amount in settings.amounts:
-                    seeds = settings.seeds[: 1 if _repeats_itself(representation, head, amount) else None]
-                    if reason:
-                        left_out[reason] = left_out.get(reason, 0) + len(seeds)
-                        continue
-                    for seed in seeds:
-                        cells[Cell(task.task, task.bundle, representation, head, amount, seed)] = task
+                for seed in seeds:
+                    cells[Cell(task.task, task.bundle, representation, head, amount, seed)] = task
     return cells, left_out
 
 
-def lost_cells(settings: SuiteSettings, task: str, bundle: str, *, baselines: bool) -> list[Cell]:
+def _door(task: Opened, representation: str) -> str:
+    """What a representation of a task depends on: where it is the same, so are its results."""
+    return {PRETRAINED: task.bundle, RANDOM: task.architecture}.get(representation, task.door)
+
+
+def lost_cells(settings: SuiteSettings, held: SuiteSettings, task: str, bundle: str, *, baselines: bool) -> list[Cell]:
     """The cells of a task that could not be opened for a bundle; with or without the baselines behind its door."""
     representations = settings.representations if baselines else (PRETRAINED,)
     return [
@@ -227,7 +261,7 @@ def lost_cells(settings: SuiteSettings, task: str, bundle: str, *, baselines: bo
         if representation in settings.representations
         for head in settings.heads
         for amount in settings.amounts
-        for seed in settings.seeds[: 1 if _repeats_itself(representation, head, amount) else None]
+        for seed in _seeds(settings, held, representation, head, amount)
         if not (head.startswith(FINETUNE) and representation not in (PRETRAINED, RANDOM))
     ]
 
@@ -239,8 +273,12 @@ def _unfit(kind: TaskKind, representation: str, head: str) -> str:
     return f"{head} needs one label a sample, not {kind}" if kind.is_dense else ""
 
 
-def _repeats_itself(representation: str, head: str, amount: str) -> bool:
-    return amount == ALL and head in _DETERMINISTIC and not is_seeded(representation)
+def _seeds(
+    settings: SuiteSettings, held: SuiteSettings, representation: str, head: str, amount: str
+) -> tuple[int, ...]:
+    """Those of the grid, or where a seed changes nothing the first that the folder has."""
+    repeats = amount == ALL and head in _DETERMINISTIC and not is_seeded(representation)
+    return held.seeds[:1] if repeats else settings.seeds
 
 
 def is_seeded(representation: str) -> bool:

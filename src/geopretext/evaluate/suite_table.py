@@ -18,8 +18,9 @@ from geopretext.evaluate.bootstrap import Score, bootstrap, difference
 from geopretext.evaluate.cells import CellResult, read_result
 from geopretext.evaluate.comparison import Runs, holm, p_value
 from geopretext.evaluate.metrics import METRICS, Metric
+from geopretext.evaluate.outcome import require_same_samples
 from geopretext.evaluate.representations import PRETRAINED
-from geopretext.evaluate.suite_settings import SUITE_FILE, SuiteSettings, read_suite
+from geopretext.evaluate.suite_settings import SUITE_FILE, SuiteSettings, bundle_names, read_suite
 
 SCORES_FILE = "scores.parquet"
 
@@ -107,10 +108,13 @@ def suite_scores(folder: Path) -> pa.Table:
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def write_scores(folder: Path) -> Path:
-    """Write ``scores.parquet``, whole or not at all."""
+def write_scores(folder: Path) -> Path | None:
+    """Write ``scores.parquet``, whole or not at all; None, and what is there stays, if no cell has a result."""
+    table = suite_scores(folder)
+    if not table.num_rows:
+        return None
     sink = pa.BufferOutputStream()
-    pq.write_table(suite_scores(folder), sink)
+    pq.write_table(table, sink)
     path = folder / SCORES_FILE
     replace_file(path, sink.getvalue().to_pybytes())
     return path
@@ -132,10 +136,11 @@ def method_names(results: Iterable[CellResult], settings: SuiteSettings) -> dict
     doors = {
         representation: {bundle for bundle, other in pairs if other == representation} for _, representation in pairs
     }
+    names = bundle_names(settings.bundles, settings.names)
     return {
-        (bundle, representation): settings.names[bundle]
+        (bundle, representation): names[bundle]
         if representation == PRETRAINED
-        else representation + (f" ({settings.names[bundle]})" if len(doors[representation]) > 1 else "")
+        else representation + (f" ({names[bundle]})" if len(doors[representation]) > 1 else "")
         for bundle, representation in pairs
     }
 
@@ -147,7 +152,24 @@ def _groups(results: Sequence[CellResult]) -> Iterable[dict[Method, list[CellRes
         cell = result.cell
         method = Method(cell.task, cell.bundle, cell.representation, cell.head, cell.amount)
         groups.setdefault((cell.task, cell.head, cell.amount), {}).setdefault(method, []).append(result)
-    return groups.values()
+    return [{method: _of_one_test(runs) for method, runs in group.items()} for group in groups.values()]
+
+
+def _of_one_test(runs: Sequence[CellResult]) -> list[CellResult]:
+    """Runs on the samples of the one that was written last: others are of what task or bundle were before."""
+    last = max(runs, key=lambda run: str(run.record.get("written", "")))
+    return [run for run in runs if _comparable(run, last)]
+
+
+def _comparable(first: CellResult, second: CellResult) -> bool:
+    """True of the same test samples with the same labels, of the same pixels."""
+    if first.task.kind is not second.task.kind or not np.array_equal(first.test, second.test):
+        return False
+    try:
+        require_same_samples(first.run.outcome, second.run.outcome)
+    except InputError:
+        return False
+    return True
 
 
 def _rows(
@@ -198,13 +220,14 @@ def _gains(
 ) -> dict[Method, dict[str, float]]:
     """What the first method gains over each other on the same test samples; p-values corrected for how many these are.
 
-    A method whose test samples are others, since its task has changed, is not compared.
+    A method is not compared if its test samples are others, since its task has changed, or if it sees another window
+    of labels of pixels.
     """
     (first, best), *rest = scores.items()
     gains = {
         method: difference(best, score)
         for method, score in rest
-        if best is not None and score is not None and np.array_equal(group[first][0].test, group[method][0].test)
+        if best is not None and score is not None and _comparable(group[first][0], group[method][0])
     }
     runs = {method: _outcomes(results) for method, results in group.items()}
     corrected = holm({method: p_value(metric, runs[first], runs[method]) for method in gains})

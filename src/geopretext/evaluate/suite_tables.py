@@ -74,15 +74,14 @@ def score_tables(contents: SuiteContents) -> str:
 
 
 def _smaller(contents: SuiteContents, head: str, most: Mapping[str, Mapping[str, Row]]) -> Iterator[str]:
-    """A table for each other amount, folded away."""
-    rows = [row for task in most for row in contents.headline(task, head)]
-    largest = {row.amount for shown in most.values() for row in shown.values()}
+    """A table for each other amount, folded away, of the tasks of which it is not the largest."""
+    largest = {task: next(iter(shown.values())).amount for task, shown in most.items()}
+    rows = [row for task in most for row in contents.headline(task, head) if row.amount != largest[task]]
     for amount in dict.fromkeys(row.amount for row in rows):
-        if amount in largest:
-            continue
-        by_task = {
-            task: {row.method: row for row in rows if (row.title, row.amount) == (task, amount)} for task in most
-        }
+        by_task: dict[str, dict[str, Row]] = {}
+        for row in rows:
+            if row.amount == amount:
+                by_task.setdefault(row.title, {})[row.method] = row
         yield f"<details><summary>{escape(amount)} of the labels</summary>{_table(contents, by_task)}</details>"
 
 

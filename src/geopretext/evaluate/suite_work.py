@@ -4,9 +4,11 @@ A process keeps what it opened last, since neighbouring pieces of work share it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeAlias
@@ -21,11 +23,12 @@ from geopretext.evaluate.evaluation import HEADS
 from geopretext.evaluate.examples import example_maps, write_examples
 from geopretext.evaluate.feature_cache import FeatureCache, Features
 from geopretext.evaluate.finetune import Maps, finetune
+from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.labelled import LabelledFeatures, Prediction
 from geopretext.evaluate.outcome import Outcome, Run, SampleOutcome
 from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.presets import load_preset
-from geopretext.evaluate.representations import PRETRAINED, RANDOM, make_representation
+from geopretext.evaluate.representations import PRETRAINED, RANDOM, TIMM, make_representation
 from geopretext.evaluate.sgd_probe import sgd_probe
 from geopretext.evaluate.subsets import Subsets
 from geopretext.evaluate.suite_settings import FINETUNE, Opened
@@ -98,6 +101,10 @@ class ComputeCell:
     place: Place
     opened: Opened
     cell: Cell
+    basis: str
+    """see ``basis``"""
+    preset: FinetuneSettings | None = None
+    """for heads that train on images"""
     features: str = ""
     """key in the cache, for heads on features"""
 
@@ -120,21 +127,29 @@ def do_work(work: Work) -> Answer:
     return work.run()
 
 
-def basis(opened: Opened, cell: Cell) -> str:
+def basis(opened: Opened, cell: Cell, preset: FinetuneSettings | None = None) -> str:
     """Sign of all that a cell's result follows from, beside what its key names: a result with another is stale."""
     network = {PRETRAINED: opened.weights, RANDOM: opened.architecture}.get(cell.representation, opened.door)
-    return joined_fingerprint([opened.images, opened.labels, network, head_sign(cell.head)])
+    head = cell.head if preset is None else _sign(asdict(preset))
+    library = [_version_of_timm()] if cell.representation.startswith(TIMM) else []
+    return joined_fingerprint([opened.images, opened.labels, network, head, *library])
 
 
-def head_sign(head: str) -> str:
-    """Of a head and its settings.
+def _version_of_timm() -> str:
+    """Weights and architecture of a model are those of its library; empty if that is not installed."""
+    try:
+        return version("timm")
+    except PackageNotFoundError:
+        return ""
+
+
+def read_presets(heads: Iterable[str]) -> dict[str, FinetuneSettings]:
+    """Settings of those heads that train on images.
 
     Raises:
         RecipeError: there is no such preset.
     """
-    if not head.startswith(FINETUNE):
-        return head
-    return _sign(asdict(load_preset(head.removeprefix(FINETUNE))))
+    return {head: load_preset(head.removeprefix(FINETUNE)) for head in heads if head.startswith(FINETUNE)}
 
 
 @lru_cache(maxsize=1)
@@ -209,9 +224,15 @@ class _Bench:
         """The result of a cell, not yet written."""
         start, cell = monotonic(), work.cell
         part = self._subsets(cell.task).take(cell.amount, cell.seed)
-        run = self._finetune(cell, part) if cell.head.startswith(FINETUNE) else self._fit(work, part)
+        run = self._fit(work, part) if work.preset is None else self._finetune(cell, part, work.preset)
         run = replace(run, facts={**run.facts, "seconds": monotonic() - start})
-        record = {**work.opened.record, "basis": basis(work.opened, cell), "version": __version__}
+        record = {
+            **work.opened.record,
+            "basis": work.basis,
+            "labels": work.opened.labels,
+            "written": datetime.now(UTC).isoformat(),
+            "version": __version__,
+        }
         facts = TaskFacts(part.name, part.kind, part.classes, part.counts)
         return CellResult(cell, facts, run, np.asarray(part.test), record)
 
@@ -228,18 +249,19 @@ class _Bench:
             facts["parameters"] = work.opened.parameters + trained
         return Run(outcome, prediction.validation, prediction.chosen, facts)
 
-    def _finetune(self, cell: Cell, part: Task) -> Run:
+    def _finetune(self, cell: Cell, part: Task, preset: FinetuneSettings) -> Run:
         """Training on images, behind the door of the whole task: its statistics need no labels."""
         encoder = self._encoder(cell.bundle)
         if cell.representation == RANDOM:
             encoder = random_encoder(encoder, cell.seed)
-        prepared = replace(self._prepared(cell.task, cell.bundle), task=part)
+        whole = self._prepared(cell.task, cell.bundle)
+        # Subsets share the images in memory, unless all of theirs together would be more than may be kept.
+        prepared = replace(whole, task=part) if whole.keeps else replace(whole, task=part, _kept={})
 
         def keep_examples(outcome: Outcome, maps: Maps) -> None:
             write_examples(self._place.cells, cell.key, example_maps(outcome, np.asarray(part.test), maps))
 
-        settings = load_preset(cell.head.removeprefix(FINETUNE))
-        return finetune(encoder, prepared, settings, seed=cell.seed, look=keep_examples)
+        return finetune(encoder, prepared, preset, seed=cell.seed, look=keep_examples)
 
 
 def _predict(cell: Cell, data: LabelledFeatures) -> Prediction:

@@ -145,7 +145,7 @@ def _examples(contents: SuiteContents, result: CellResult, method: str, open_tas
     opened, note = None, ""
     try:
         opened = open_task(result.cell.task)
-    except (GeopretextError, OSError) as error:
+    except Exception as error:  # a FILE.py of the user's may raise anything
         note = f"the task cannot be opened: {error.what if isinstance(error, GeopretextError) else error}"
     maps = read_examples(contents.folder / CELLS, result.cell.key) if result.task.kind.is_dense else None
     return (
@@ -158,10 +158,9 @@ def _examples(contents: SuiteContents, result: CellResult, method: str, open_tas
 def _door(contents: SuiteContents, rows: Sequence[Row]) -> str:
     """What was done to the inputs for each bundle; what is the same for several stands once."""
     by_lines: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    names = contents.settings.get("names") or {}
     for bundle, row in {row.bundle: row for row in reversed(rows)}.items():
         lines = tuple(_lines(contents.results(row)[0].record))
-        by_lines.setdefault(lines, []).append(str(names.get(bundle, bundle)))
+        by_lines.setdefault(lines, []).append(contents.names.get(bundle, bundle))
     parts = []
     for lines, bundles in by_lines.items():
         entries = "".join(f'<li class="{kind}">{escape(text)}</li>' for text, kind in lines)
@@ -172,9 +171,8 @@ def _door(contents: SuiteContents, rows: Sequence[Row]) -> str:
 def implausible(contents: SuiteContents, task: str) -> list[str]:
     """Bundles for which the inputs of a task are not what they are said to be."""
     rows = contents.at_most(task, contents.main_head(task)).values()
-    names = contents.settings.get("names") or {}
     loud = [row.bundle for row in rows if any(kind == _WARN for _, kind in _lines(contents.results(row)[0].record))]
-    return [str(names.get(bundle, bundle)) for bundle in dict.fromkeys(loud)]
+    return [contents.names.get(bundle, bundle) for bundle in dict.fromkeys(loud)]
 
 
 def _lines(record: Mapping[str, Any], which: str = "") -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.data.fingerprint import files_fingerprint
+from geopretext.data.fingerprint import files_fingerprint, joined_fingerprint
 from geopretext.errors import BandError, CorruptError, GridError, InputError, MissingLibraryError
 
 Array = npt.NDArray[Any]
@@ -177,8 +177,9 @@ class ImageFiles:
         return np.stack([values for values, _ in pictures]), np.stack([valid for _, valid in pictures])
 
     def fingerprint(self, samples: Array) -> str:
-        """Sign of the content of some images, in their order: from all bytes of their files."""
-        return files_fingerprint([self.paths[sample] for sample in samples])
+        """Sign of the content of some images, in their order: all bytes of their files, unit and bands."""
+        files = files_fingerprint([self.paths[sample] for sample in samples])
+        return joined_fingerprint([files, self.unit, *self.bands])
 
     def _check(self, path: Path, picture: _Picture) -> None:
         count, height, width = picture.values.shape
