@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,9 @@ def score_real(earths: Mapping[int, Earth], out: Path, size: Size) -> Path:
         names = {f"{task.bands}: {label}": bundle for label, bundle in bundles.items()}
         first = dict(list(names.items())[:1])
         baselines = ("random_init",) if task.is_dense else BASELINES
-        _run(out, size, bundles=names, representations=("pretrained",), **shared)
+        # Planets repeat what is trained on images already; subsets of labels are repeated beside them.
+        repeats = replace(size, seeds=size.seeds[:1]) if task.is_dense else size
+        _run(out, repeats, bundles=names, representations=("pretrained",), **shared)
         scores = _run(out, size, bundles=first, representations=baselines, **shared)
     return scores
 
