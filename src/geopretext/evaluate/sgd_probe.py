@@ -25,6 +25,7 @@ from geopretext.evaluate.objectives import Objective, check_smoothing, sample_ob
 from geopretext.evaluate.outcome import SampleOutcome
 from geopretext.evaluate.prepared import Labels
 from geopretext.evaluate.presets import load_preset
+from geopretext.evaluate.seeding import seeded
 from geopretext.nn.initialisation import initialise
 
 PRESET = "mmearth-linear-probe"
@@ -101,8 +102,7 @@ class _Model:
 
 
 def _first_layer(data: LabelledFeatures, std: float | None, seed: int) -> nn.Linear:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         layer = nn.Linear(data.train.features.shape[1], data.outputs)
         initialise(layer)
         if std is not None:
