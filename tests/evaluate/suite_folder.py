@@ -132,7 +132,7 @@ class MadeTask:
         truth = self.truth()
         labels: Any = np.zeros((total, 0))
         if not self.kind.is_dense:
-            labels = np.zeros((total, *truth.shape[1:]), truth.dtype)
+            labels = np.resize(truth, (total, *truth.shape[1:]))
             labels[self.positions] = truth
         return Task(
             name=self.title,

@@ -103,3 +103,24 @@ def test_smoothing_without_sense_is_refused(kind: TaskKind, smoothing: float, sa
     with pytest.raises(RecipeError, match=says):
         check_smoothing(kind, smoothing)
     check_smoothing(kind, 0.0)
+
+
+class WithoutFloat64(torch.Tensor):
+    """A tensor on a device that has no float64, as Apple's GPUs."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.cpu:
+            return args[0].as_subclass(torch.Tensor)
+        assert func is not torch.Tensor.double
+        assert not any(given is torch.float64 for given in (*args, *(kwargs or {}).values()))
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_devices_without_float64_will_do(kind: TaskKind) -> None:
+    scores, labels, values = example(kind)
+    objective = sample_objective(kind, 3, values)
+    there = Labels(labels.values.as_subclass(WithoutFloat64), None)
+    rows = objective.collect(scores.as_subclass(WithoutFloat64), there)
+    np.testing.assert_array_equal(rows, objective.collect(scores, labels))

@@ -69,6 +69,15 @@ def test_memory_is_not_exceeded_by_images_and_labels_together(encoder: Encoder, 
     assert small.kept_bytes == 6 * sample
 
 
+def test_a_sample_in_no_split_is_not_read(encoder: Encoder, masks: Path) -> None:
+    task = load_task(str(masks))
+    moved = {split: getattr(task, split) + 1 for split in ("train", "val", "test")}
+    broken = replace(
+        task, samples=np.append(999, task.samples), labels=np.append(task.labels[:1], task.labels, 0), **moved
+    )
+    assert Prepared.open(broken, encoder).shape == (3, 16, 16)
+
+
 def test_batches_come_in_order(encoder: Encoder, masks: Path) -> None:
     prepared = Prepared.open(load_task(str(masks)), encoder)
     everything = prepared.batch(np.arange(10))

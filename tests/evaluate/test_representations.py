@@ -15,7 +15,7 @@ from torch import Tensor
 
 from geopretext.data.store import Store
 from geopretext.errors import BundleError, InputError, MissingLibraryError
-from geopretext.evaluate import representations
+from geopretext.evaluate import representations, timm_features
 from geopretext.evaluate.baselines import random_encoder
 from geopretext.evaluate.evaluation import evaluate
 from geopretext.evaluate.inputs import Feed, TileInputs
@@ -279,6 +279,11 @@ def test_kernels_of_photographs_are_taken_by_the_names_of_bands(timm: ModuleType
         expected = published(colours * 3 / 4)
         representation = make_representation(photographs, encoder)
         torch.testing.assert_close(representation.model.features(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_whose_first_convolution_is_unknown_are_refused() -> None:
+    with pytest.raises(InputError, match="timm:nameless: timm does not say which is its first convolution"):
+        timm_features._for_bands({}, None, ("B4",), "timm:nameless")
 
 
 def replace_bands(bands: tuple[str, ...]) -> Encoder:

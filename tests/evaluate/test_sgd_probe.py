@@ -62,3 +62,10 @@ def test_while_no_probability_passes_a_half_the_later_epoch_is_the_better_one() 
 def test_smoothing_quantities_is_refused() -> None:
     with pytest.raises(RecipeError, match="labels of regression are no classes"):
         sgd_probe(make_problem(TaskKind.REGRESSION), settings=replace(LONG, label_smoothing=0.1))
+
+
+@pytest.mark.parametrize("change", [{"mixup": 0.2}, {"cutmix": 1.0}, {"ema": 0.9}, {"patience": 3}], ids=str)
+def test_what_a_probe_cannot_do_is_refused_by_name(change: dict[str, float]) -> None:
+    ((name, value),) = change.items()
+    with pytest.raises(RecipeError, match=f"{name} is {value}"):
+        sgd_probe(make_problem(TaskKind.SINGLE_LABEL), settings=replace(LONG, **change))

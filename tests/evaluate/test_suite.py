@@ -245,11 +245,6 @@ def test_a_preset_that_changes_during_the_training_is_not_what_was_used(
     run_suite(few, tmp_path / "out")
     assert all(result.run.facts["epochs"] == 1 for result in read_cells(tmp_path / "out"))
     assert len({id(one) for one in kept}) == 1 < len(kept)  # what is in memory serves all seeds
-    kept.clear()
-    monkeypatch.setattr(Prepared, "keeps", False)
-    outcome = run_suite(few, tmp_path / "out")
-    assert (outcome.computed, outcome.reused) == (len(few.seeds), 0)
-    assert len({id(one) for one in kept}) == len(kept)  # but not if they are too many for it
 
 
 def test_a_head_that_fails_is_told_with_its_reason(settings: SuiteSettings, tmp_path: Path) -> None:

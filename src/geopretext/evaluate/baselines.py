@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from geopretext.evaluate.labelled import Array
+from geopretext.evaluate.seeding import seeded
 from geopretext.modality import Observed
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.convnextv2 import ConvNeXtV2
@@ -19,8 +19,7 @@ def random_encoder(encoder: Encoder, seed: int) -> Encoder:
         encoder: the pretrained one.
         seed: of the weights; the global random state stays as it is.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = ConvNeXtV2(encoder.settings)
     fresh = Encoder(network, encoder.modality, statistics=encoder.statistics)
     return fresh.to(next(encoder.parameters()).device).eval()

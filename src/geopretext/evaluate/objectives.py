@@ -58,7 +58,7 @@ class SingleLabelObjective:
 
     def collect(self, scores: Tensor, labels: Labels) -> Array:
         """(B, K + 1): probabilities and class index."""
-        return _rows(scores.double().softmax(1), labels.values[:, None])
+        return _rows(scores.cpu().double().softmax(1), labels.values[:, None])
 
     def outcome(self, parts: Sequence[Array]) -> Outcome:
         """Probabilities and class indices."""
@@ -82,7 +82,7 @@ class MultiLabelObjective:
 
     def collect(self, scores: Tensor, labels: Labels) -> Array:
         """(B, 2 K): probabilities and labels."""
-        return _rows(scores.double().sigmoid(), labels.values)
+        return _rows(scores.cpu().double().sigmoid(), labels.values)
 
     def outcome(self, parts: Sequence[Array]) -> Outcome:
         """Probabilities and labels."""
@@ -131,7 +131,8 @@ class RegressionObjective:
 
 def _rows(*columns: Tensor) -> Array:
     """Tensors (B, ...) side by side, float64 on the CPU."""
-    rows: Array = torch.cat([column.detach().to("cpu", torch.float64) for column in columns], 1).numpy()
+    # to the CPU first: not every device has float64
+    rows: Array = torch.cat([column.detach().cpu().double() for column in columns], 1).numpy()
     return rows
 
 

@@ -74,7 +74,7 @@ class Prepared:
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of one sample's images: (C, H, W); of change detection (2, C, H, W), the earlier one first."""
-        first = self._read(self.task.samples[:1])
+        first = self._read(self.task.samples[self.task.train[:1]])  # the others may be in no split
         return tuple(first.shape[1:])
 
     @property

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from geopretext.data.sampling import epoch_order
+from geopretext.errors import RecipeError
 from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.labelled import LabelledFeatures, Part, Prediction
 from geopretext.evaluate.metrics import TaskKind, best_epoch
@@ -24,6 +25,7 @@ from geopretext.evaluate.objectives import Objective, check_smoothing, sample_ob
 from geopretext.evaluate.outcome import SampleOutcome
 from geopretext.evaluate.prepared import Labels
 from geopretext.evaluate.presets import load_preset
+from geopretext.evaluate.seeding import seeded
 from geopretext.nn.initialisation import initialise
 
 PRESET = "mmearth-linear-probe"
@@ -39,10 +41,16 @@ def sgd_probe(data: LabelledFeatures, *, seed: int = 0, settings: FinetuneSettin
             whose labels are smoothed unless they are quantities.
 
     Raises:
-        RecipeError: the settings do not fit the kind of task.
+        RecipeError: the settings do not fit the kind of task, or ask for mixup, cutmix, ema or patience.
     """
     if settings is None:
         settings = load_preset(PRESET, {"label_smoothing": 0} if data.kind is TaskKind.REGRESSION else None)
+    for name in ("mixup", "cutmix", "ema", "patience"):
+        if getattr(settings, name):
+            raise RecipeError(
+                f"{name} is {getattr(settings, name)}, and a probe on features at hand has none",
+                hint="null" if name == "patience" else "0",
+            )
     check_smoothing(data.kind, settings.label_smoothing)
     objective = sample_objective(data.kind, data.outputs, data.train.labels)
     model = _Model(objective, _first_layer(data, settings.head_scale, seed), data.kind)
@@ -94,8 +102,7 @@ class _Model:
 
 
 def _first_layer(data: LabelledFeatures, std: float | None, seed: int) -> nn.Linear:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         layer = nn.Linear(data.train.features.shape[1], data.outputs)
         initialise(layer)
         if std is not None:

@@ -254,9 +254,8 @@ class _Bench:
         encoder = self._encoder(cell.bundle)
         if cell.representation == RANDOM:
             encoder = random_encoder(encoder, cell.seed)
-        whole = self._prepared(cell.task, cell.bundle)
-        # Subsets share the images in memory, unless all of theirs together would be more than may be kept.
-        prepared = replace(whole, task=part) if whole.keeps else replace(whole, task=part, _kept={})
+        # Subsets share the images that are kept in memory, and its bound.
+        prepared = replace(self._prepared(cell.task, cell.bundle), task=part)
 
         def keep_examples(outcome: Outcome, maps: Maps) -> None:
             write_examples(self._place.cells, cell.key, example_maps(outcome, np.asarray(part.test), maps))

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import InputError
+from geopretext.evaluate.seeding import seeded
 from geopretext.nn.optional import missing
 
 _COLOURS = {"B4": 0, "B3": 1, "B2": 2}
@@ -93,11 +94,9 @@ class TimmModel:
         where = f"timm:{settings.name}"
         if ":" not in settings.name and not timm.is_model(settings.name.partition(".")[0]):
             raise InputError("is no model of timm", where=where, hint="`timm.list_models()` lists them")
-        weights = None
-        with torch.random.fork_rng(devices=[]):
-            if settings.pretrained:
-                weights = _published(timm, settings.name, where)
-            torch.manual_seed(seed)
+        with seeded(seed):
+            weights = _published(timm, settings.name, where) if settings.pretrained else None
+        with seeded(seed):
             try:
                 model = timm.create_model(settings.name, pretrained=False, num_classes=0, in_chans=len(bands))
             except (OSError, RuntimeError, TypeError, ValueError, NotImplementedError) as error:
@@ -147,7 +146,10 @@ def _for_bands(
 ) -> dict[str, Tensor]:
     """Weights whose first convolution takes the bands."""
     adapted = dict(weights)
-    for layer in [first] if isinstance(first, str) else first or ():
+    layers = [first] if isinstance(first, str) else first
+    if not layers:
+        raise InputError("timm does not say which is its first convolution: it cannot be adapted to bands", where=where)
+    for layer in layers:
         key = f"{layer}.weight"
         kernel = weights.get(key)
         if kernel is None or kernel.ndim != 4 or kernel.shape[1] != len(_COLOURS):
