@@ -194,7 +194,7 @@ def local_crew(
                     silence_logs=logging.CRITICAL,
                     **limits,
                 )
-            with Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            with Client(cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call] # Dask's own
                 yield DaskCrew(client, dashboard=cluster.dashboard_link if dashboard else "")
         finally:
             if cluster is not None:
@@ -218,7 +218,7 @@ def cluster_crew(address: str) -> Iterator[DaskCrew]:
 
     with _quiet():
         try:
-            client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+            client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call] # Dask's own
         except (OSError, ValueError) as error:
             raise ClusterError(
                 f"no Dask scheduler answers at {address}: {error}",

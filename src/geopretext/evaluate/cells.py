@@ -71,6 +71,16 @@ class CellResult:
     """what the door did to the inputs, in plain types"""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no result."""
+
+    cell: Cell
+    what: str
+    where: str
+    hint: str
+
+
 def write_result(folder: Path, result: CellResult) -> Path:
     """Write both files; a crash leaves either the result or none.
 

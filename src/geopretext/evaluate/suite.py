@@ -26,7 +26,7 @@ from typing import TypeAlias
 
 from geopretext.data.local_file import remove_leftovers, replace_file
 from geopretext.errors import CorruptError, GeopretextError
-from geopretext.evaluate.cells import Cell, read_result
+from geopretext.evaluate.cells import Cell, Failure, read_result
 from geopretext.evaluate.representations import PRETRAINED
 from geopretext.evaluate.subsets import parse_amount
 from geopretext.evaluate.suite_crew import Crew, Ended, cluster_crew, local_crew
@@ -61,16 +61,6 @@ from geopretext.evaluate.suite_work import (
 
 FEATURES = "features"
 _TRIES = 2  # of work whose process died
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a cell has no result."""
-
-    cell: Cell
-    what: str
-    where: str
-    hint: str
 
 
 @dataclass(frozen=True)

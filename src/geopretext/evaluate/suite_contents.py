@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from geopretext.errors import CorruptError, StoreError
-from geopretext.evaluate.cells import Cell, CellResult, TaskFacts, read_result
+from geopretext.evaluate.cells import Cell, CellResult, Failure, TaskFacts, read_result
 from geopretext.evaluate.charts import Interval
 from geopretext.evaluate.metrics import METRICS, Metric
-from geopretext.evaluate.suite_settings import bundle_names
+from geopretext.evaluate.suite_keeping import CELLS
+from geopretext.evaluate.suite_settings import SUITE_FILE, bundle_names
+from geopretext.evaluate.suite_table import SCORES_FILE
 
-CELLS, SETTINGS_FILE, SCORES_FILE = "cells", "suite.yaml", "scores.parquet"
 _ERROR = ".error.json"
 _AGAIN = "run `geopretext evaluate suite` on this folder again: what is there already is not computed twice"
 
@@ -55,16 +56,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A cell that could not be computed."""
-
-    cell: Cell
-    what: str
-    where: str
-    hint: str
-
-
-@dataclass(frozen=True)
 class SuiteContents:
     """A folder of a suite; made by ``SuiteContents.open``."""
 
@@ -86,13 +77,13 @@ class SuiteContents:
             StoreError: the folder is not a suite's, or a suite's that is not complete.
             CorruptError: a file is damaged.
         """
-        settings_text = _text(folder, SETTINGS_FILE, f"no folder of a suite: it has no {SETTINGS_FILE}")
+        settings_text = _text(folder, SUITE_FILE, f"no folder of a suite: it has no {SUITE_FILE}")
         try:
             settings = yaml.safe_load(settings_text)
         except yaml.YAMLError as error:
-            raise CorruptError(f"is no YAML: {error}", where=str(folder / SETTINGS_FILE), hint=_AGAIN) from error
+            raise CorruptError(f"is no YAML: {error}", where=str(folder / SUITE_FILE), hint=_AGAIN) from error
         if not isinstance(settings, dict):
-            raise CorruptError("holds no settings", where=str(folder / SETTINGS_FILE), hint=_AGAIN)
+            raise CorruptError("holds no settings", where=str(folder / SUITE_FILE), hint=_AGAIN)
         cells, failures = _read_cells(folder / CELLS)
         if not cells:
             reason = f": {failures[0].what}" if failures else ""

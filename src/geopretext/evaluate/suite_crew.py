@@ -282,7 +282,7 @@ def cluster_crew(scheduler: str, folder: Path) -> Iterator[Crew]:
     except ImportError as error:
         raise MissingLibraryError("distributed", extra="geo", purpose="compute on a Dask cluster") from error
     try:
-        client = Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+        client = Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call] # Dask's own
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {scheduler}: {error}",

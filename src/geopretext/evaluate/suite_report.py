@@ -11,7 +11,8 @@ from geopretext.evaluate.cells import Cell
 from geopretext.evaluate.charts import html_page
 from geopretext.evaluate.curve_charts import Chart, Series, sample
 from geopretext.evaluate.report_names import head_name, metric_name
-from geopretext.evaluate.suite_contents import SETTINGS_FILE, SuiteContents
+from geopretext.evaluate.suite_contents import SuiteContents
+from geopretext.evaluate.suite_settings import SUITE_FILE
 from geopretext.evaluate.suite_tables import SORT_SCRIPT, answer, score_tables
 from geopretext.evaluate.task import Task
 from geopretext.evaluate.task_chapter import OpenTask, implausible, task_chapter
@@ -196,7 +197,7 @@ def _card(chart: Chart) -> str:
 
 
 def _again(contents: SuiteContents) -> str:
-    settings = contents.folder / SETTINGS_FILE
+    settings = contents.folder / SUITE_FILE
     command = f"geopretext evaluate suite {_quoted(str(settings))} --out {_quoted(str(contents.folder))}"
     failed = ""
     if contents.failures:
@@ -214,7 +215,7 @@ def _again(contents: SuiteContents) -> str:
         '<section id="again"><h2>How to repeat it</h2>'
         "<p>The same command on the same folder computes only what is missing. Every result is in <code>cells</code>, "
         f"every score in <code>scores.parquet</code>.</p><pre>{escape(command)}</pre>"
-        f"<h3>Settings, {SETTINGS_FILE}</h3><pre>{escape(contents.settings_text)}</pre>"
+        f"<h3>Settings, {SUITE_FILE}</h3><pre>{escape(contents.settings_text)}</pre>"
         f"{failed}</section>"
     )
 

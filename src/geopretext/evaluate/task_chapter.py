@@ -22,7 +22,8 @@ from geopretext.evaluate.outcome_charts import (
 )
 from geopretext.evaluate.per_class import confusion_matrix, per_class
 from geopretext.evaluate.report_names import head_name, metric_name
-from geopretext.evaluate.suite_contents import CELLS, Row, SuiteContents
+from geopretext.evaluate.suite_contents import Row, SuiteContents
+from geopretext.evaluate.suite_keeping import CELLS
 from geopretext.evaluate.task import Task
 from geopretext.predict.door_report import door_lines, gate_lines
 from geopretext.predict.input_gate import GateVerdict
