@@ -1,0 +1,182 @@
+"""From a scene to the input of an encoder: the door of images (``predict.image_door``), through which windows go.
+
+What is done to the numbers is decided once for the whole scene, on windows of the size that the encoder was trained on,
+spread over the scene.
+
+Shapes: B windows, C bands, h w pixels of a window.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from geopretext.errors import InputError
+from geopretext.modality import known_scales
+from geopretext.nn.bundle import Encoder
+from geopretext.predict.image_door import ImageDoor, StatisticsChoice
+from geopretext.predict.input_gate import GateReport
+from geopretext.predict.reference import reference_of
+from geopretext.predict.scene import Array, Mask, Scene
+from geopretext.predict.windows import Windows
+
+_LOOKED_AT = 24
+"""windows; more say little more, and each may mean decoding a whole block of every band"""
+_ENOUGH = 0.02
+"""of a window's pixels that must have been observed"""
+
+
+@dataclass(frozen=True)
+class DoorOptions:
+    """Choices about the input of a scene; all have a sound default."""
+
+    statistics: StatisticsChoice = "auto"
+    """which means and deviations standardise it"""
+    level: str | None = None
+    """processing level, where the scene does not say it"""
+    substitutes: tuple[tuple[str, str], ...] = ()
+    """(band of the encoder that the scene lacks, band of the scene to take in its place)"""
+    fill: tuple[str, ...] = ()
+    """bands of the encoder that may be missing everywhere"""
+    strict: bool = False
+    """refuse input that the gate finds implausible, instead of warning"""
+
+
+@dataclass(frozen=True)
+class SceneImages:
+    """Windows of a scene as ``Images``; what lies beyond its edges is missing."""
+
+    scene: Scene
+    corners: tuple[tuple[int, int], ...]
+    """first row and column of each window, pixels"""
+    height: int
+    width: int
+
+    @property
+    def where(self) -> str:
+        """See ``Images``."""
+        return self.scene.where
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """See ``Images``."""
+        return self.scene.bands
+
+    @property
+    def unit(self) -> str:
+        """See ``Images``."""
+        return self.scene.unit
+
+    @property
+    def dtype(self) -> str:
+        """See ``Images``."""
+        return self.scene.dtype
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+    def read(self, samples: Array, bands: Sequence[str]) -> tuple[Array, Mask]:
+        """See ``Images``."""
+        shape = (len(samples), len(bands), self.height, self.width)
+        values, valid = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
+        for place, sample in enumerate(samples):
+            row, column = self.corners[sample]
+            rows = slice(row, min(row + self.height, self.scene.height))
+            columns = slice(column, min(column + self.width, self.scene.width))
+            inside = (place, slice(None), slice(0, rows.stop - row), slice(0, columns.stop - column))
+            values[inside], valid[inside] = self.scene.read(rows, columns, bands)
+        return values, valid
+
+
+@dataclass(frozen=True)
+class SceneDoor:
+    """A scene on its way into an encoder; made by ``open_scene_door``."""
+
+    scene: Scene
+    door: ImageDoor
+    """its images are windows of the encoder's own size, spread over the scene"""
+    gate: GateReport
+    """what they looked like"""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was done to the numbers, in plain types."""
+        return {"scene": dict(self.scene.record), **self.door.record, "gate": self.gate.to_dict()}
+
+    def read(self, windows: Windows, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Some windows.
+
+        Returns:
+            standardised values, 0 where missing, float32 (B, C, h, w); and (B, h, w) bool, where all bands that the
+            scene has were observed.
+
+        Raises:
+            CorruptError: the scene cannot be decoded.
+        """
+        height, width = windows.down.extent, windows.across.extent
+        images = SceneImages(self.scene, tuple(windows.corner(number) for number in numbers), height, width)
+        door = replace(self.door, images=images, height=height, width=width)
+        (observed,) = door.blocks(size=len(numbers))
+        real = [source is not None for source in self.door.match.sources]
+        return door.normaliser(observed).values, observed.valid[:, real].all(1)
+
+
+def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None = None) -> SceneDoor:
+    """Decide what is done to a scene's numbers, and hold them against what the encoder was trained on.
+
+    Args:
+        scene: at least a patch wide and high.
+        encoder: says which bands, unit, statistics, patch and crop size.
+        options: choices; by default none is made.
+
+    Raises:
+        BandError: the scene lacks a band of the encoder, and nothing is declared for it.
+        UnitError: its unit cannot be converted exactly, or the numbers contradict it.
+        GridError: it is smaller than a patch.
+        InputError: nothing was observed anywhere in it; or ``strict``, and the gate finds it implausible.
+    """
+    options = options or DoorOptions()
+    level = options.level or scene.level
+    images = _looked_at(scene, encoder)
+    door = ImageDoor.open(
+        images,
+        encoder.modality,
+        encoder.statistics,
+        patch_size=encoder.settings.patch_size,
+        statistics=options.statistics,
+        level=level if level in known_scales(encoder.statistics) else None,
+        substitutes=dict(options.substitutes),
+        fill=options.fill,
+    )
+    gate = door.judge(reference_of(encoder), np.arange(len(images)), level=level)
+    if options.strict:
+        gate.require_plausible(where=scene.where)
+    return SceneDoor(scene, door, gate)
+
+
+def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:
+    """Some windows of the encoder's crop size, or of all of a smaller scene, at random places with anything to see."""
+    side = encoder.settings.image_size
+    height, width = min(side, scene.height), min(side, scene.width)
+    places = [(row, column) for row in range(0, scene.height, height) for column in range(0, scene.width, width)]
+    wanted = [name for name in encoder.bands if name in scene.bands][:1] or list(scene.bands[:1])
+    found: list[tuple[int, int]] = []
+    for number in np.random.default_rng(0).permutation(len(places)):
+        row, column = (
+            min(start, length - extent)
+            for start, length, extent in zip(places[number], (scene.height, scene.width), (height, width), strict=True)
+        )
+        _, valid = scene.read(slice(row, row + height), slice(column, column + width), wanted)
+        if valid.mean() > _ENOUGH:
+            found.append((row, column))
+        if len(found) == _LOOKED_AT:
+            break
+    if not found:
+        raise InputError(
+            "nothing was observed anywhere in it: all is missing, or under clouds",
+            where=scene.where,
+            hint="look at its no-data value and at its mask of clouds",
+        )
+    return SceneImages(scene, tuple(sorted(found)), height, width)
