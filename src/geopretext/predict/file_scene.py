@@ -71,8 +71,8 @@ class FileScene:
     """what was observed is no less than this, so that no number is taken for "missing"; in the scene's unit"""
     local: tuple[Path, ...] = ()
     """files on this machine that hold all of its content; none if it is elsewhere"""
-    drivers: tuple[str, ...] = ()
-    """of GDAL that may open its files; all of them if empty"""
+    plain: bool = False
+    """its files are GeoTIFF and JPEG 2000, and nothing else is opened"""
     _datasets: OpenDatasets = field(default_factory=OpenDatasets, repr=False, compare=False)
 
     @property
@@ -121,7 +121,7 @@ class FileScene:
         """What a window needs of bands of one file: numbers as they stand there, finite, and which were observed."""
         window, padding = _needed(files[0].factor, rows, columns, self.height, self.width)
         indexes = [file.index for file in files]
-        with self._datasets.lend(files[0].href, self.drivers) as dataset:
+        with self._datasets.lend(files[0].href, plain=self.plain) as dataset:
             raw = dataset.read(indexes, window=window)
             observed = _observed(dataset, indexes, raw, window)
         for layer, known, file in zip(raw, observed, files, strict=True):

@@ -159,7 +159,8 @@ def dtype_of(layer: Any) -> np.dtype[Any]:
     """Of a band's numbers: NetCDF 3 has no unsigned ones, and says by ``_Unsigned`` that signed ones stand for them."""
     if layer.dtype.kind == "i" and str(layer.attrs.get("_Unsigned", "")).lower() == "true":
         return np.dtype(f"u{layer.dtype.itemsize}")
-    return np.dtype(layer.dtype)
+    dtype: np.dtype[Any] = layer.dtype
+    return dtype
 
 
 def numbers_of_layers(layers: Mapping[str, Any], declared: str | None, *, where: str) -> Numbers:

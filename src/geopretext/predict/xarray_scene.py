@@ -20,7 +20,7 @@ from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.data.units import REFLECTANCE
 from geopretext.errors import BandError, CorruptError, GridError, InputError, MissingLibraryError
 from geopretext.predict.open_scene import Clouds, SceneSource
-from geopretext.predict.raster_facts import Numbers, check_unit_name, missing_numbers, product_facts, read_date
+from geopretext.predict.raster_facts import Numbers, check_unit_name, missing_numbers, read_date
 from geopretext.predict.scene import Array, Georeference, Mask
 from geopretext.predict.scene_clouds import CLOUDED, SCENE_CLASSES, cloud_record
 from geopretext.predict.xarray_facts import (
@@ -130,7 +130,7 @@ def open_source(source: SceneSource) -> XarrayScene:
     path = Path(source.path)
     try:
         # scale and missing numbers are seen to here; xarray fails on whole numbers whose _FillValue is NaN
-        engine = "zarr" if path.suffix.lower() == ".zarr" else "h5netcdf"
+        engine: Any = "zarr" if path.suffix.lower() == ".zarr" else None
         data = xr.open_dataset(path, engine=engine, mask_and_scale=False)
     except ImportError as error:
         raise MissingLibraryError("h5netcdf", extra="geo", purpose="read NetCDF") from error
@@ -209,7 +209,7 @@ def scene_of_xarray(
         numbers=numbers,
         missing={name: tuple(sorted({*own, *implied})) for name, own in stated.items()},
         georeference=georeference_of_layer(data, first, where=where, allow_no_crs=allow_no_crs),
-        level=level or product_facts(str(data.attrs.get("title", "")))[0],
+        level=level,
         time=time if time is not None else day,
         record={
             "kind": "cube",
