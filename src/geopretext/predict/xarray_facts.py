@@ -96,6 +96,11 @@ def _axis(layer: Any, names: Sequence[str]) -> str | None:
     return next((str(name) for name in layer.dims if str(name).lower() in names), None)
 
 
+def _coordinate(layer: Any, *names: str) -> Any:
+    """The first of these that is there; xarray would count pixels for a dimension that has none."""
+    return next((layer.coords[name] for name in names if name in layer.coords), None)
+
+
 def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any, np.datetime64 | None]:
     """A band at one date, (y, x), and which date that is.
 
@@ -104,7 +109,7 @@ def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any,
         GridError: it has other dimensions.
     """
     name = _axis(layer, _TIME)
-    coordinate = layer.coords.get(name) if name else next((layer.coords[t] for t in _TIME if t in layer.coords), None)
+    coordinate = _coordinate(layer, *([name] if name else _TIME))
     if name is None:
         return layer, _moment(coordinate)
     dates = coordinate.to_numpy().astype("datetime64[s]") if coordinate is not None else np.zeros(layer.sizes[name])
@@ -212,7 +217,7 @@ def georeference_of_layer(data: Any, layer: Any, *, where: str, allow_no_crs: bo
     """
     crs = _crs(data, layer)
     transform = _transform(data, layer, where=where)
-    if transform is not None:
+    if crs is not None and transform is not None:
         check_north_up(transform, where=where)
     if (crs is None or transform is None) and not allow_no_crs:
         lacks = "no CRS" if crs is None else "no coordinates"
@@ -260,7 +265,7 @@ def _grid_mappings(data: Any, layer: Any) -> Iterator[Any]:
 
 def _transform(data: Any, layer: Any, *, where: str) -> tuple[float, float, float, float, float, float] | None:
     """By coordinates of pixels' centres, or GDAL's ``GeoTransform`` of the grid mapping where there are none."""
-    y, x = (layer.coords.get(name) for name in layer.dims)
+    y, x = (_coordinate(layer, name) for name in layer.dims)
     if y is not None and x is not None and min(layer.shape) > 1:
         columns, rows = (axis.to_numpy().astype(np.float64) for axis in (x, y))
         for name, axis in (("x", columns), ("y", rows)):
