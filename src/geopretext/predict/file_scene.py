@@ -173,11 +173,11 @@ def _finer(numbers: Array, known: Mask, factor: int, rows: slice, columns: slice
 
 def _observed(dataset: Any, indexes: Sequence[int], raw: Array, window: Window) -> npt.NDArray[np.bool_]:
     """What a file says was observed; no-data numbers are compared here, as GDAL would read all blocks once more."""
-    flags = [set(dataset.mask_flag_enums[index - 1]) for index in indexes]
-    if all(flag <= {MaskFlags.all_valid, MaskFlags.nodata} for flag in flags):
+    flags, numbers = dataset.mask_flag_enums, dataset.nodatavals  # each looks at all bands of the file
+    if all(set(flags[index - 1]) <= {MaskFlags.all_valid, MaskFlags.nodata} for index in indexes):
         observed = np.ones(raw.shape, np.bool_)
         for layer, known, index in zip(raw, observed, indexes, strict=True):
-            number = dataset.nodatavals[index - 1]
+            number = numbers[index - 1]
             if number is not None and np.isfinite(number):
                 known &= layer != number
         return observed
