@@ -197,6 +197,8 @@ def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, error: type
         open_scene(tmp_path / "a.tif", unit=UNIT)
     with pytest.raises(InputError, match="nothing is there"):
         open_scene(tmp_path / "b.tif")
+    with pytest.raises(InputError, match="is not read from an address"):
+        open_scene("https://127.0.0.1:9/product.SAFE.zip")
 
 
 def test_threads_and_copies_read_the_same(tmp_path: Path) -> None:

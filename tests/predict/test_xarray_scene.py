@@ -155,7 +155,6 @@ def test_missing_numbers_and_clouds_are_masked() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-@pytest.mark.filterwarnings("ignore:.*Consolidated metadata")
 def test_cubes_on_disk_are_opened_and_pickled(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cube{suffix}"
     if suffix == ".nc":
@@ -169,6 +168,13 @@ def test_cubes_on_disk_are_opened_and_pickled(tmp_path: Path, suffix: str) -> No
         np.testing.assert_array_equal(whole(one)[0], NUMBERS[0])
     assert scene.fingerprint() == again.fingerprint()
     assert scene.fingerprint() != open_scene(path, unit=UNIT, date="2021-05-11T10:00:00").fingerprint()
+
+
+def test_a_store_of_tiles_is_no_scene(tmp_path: Path) -> None:
+    tiles = xr.Dataset({"sentinel2": (("tile", "band", "y", "x"), np.zeros((2, 3, 8, 8), np.uint16))})
+    tiles.to_zarr(tmp_path / "tiles.zarr", consolidated=False)
+    with pytest.raises(InputError, match="is a store of tiles, no scene"):
+        open_scene(tmp_path / "tiles.zarr")
 
 
 def test_a_broken_cube_is_refused(tmp_path: Path) -> None:
@@ -198,6 +204,7 @@ def uneven() -> xr.DataArray:
         (stack(band=["B02", "B2"]), {}, BandError, "band names repeat: B2, B2"),
         (dataset(), {"bands": ["B9"]}, BandError, "has no variable B9; there are B02, B8A"),
         (dataset().rename(B02="red", B8A="nir"), {}, BandError, "has no band of Sentinel-2"),
+        (dataset().drop_vars("time"), {}, InputError, "has a dimension time and no dates along it"),
         (NUMBERS, {}, InputError, "is a ndarray"),
     ],
 )

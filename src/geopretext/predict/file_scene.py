@@ -7,7 +7,7 @@ Shapes: C bands, h w pixels of a window.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,11 @@ class FileScene:
 
     def fingerprint(self) -> str:
         """See ``Scene``; content that is not on this machine is known by some windows of it."""
-        settings = [*map(repr, self.files.items()), repr(self.clouds), self.unit, str(self.floor)]
-        if self.local:
-            return joined_fingerprint([files_fingerprint(self.local), *(s.replace(self.where, "") for s in settings)])
-        return joined_fingerprint([*settings, *self._samples()])
+        # names, since the same files may lie elsewhere, and signed addresses change
+        files = {name: _named(file) for name, file in self.files.items()}
+        settings = [repr(files), repr(self.clouds and _named(self.clouds)), self.unit, str(self.floor)]
+        content = [files_fingerprint(self.local)] if self.local else self._samples()
+        return joined_fingerprint([*settings, *content])
 
     def _samples(self) -> list[str]:
         """Numbers of some windows along the diagonal."""
@@ -144,6 +145,11 @@ class FileScene:
             classes, known = _division(file.factor, rows, columns).nearest(classes, known, shape)
         clouded: Mask = ~known | np.isin(classes, CLOUDED)
         return clouded
+
+
+def _named(file: BandFile) -> BandFile:
+    """With its name in the place of its path or address."""
+    return replace(file, href=Path(file.href.partition("?")[0]).name)
 
 
 def _needed(

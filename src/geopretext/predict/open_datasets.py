@@ -33,13 +33,19 @@ _OPTIONS = {
 }
 _OF_ADDRESSES = {**_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """files beside the one that is opened are not looked for: that would be a dozen requests each time"""
-_opening = Lock()
+_alone = Lock()
+"""held for what concerns the whole process: the start of GDAL, filters of warnings"""
 
 
 class OpenDatasets:
     """Datasets by path or address. Picklable: what is unpickled has none open yet."""
 
     def __init__(self) -> None:
+        # As an option of an environment, GDAL_CACHEMAX would end with the first of them that is left.
+        os.environ.setdefault("GDAL_CACHEMAX", str(_CACHE))
+        # The first environment of a process makes rasterio's file systems known to GDAL, which is not safe in threads.
+        with _alone, rasterio.Env(**_OPTIONS):
+            pass
         self._idle: dict[str, list[Any]] = defaultdict(list)
         self._process = os.getpid()
         self._lock = Lock()
@@ -81,10 +87,7 @@ class OpenDatasets:
 
 def _open(href: str, plain: bool) -> Any:
     driver = ("JP2OpenJPEG" if href.partition("?")[0].endswith(".jp2") else "GTiff") if plain else None
-    # As an option of an environment, GDAL_CACHEMAX would end with the first of them that is left.
-    os.environ.setdefault("GDAL_CACHEMAX", str(_CACHE))
-    # Filters of warnings are of the whole process.
-    with _opening, warnings.catch_warnings():
+    with _alone, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             return rasterio.open(href, driver=driver)

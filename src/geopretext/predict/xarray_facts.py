@@ -112,7 +112,9 @@ def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any,
     coordinate = _coordinate(layer, *([name] if name else _TIME))
     if name is None:
         return layer, _moment(coordinate)
-    dates = coordinate.to_numpy().astype("datetime64[s]") if coordinate is not None else np.zeros(layer.sizes[name])
+    if coordinate is None:
+        raise InputError(f"has a dimension {name} and no dates along it", where=where, hint="choose one with isel")
+    dates = coordinate.to_numpy().astype("datetime64[s]")
     at = 0
     if len(dates) != 1:
         if day is None:
@@ -131,7 +133,7 @@ def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any,
                 hint="choose one with date (--date)",
             )
         at = int(matches[0])
-    return layer.isel({name: at}), None if coordinate is None else dates[at]
+    return layer.isel({name: at}), dates[at]
 
 
 def _moment(coordinate: Any) -> np.datetime64 | None:
