@@ -81,8 +81,8 @@ def test_names_of_products_and_of_benchmarks_are_understood(tmp_path: Path) -> N
 def test_a_classification_masks_clouds(tmp_path: Path) -> None:
     folder = files_of(BANDS, tmp_path)
     classes = np.full((60, 60), 5, np.uint8)
-    classes[:, 30:] = 8
-    write_raster(folder / "SCL.tif", classes[None], transform=transform(20))
+    classes[:, 30:45], classes[:, 45:] = 8, 255
+    write_raster(folder / "SCL.tif", classes[None], transform=transform(20), nodata=255)
     _, valid = open_scene(folder, unit=UNIT).read(slice(0, SIZE), slice(0, SIZE), ["B2", "B9"])
     assert valid[:, :, :60].all()
     assert not valid[:, :, 60:].any()

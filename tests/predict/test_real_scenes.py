@@ -62,7 +62,7 @@ def test_bigearthnet_patches_of_three_resolutions_are_one_scene(test_data: Path)
 def test_a_worldcereal_cube_is_read_by_date(test_data: Path) -> None:
     path = test_data / "worldcereal" / "worldcereal_preprocessed_inputs.nc"
     scene = open_scene(path, unit=UNIT, level="L2A", date="2021-05-01")
-    assert scene.bands == ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B11", "B12")
+    assert scene.bands == ("B2", "B3", "B4", "B8", "B5", "B6", "B7", "B11", "B12")
     assert scene.georeference.crs == "EPSG:32631"
     values, valid = scene.read(slice(0, 100), slice(0, 100), ["B8", "B4"])
     with xr.open_dataset(path, mask_and_scale=False) as cube:

@@ -1,6 +1,7 @@
 """STAC items of several archives, here and over HTTP: bands by their names, numbers by what the item says."""
 
 import json
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -195,8 +196,14 @@ def test_items_of_the_network_name_no_files_of_this_machine(folder: Path, server
     vrt = f'<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="UInt16" band="1"><SimpleSource>\
 <SourceFilename>{folder}/B04.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>'
     (folder / "trap.tif").write_text(vrt)
+    path = write(folder, changed("red", href="trap.tif"), "trap.json")
     with pytest.raises(InputError, match="is no raster"):
-        open_scene(write(folder, changed("red", href="trap.tif"), "trap.json"))
+        open_scene(path)
+    (folder / "trap.tif").write_bytes((folder / "B04.tif").read_bytes())
+    elsewhere = pickle.dumps(open_scene(path))
+    (folder / "trap.tif").write_text(vrt)
+    with pytest.raises(InputError, match="is no raster"):
+        pickle.loads(elsewhere).read(slice(0, 9), slice(0, 9), ["B4"])
 
 
 def test_addresses_that_do_not_answer_are_said(server: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from geopretext.errors import BandError, GridError, InputError, MissingLibraryError, UnitError
-from geopretext.predict.band_files import band_in
+from geopretext.predict.band_files import RESOLUTIONS, band_in
 from geopretext.predict.images import band_name
 from geopretext.predict.raster_facts import (
     LEFT_OUT,
@@ -55,7 +55,9 @@ def layers_of(data: Any, bands: Sequence[str] | None, *, where: str) -> dict[str
         lacking = [name for name in bands or () if name not in maps]
         if lacking:
             raise BandError(f"has no variable {', '.join(lacking)}; there are {', '.join(maps)}", where=where)
-        chosen = list(bands) if bands else [name for name in maps if band_in(name)]
+        order = list(RESOLUTIONS)  # a Zarr group on disk lists its arrays in any
+        own = sorted((name for name in maps if band_in(name)), key=lambda name: order.index(_name(name)))
+        chosen = list(bands) if bands else own
         pairs = [(_name(name), maps[name]) for name in chosen]
     else:
         raise InputError(f"is a {type(data).__name__}", where=where, hint="give an xarray Dataset or DataArray")
