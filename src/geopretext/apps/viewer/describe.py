@@ -198,6 +198,6 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def mapping_of(reader: TileReader) -> Mapping[str, Modality]:
+def maps_of(reader: TileReader) -> Mapping[str, Modality]:
     """The map modalities of a reader by name, in order."""
     return {name: modality for name, modality in reader.modalities.items() if modality.kind.is_map}
