@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-_ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
+_ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+_ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 _DESKTOP, _PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 _SLOW_MS = 20_000
 """longer than any single step on a machine that does other things as well"""
@@ -66,7 +64,8 @@ def browser() -> "Iterator[Browser]":
 def open_page(browser: "Browser") -> "Iterator[Callable[..., Page]]":
     """``open_page(address, phone=False, theme="light")``: a page whose every complaint fails the test.
 
-    It is complete when it comes; ``page.settle()`` waits until it is so again after a link. A failure is also a request to another host. ``page.complaints.clear()`` forgives those that a test provokes.
+    It is complete when it comes; ``page.settle()`` waits until it is so again. A request to another host is a failure
+    too. ``page.complaints.clear()`` forgives those that a test provokes.
     """
     pages: list[Any] = []
 

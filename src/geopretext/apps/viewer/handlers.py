@@ -33,7 +33,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-class Refusal(HTTPError):
+class RefusalError(HTTPError):
     """An answer other than 200 that says what is wrong, where, and what to do next."""
 
     def __init__(self, status: int, what: str, *, where: str = "", hint: str = "") -> None:
@@ -68,19 +68,19 @@ class ViewerHandler(RequestHandler):
         """Refuse who should not ask."""
         port = self.application.settings["port"]
         if self.request.headers.get("Host", "") not in (f"{HOST}:{port}", f"localhost:{port}"):
-            raise Refusal(403, "this server answers to its own address only", hint=f"open http://{HOST}:{port}/")
+            raise RefusalError(403, "this server answers to its own address only", hint=f"open http://{HOST}:{port}/")
         if self.request.headers.get("Sec-Fetch-Site", "") not in _SITES and self.request.path != "/":
-            raise Refusal(403, "this server answers to its own pages only")
+            raise RefusalError(403, "this server answers to its own pages only")
 
     def entry(self, entries: Mapping[str, Entry], name: str, kind: str) -> Entry:
         """The entry with an id.
 
         Raises:
-            Refusal: 404, there is none.
+            RefusalError: 404, there is none.
         """
         if name not in entries:
             hint = f"open are {', '.join(entries)}" if entries else f"this viewer was opened on no {kind}"
-            raise Refusal(404, f"no {kind} {name!r} is open", where=self.opened.name, hint=hint)
+            raise RefusalError(404, f"no {kind} {name!r} is open", where=self.opened.name, hint=hint)
         return entries[name]
 
     async def compute(self, work: Callable[Given, Result], *arguments: Given.args, **named: Given.kwargs) -> Result:
@@ -107,7 +107,7 @@ class ViewerHandler(RequestHandler):
     def write_error(self, status_code: int, **details: Any) -> None:
         """What is wrong, as JSON that the pages show."""
         error = details.get("exc_info", (None, None, None))[1]
-        if isinstance(error, Refusal | GeopretextError):
+        if isinstance(error, RefusalError | GeopretextError):
             told = {"what": error.what, "where": error.where, "hint": error.hint}
         elif isinstance(error, HTTPError):
             told = {"what": f"{status_code}: {self._reason}", "where": self.request.path, "hint": ""}
@@ -136,7 +136,7 @@ class NotFound(ViewerHandler):
     def prepare(self) -> NoReturn:
         """Refuse."""
         super().prepare()
-        raise Refusal(404, "there is no such page", where=self.request.path, hint="the viewer begins at /")
+        raise RefusalError(404, "there is no such page", where=self.request.path, hint="the viewer begins at /")
 
 
 def _plain(content: Any) -> Any:

@@ -5,7 +5,7 @@ from importlib.resources import files
 from typing import Any
 
 from geopretext import __version__
-from geopretext.apps.viewer.handlers import Refusal, ViewerHandler
+from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import Opened, StoreEntry
 from geopretext.apps.viewer.planet import planet_of
 from geopretext.data.tiles import SPLITS
@@ -41,7 +41,7 @@ class _Start(ViewerHandler):
 class _Static(ViewerHandler):
     def get(self, name: str) -> None:
         if name not in _static_files():
-            raise Refusal(404, "there is no such file", where=self.request.path)
+            raise RefusalError(404, "there is no such file", where=self.request.path)
         self.send_bytes(_static_files()[name], _KINDS[name.rpartition(".")[2]])
 
 
