@@ -1,0 +1,2 @@
+export const title = "Earth";
+export async function show(root) { root.append("Earth"); }

@@ -1,0 +1,2 @@
+export const title = "Embedding";
+export async function show(root) { root.append("Embedding"); }
