@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.apps.viewer.describe import check_tile, describe_modality, describe_tile, level_name
-from geopretext.apps.viewer.handlers import Refusal, ViewerHandler
+from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import BundleEntry, Opened
 from geopretext.apps.viewer.packet import CONTENT_TYPE, pack, with_gaps
 from geopretext.data.tiles import TileReader
@@ -267,4 +267,4 @@ class _Reconstruct(_NetworkHandler):
         try:
             return float(text) if text else None
         except ValueError as error:
-            raise Refusal(400, f"{name!r} is {text!r}", hint="a number") from error
+            raise RefusalError(400, f"{name!r} is {text!r}", hint="a number") from error

@@ -14,7 +14,7 @@ from geopretext.apps.viewer.describe import (
     level_name,
     maps_of,
 )
-from geopretext.apps.viewer.handlers import Refusal, ViewerHandler
+from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import Opened, StoreEntry
 from geopretext.apps.viewer.packet import CONTENT_TYPE, pack, with_gaps
 from geopretext.apps.viewer.thumbnails import Thumbnails
@@ -131,5 +131,5 @@ class _Find(_TileHandler):
         try:
             number = await self.compute(lambda: find_tile(desk.reader, self.get_query_argument("text", "")))
         except InputError as error:
-            raise Refusal(404, error.what, where=error.where, hint=error.hint) from error
+            raise RefusalError(404, error.what, where=error.where, hint=error.hint) from error
         self.send_json({"tile": number})

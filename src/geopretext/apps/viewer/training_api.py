@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from geopretext.apps.viewer.handlers import Refusal, ViewerHandler
+from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import Opened, RunEntry
 
 _CONFIG, _METRICS, _BUNDLE = "config.yaml", "metrics.csv", "bundle/config.json"
@@ -45,7 +45,7 @@ def read_metrics(folder: Path, *, version: str = "", offset: int = 0, now: float
         ``age`` (seconds since the file was written).
 
     Raises:
-        Refusal: 404, the file is gone.
+        RefusalError: 404, the file is gone.
     """
     path = folder / _METRICS
     try:
@@ -54,7 +54,7 @@ def read_metrics(folder: Path, *, version: str = "", offset: int = 0, now: float
             content = file.read()
             status = path.stat()
     except OSError as error:
-        raise Refusal(404, f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise RefusalError(404, f"cannot be read: {error.strerror}", where=str(path)) from error
     whole = content[: content.rfind(b"\n") + 1]  # the last row may be half-written
     here = f"{status.st_ino}-{len(header)}"
     start = offset - len(header) if version == here and len(header) <= offset <= len(header) + len(whole) else 0
@@ -113,13 +113,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     """A run's configuration: its text, and its fields by dotted name.
 
     Raises:
-        Refusal: 404, there is none.
+        RefusalError: 404, there is none.
     """
     path = folder / _CONFIG
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise Refusal(404, f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise RefusalError(404, f"cannot be read: {error.strerror}", where=str(path)) from error
     try:
         plain = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -150,7 +150,7 @@ class _Metrics(_RunHandler):
         folder = self.run_entry(run).folder
         version, offset = self.get_query_argument("version", ""), self.get_query_argument("offset", "0")
         if not offset.isdecimal():
-            raise Refusal(400, f"'offset' is {offset!r}", hint="a number of bytes")
+            raise RefusalError(400, f"'offset' is {offset!r}", hint="a number of bytes")
         self.send_json(await self.compute(lambda: read_metrics(folder, version=version, offset=int(offset))))
 
 
