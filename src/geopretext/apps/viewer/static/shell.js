@@ -19,7 +19,10 @@ import { errorPanel, h, icon, loading } from "/static/dom.js";
 const PAGES = [
   ["overview", "Overview"],
   ["earth", "Earth"],
+  ["tile", "Tile"],
+  ["reconstruct", "Reconstruct"],
   ["embedding", "Embedding"],
+  ["training", "Training"],
 ];
 /** What the pages share, and therefore stays in the address when another page is chosen. */
 const SHARED = ["store", "tile", "bundle", "table", "run"];

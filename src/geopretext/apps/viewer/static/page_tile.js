@@ -1,0 +1,1 @@
+export const title = 'tile'; export async function show(root, context) { root.append('tile'); }

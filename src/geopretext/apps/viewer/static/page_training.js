@@ -1,0 +1,1 @@
+export const title = 'training'; export async function show(root, context) { root.append('training'); }
