@@ -5,7 +5,7 @@ from typing import Any
 from geopretext.data.store import Store
 from geopretext.data.tiles import TileReader
 
-EARTH = "earth"
+EARTH, _SYNTHETIC = "earth", "synthetic-"
 
 
 def planet_of(reader: TileReader) -> str:
@@ -14,13 +14,18 @@ def planet_of(reader: TileReader) -> str:
     if not isinstance(recipe, dict):
         return EARTH
     if recipe.get("name") == "synthetic earth":
-        return f"synthetic-{int(recipe['seed'])}"
+        return f"{_SYNTHETIC}{int(recipe['seed'])}"
     for archive in _archives(recipe):
         if archive.get("kind") == "synthetic":
-            return f"synthetic-{int(archive.get('seed', 0))}"
+            return f"{_SYNTHETIC}{int(archive.get('seed', 0))}"
     return EARTH
 
 
 def _archives(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     archives = recipe.get("archives")
     return [each for each in archives.values() if isinstance(each, dict)] if isinstance(archives, dict) else []
+
+
+def seed_of(planet: str) -> int | None:
+    """Which synthetic planet; None for the Earth."""
+    return None if planet == EARTH else int(planet.removeprefix(_SYNTHETIC))

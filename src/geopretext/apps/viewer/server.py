@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from geopretext.apps.viewer import reconstruct_api, shell_api, tile_api, training_api
+from geopretext.apps.viewer import earth_api, reconstruct_api, shell_api, tile_api, training_api
 from geopretext.apps.viewer.handlers import HOST, NotFound
 from geopretext.apps.viewer.opened import Opened
 from geopretext.errors import InputError, MissingLibraryError
@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise MissingLibraryError("tornado", extra="viewer", purpose="serve the viewer") from error
 
-_AREAS = (shell_api, tile_api, reconstruct_api, training_api)
+_AREAS = (shell_api, earth_api, tile_api, reconstruct_api, training_api)
 _THREADS = 4
 """that compute answers; a long job holds one, and the others go on"""
 
