@@ -44,6 +44,8 @@ const ICONS = {
   box: "M5 5h14v14H5z",
   lasso: "M12 4c5 0 8 2.500 8 6s-3 6-8 6s-8-2.500-8-6s3-6 8-6M8 16c0 3-1 4-3 4",
   close: "M6 6l12 12M18 6L6 18",
+  previous: "M15 5l-7 7l7 7",
+  next: "M9 5l7 7l-7 7",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
 };
 
