@@ -10,7 +10,7 @@ from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.land import Land, land_of
 from geopretext.apps.viewer.opened import Opened, StoreEntry
 from geopretext.apps.viewer.planet import planet_of
-from geopretext.apps.viewer.table import TileTable
+from geopretext.apps.viewer.table import TileTable, describe_columns
 
 
 def routes(opened: Opened) -> list[Any]:
@@ -58,16 +58,7 @@ class _MapHandler(ViewerHandler):
 class _Columns(_MapHandler):
     async def get(self, name: str) -> None:
         table = await self.compute(self.map(name).table)
-        columns = [
-            {
-                "name": column.name,
-                "label": column.label,
-                "unit": column.unit,
-                "classes": column.classes,
-                "range": [float(np.nanmin(column.values)), float(np.nanmax(column.values))],
-            }
-            for column in table.columns.values()
-        ]
+        columns = describe_columns(table.columns)
         self.send_json({"tiles": table.tiles, "places": table.places, "columns": columns})
 
 

@@ -44,7 +44,7 @@ def land_of(planet: str) -> Land:
 def _earth() -> Land:
     missing = [library for library in ("pyogrio", "shapely") if find_spec(library) is None]
     if missing:
-        return Land((), f"no coastlines: {missing[0]} is not installed (pip install \"geopretext[viewer]\")")
+        return Land((), f'no coastlines: {missing[0]} is not installed (pip install "geopretext[viewer]")')
     outlines = Path(str(files("pyogrio"))) / _OUTLINES
     if not outlines.exists():
         return Land((), "no coastlines: this version of pyogrio carries none")
@@ -66,7 +66,7 @@ def _rings_of(land: Any) -> list[Ring]:
 
 def _synthetic(seed: int) -> Land:
     if find_spec("contourpy") is None:
-        return Land((), "no coastlines: contourpy is not installed (pip install \"geopretext[viewer]\")")
+        return Land((), 'no coastlines: contourpy is not installed (pip install "geopretext[viewer]")')
     from contourpy import FillType, contour_generator
 
     lat = np.arange(-90, 90 + _STEP / 2, _STEP)
@@ -81,5 +81,3 @@ def _synthetic(seed: int) -> Land:
         for start, stop in zip(starts[:-1], starts[1:], strict=True)
     ]
     return Land(tuple(rings), f"Coastlines: of synthetic Earth {seed}")
-
-

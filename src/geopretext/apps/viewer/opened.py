@@ -225,7 +225,7 @@ def _has_vectors(path: Path) -> bool:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError):
         return False
-    return _VECTORS in schema.names and pa.types.is_fixed_size_list(schema.field(_VECTORS).type)
+    return _VECTORS in schema.names
 
 
 def _same(one: str | Path, other: str | Path) -> bool:

@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-from geopretext.apps.viewer import earth_api, reconstruct_api, shell_api, tile_api, training_api
+from geopretext.apps.viewer import earth_api, embedding_api, reconstruct_api, shell_api, tile_api, training_api
+from geopretext.apps.viewer.embeddings import Embeddings
 from geopretext.apps.viewer.handlers import HOST, NotFound
 from geopretext.apps.viewer.opened import Opened
 from geopretext.errors import InputError, MissingLibraryError
@@ -22,15 +25,17 @@ _THREADS = 4
 """that compute answers; a long job holds one, and the others go on"""
 
 
-def make_application(opened: Opened, *, port: int, pool: ThreadPoolExecutor) -> Application:
+def make_application(opened: Opened, *, port: int, pool: ThreadPoolExecutor, embeddings: Embeddings) -> Application:
     """Everything that the viewer answers.
 
     Args:
         opened: what may be reached.
         port: that it will be asked at.
         pool: where answers that take a while are computed.
+        embeddings: that it computes and keeps.
     """
     routes = [route for area in _AREAS for route in area.routes(opened)]
+    routes += embedding_api.routes(opened, embeddings)
     return Application(
         routes,
         default_handler_class=NotFound,
@@ -63,11 +68,19 @@ async def _serve(opened: Opened, port: int, ready: Callable[[str], None]) -> Non
     except OSError as error:
         raise InputError(f"port {port} of {HOST} cannot be had: {error.strerror}", hint="name another") from error
     bound: int = sockets[0].getsockname()[1]
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="viewer") as pool:
-        server = HTTPServer(make_application(opened, port=bound, pool=pool))
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="viewer")
+    embeddings = Embeddings(opened)
+    try:
+        server = HTTPServer(make_application(opened, port=bound, pool=pool, embeddings=embeddings))
         server.add_sockets(sockets)
         ready(f"http://{HOST}:{bound}/")
-        await asyncio.Event().wait()
+        ended = asyncio.Event()
+        with suppress(NotImplementedError):  # Windows knows no such signal
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        await ended.wait()
+    finally:
+        embeddings.stop()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _say_nothing(_: RequestHandler) -> None:

@@ -5,7 +5,7 @@ Rows are the tiles by number; after them come the places that a build has no til
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,34 @@ class Column:
     """names of classes; empty for quantities"""
 
 
+class Rows(Protocol):
+    """Where, when and what rows are: coordinates of tiles, or a table of embeddings."""
+
+    @property
+    def lat(self) -> npt.NDArray[np.float64]:
+        """Degrees north."""
+
+    @property
+    def lon(self) -> npt.NDArray[np.float64]:
+        """Degrees east."""
+
+    @property
+    def time(self) -> npt.NDArray[np.datetime64]:
+        """UTC; NaT if unknown."""
+
+    @property
+    def biome(self) -> npt.NDArray[np.int16] | None:
+        """Class numbers, -1 if unknown."""
+
+    @property
+    def ecoregion(self) -> npt.NDArray[np.int16] | None:
+        """Class numbers, -1 if unknown."""
+
+    @property
+    def split(self) -> npt.NDArray[np.int8] | None:
+        """Positions in ``SPLITS``, -1 if in none."""
+
+
 class TileTable:
     """Columns of the tiles of a reader, and what each row is.
 
@@ -43,11 +71,14 @@ class TileTable:
     def __init__(self, reader: TileReader) -> None:
         self._reader = reader
         self._places = _places_without_tile(reader)
-        found = (*_columns_of_tiles(reader, self._places), *_columns_of_stores(reader, self._places))
-        self.columns: Mapping[str, Column] = {
-            column.name: column for column in found if np.isfinite(column.values).any()
-        }
-        """by name; those in which nothing is known are left out"""
+        self.columns = _known(
+            [
+                *_columns(reader.coordinates, self._places),
+                *_levels(reader, self.places),
+                *_of_store(reader, self._places),
+            ]
+        )
+        """by name"""
 
     @property
     def tiles(self) -> int:
@@ -117,9 +148,33 @@ def _places_without_tile(reader: TileReader) -> PlaceLog | None:
     )
 
 
-def _columns_of_tiles(reader: TileReader, places: PlaceLog | None) -> Iterator[Column]:
-    """What places without a tile have as well, and what follows from coordinates."""
-    where, rest = reader.coordinates, 0 if places is None else len(places)
+def columns_of(rows: Rows) -> Mapping[str, Column]:
+    """Columns of rows that are no tiles of a store, by name."""
+    return _known([*_columns(rows, None)])
+
+
+def describe_columns(columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+    """What columns there are, in plain types, without their values."""
+    return [
+        {
+            "name": column.name,
+            "label": column.label,
+            "unit": column.unit,
+            "classes": column.classes,
+            "range": [float(np.nanmin(column.values)), float(np.nanmax(column.values))],
+        }
+        for column in columns.values()
+    ]
+
+
+def _known(columns: Sequence[Column]) -> Mapping[str, Column]:
+    """By name, without those in which nothing is known."""
+    return {column.name: column for column in columns if np.isfinite(column.values).any()}
+
+
+def _columns(where: Rows, places: PlaceLog | None) -> Iterator[Column]:
+    """What follows from coordinates."""
+    rest = 0 if places is None else len(places)
     assert where.biome is not None
     assert where.ecoregion is not None
     assert where.split is not None
@@ -134,15 +189,18 @@ def _columns_of_tiles(reader: TileReader, places: PlaceLog | None) -> Iterator[C
     unknown = np.isnat(where.time)
     yield _classes("month", "Month", _row(np.where(unknown, -1, month), rest), MONTHS)
     yield Column("date", "Date", _row(np.where(unknown, np.nan, years), rest), "year")
-    for name, codes in where.levels.items():
-        levels = reader.modalities[name].levels
-        yield _classes(f"level_{name}", f"Level of {name}", _row(codes, rest), levels)
     yield _classes(
         "ecoregion", "Ecoregion", _row(where.ecoregion, rest if places is None else places.ecoregion), ECOREGIONS
     )
 
 
-def _columns_of_stores(reader: TileReader, places: PlaceLog | None) -> Iterator[Column]:
+def _levels(reader: TileReader, rest: int) -> Iterator[Column]:
+    for name, codes in reader.coordinates.levels.items():
+        levels = reader.modalities[name].levels
+        yield _classes(f"level_{name}", f"Level of {name}", _row(codes, rest), levels)
+
+
+def _of_store(reader: TileReader, places: PlaceLog | None) -> Iterator[Column]:
     """What official files do not say, or only when they are read through."""
     if not isinstance(reader, Store):
         return

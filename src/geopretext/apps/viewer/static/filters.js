@@ -46,9 +46,9 @@ export class Filters {
     return heights.slice(0, count);
   }
 
-  /** What of each row is drawn: rows beside a selection on the map are dim, other refused ones are not there. */
-  flags(chosen = -1, highlighted = null) {
-    const shape = this.bit("shape");
+  /** What of each row is drawn: rows beside a selection (`shape`, `region`) are dim, other refused ones are not there. */
+  flags(chosen = [], highlighted = null) {
+    const shape = this.bit("shape") | this.bit("region");
     const flags = new Uint8Array(this.rows);
     for (let row = 0; row < flags.length; row++) {
       const refused = this.refused[row];
@@ -56,7 +56,7 @@ export class Filters {
       else if (refused || (highlighted && !highlighted(row))) flags[row] = DIM;
       else flags[row] = SHOWN;
     }
-    if (chosen >= 0 && chosen < flags.length) flags[chosen] = CHOSEN;
+    for (const row of chosen) if (row >= 0 && row < flags.length) flags[row] = CHOSEN;
     return flags;
   }
 }

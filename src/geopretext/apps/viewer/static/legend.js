@@ -44,7 +44,7 @@ function classLegend(column, theme, hidden, on) {
     const name = code === UNKNOWN_LOOK ? "unknown" : column.classes[code];
     return h("li", {}, h("button", {
       type: "button", class: "legend-entry", "aria-pressed": String(!hidden.has(code)), dataset: { code },
-      title: "Click: off or on. Double click: this one only.",
+      title: `${name}. Click: off or on; double click: this one only.`,
       on: {
         click: () => on.toggle(code), dblclick: () => on.only(code),
         pointerenter: () => on.highlight(code), pointerleave: () => on.highlight(null),

@@ -181,10 +181,10 @@ class EarthPage {
   }
 
   #highlight(code) {
-    if (code === null) return this.plot.setFlags(this.filters.flags(this.plot.chosen));
+    if (code === null) return this.plot.setFlags(this.filters.flags(this.plot.rings));
     const { values } = this.column;
     const fits = code === UNKNOWN_LOOK ? (row) => values[row] !== values[row] : (row) => values[row] === code;
-    this.plot.setFlags(this.filters.flags(this.plot.chosen, fits));
+    this.plot.setFlags(this.filters.flags(this.plot.rings, fits));
   }
 
   #brush(name, histogram) {
@@ -219,7 +219,7 @@ class EarthPage {
   #refreshNow() {
     const { filters } = this;
     this.plot.shape = this.shape;
-    this.plot.setFlags(filters.flags(this.plot.chosen));
+    this.plot.setFlags(filters.flags(this.plot.rings));
     for (const [name, histogram] of this.histograms) histogram.draw(filters.histogram(name, histogram.bins, histogram.count));
     const all = filters.count("class", "shape", ...HISTOGRAMS);
     const shown = filters.count();
@@ -230,9 +230,9 @@ class EarthPage {
   }
 
   #pick(row) {
-    this.plot.chosen = row;
+    this.plot.rings = row < 0 ? [] : [row];
     this.context.state.set({ tile: row >= 0 && row < this.tiles.tiles ? row : null });
-    this.plot.setFlags(this.filters.flags(row));
+    this.plot.setFlags(this.filters.flags(this.plot.rings));
     if (row < 0) {
       this.card.hidden = true;
       return;

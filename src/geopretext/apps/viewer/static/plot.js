@@ -16,10 +16,11 @@ export class Plot {
    * @param label what it shows, for screen readers
    * @param extent [west, south, east, north] of all there is, in units of the positions
    * @param home [west, south, east, north] shown at first
+   * @param small with tools for zooming only
    * @param on {ground(ctx, plot), pick(row), hover(row, x, y), shape(shape or null), moved(view)}
    */
-  constructor({ label, extent, home = extent, theme, on }) {
-    Object.assign(this, { extent, home, theme, on, mode: "pan", shape: null, drawing: null, chosen: -1, hovered: -1 });
+  constructor({ label, extent, home = extent, theme, on, small = false }) {
+    Object.assign(this, { extent, home, theme, on, mode: "pan", shape: null, drawing: null, rings: [], hovered: -1 });
     this.pointers = new Map();
     this.canvases = ["ground", "points", "marks"].map((name) => h("canvas", { class: `plot-${name}`, "aria-hidden": name !== "marks" }));
     const [, points, marks] = this.canvases;
@@ -28,7 +29,7 @@ export class Plot {
     marks.setAttribute("aria-label", `${label}. Arrow keys move, plus and minus zoom, Home shows all, Enter picks the point nearest to the middle, Escape ends a selection.`);
     this.marks = marks;
     this.tip = h("div", { class: "plot-tip", hidden: true });
-    this.root = h("div", { class: "plot" }, ...this.canvases, this.tip, this.#tools());
+    this.root = h("div", { class: small ? "plot small" : "plot" }, ...this.canvases, this.tip, this.#tools());
     this.layer = new PointLayer(points);
     this.view = { x: 0, y: 0, scale: 1 };
     this.positions = new Float32Array(0);
@@ -45,7 +46,7 @@ export class Plot {
       ]),
     );
     return h("div", { class: "plot-tools" },
-      h("div", { class: "plot-group", role: "group", "aria-label": "What dragging does" }, Object.values(this.modes)),
+      h("div", { class: "plot-group plot-modes", role: "group", "aria-label": "What dragging does" }, Object.values(this.modes)),
       h("div", { class: "plot-group", role: "group", "aria-label": "Zoom" },
         iconButton("plus", "Zoom in", () => this.zoom(1.6)),
         iconButton("minus", "Zoom out", () => this.zoom(1 / 1.6)),
@@ -73,6 +74,12 @@ export class Plot {
     this.shown = flags.reduce((count, flag) => count + (flag > 1), 0);
     this.layer.set("flag", flags);
     this.redraw();
+  }
+
+  /** Other positions have another extent, and are shown whole. */
+  setExtent(extent, home = extent) {
+    Object.assign(this, { extent, home });
+    this.showAll();
   }
 
   setView(view) {
@@ -168,7 +175,7 @@ export class Plot {
     if (!this.pointers.has(event.pointerId)) {
       this.pending ??= requestAnimationFrame(() => {
         this.pending = null;
-        this.#hover(this.nearest(...now, REACH[event.pointerType] ?? 12), now);
+        this.#hover(this.nearest(...now, REACH[event.pointerType] ?? 12));
       });
       return;
     }
@@ -209,7 +216,7 @@ export class Plot {
     this.redraw();
   }
 
-  #hover(row, at) {
+  #hover(row) {
     if (row === this.hovered && row < 0) return;
     this.hovered = row;
     this.marks.classList.toggle("over", row >= 0);
@@ -220,7 +227,6 @@ export class Plot {
       this.tip.style.left = `${Math.min(x + 12, this.width - this.tip.offsetWidth - 6)}px`;
       this.tip.style.top = `${Math.max(6, Math.min(y - 12 - this.tip.offsetHeight, this.height - 40))}px`;
     }
-    void at;
     this.redraw();
   }
 
@@ -270,7 +276,7 @@ export class Plot {
   get size() {
     const crowd = Math.sqrt((this.width * this.height) / Math.max(1, this.shown)) * 0.42;
     const near = (this.view.scale / this.#fit(this.home).scale) ** 0.35;
-    return Math.max(1.6, Math.min(16, Math.max(1.8, Math.min(8, crowd)) * Math.max(1, near)));
+    return Math.max(1.6, Math.min(18, Math.max(1.8, Math.min(10, crowd)) * Math.max(1, near)));
   }
 
   #draw() {
@@ -302,7 +308,7 @@ export class Plot {
       context.stroke();
       context.setLineDash([]);
     }
-    for (const row of [this.hovered, this.chosen]) {
+    for (const row of [this.hovered, ...this.rings]) {
       if (row < 0 || row >= this.flags.length) continue;
       const [x, y] = this.toScreen(this.positions[2 * row], this.positions[2 * row + 1]);
       context.strokeStyle = this.color("ink");

@@ -15,7 +15,7 @@ void main() {
   vec4 entry = texelFetch(palette, ivec2(int(look), 0), 0);
   color = entry.rgb;
   shape = int(entry.a * 255.0 + 0.5);
-  pixels = flag == 3u ? size + 2.0 : size;
+  pixels = flag == 3u ? size + 4.0 : size;
   gl_PointSize = pixels;
   gl_Position = flag == drawn ? vec4((position - center) * scale, 0.0, 1.0) : vec4(2.0, 2.0, 2.0, 1.0);
 }`;
@@ -28,6 +28,7 @@ flat in float pixels;
 uniform float opacity;
 uniform vec3 rim;
 out vec4 drawn;
+const float RIM = 1.2;
 float distanceTo(vec2 p) {
   vec2 a = abs(p);
   if (shape == 0) return length(p) - 0.95;
@@ -40,15 +41,15 @@ float distanceTo(vec2 p) {
 }
 void main() {
   // Too small to have a shape: whole pixels.
-  if (pixels < 4.0) { drawn = vec4(color, 1.0) * opacity; return; }
-  vec2 p = gl_PointCoord * 2.0 - 1.0;
+  if (pixels < 6.0) { drawn = vec4(color, 1.0) * opacity; return; }
+  // The rim lies around the shape, so that thin shapes keep their colour.
+  float unit = 2.0 / (pixels - 2.0 * RIM);
+  vec2 p = (gl_PointCoord * 2.0 - 1.0) * pixels / (pixels - 2.0 * RIM);
   p.y = -p.y;
-  float edge = 2.0 / pixels;
   float d = distanceTo(p);
-  float inside = 1.0 - smoothstep(-edge, edge * 0.5, d);
+  float inside = 1.0 - smoothstep(RIM * unit, (RIM + 0.8) * unit, d);
   if (inside <= 0.0) discard;
-  float core = pixels < 7.0 ? 1.0 : 1.0 - smoothstep(-2.2 * edge, -1.2 * edge, d);
-  drawn = vec4(mix(rim, color, core), 1.0) * inside * opacity;
+  drawn = vec4(mix(color, rim, smoothstep(-0.3 * unit, 0.5 * unit, d)), 1.0) * inside * opacity;
 }`;
 
 /** What a row's flag may be. */
