@@ -55,7 +55,7 @@ def test_rows_that_a_crash_cut_short_are_left_out(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("age", "bundle", "state"),
-    [(0, None, "running"), (100, None, "stopped"), (100, 50, "finished"), (0, 50, "running")],
+    [(0, None, "running"), (150, None, "stopped"), (150, 50, "finished"), (0, 50, "running")],
 )
 def test_how_a_run_is(run: Path, age: float, bundle: float | None, state: str) -> None:
     """``age`` of the rows and ``bundle``, how long ago it was written, in seconds; rows come every 5 s."""

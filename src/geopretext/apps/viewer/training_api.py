@@ -15,7 +15,7 @@ from geopretext.apps.viewer.opened import Opened, RunEntry
 _CONFIG, _METRICS, _BUNDLE = "config.yaml", "metrics.csv", "bundle/config.json"
 _PATIENCE = 5
 """intervals between rows that a run may be silent before it is called stopped"""
-_LEAST_PATIENCE = 60.0
+_LEAST_PATIENCE = 120.0
 """seconds, at least: a checkpoint or a busy machine delays a row"""
 
 

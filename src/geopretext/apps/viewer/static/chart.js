@@ -16,7 +16,7 @@ const BOTTOM = 34;
 
 /**
  * A chart. `options`: label (for screen readers), x and y `{label, log}`, height, read(value) -> text for numbers,
- * onPoint(x or null) when the cursor moves. Returns `{element, draw(series, options), point(x or null)}`.
+ * onPoint(x or null) when the cursor moves, legend (true: names of the lines below). Returns `{element, draw(series, options), point(x or null)}`.
  */
 export function lineChart(options) {
   let settings = { height: 220, ...options };
@@ -28,7 +28,8 @@ export function lineChart(options) {
   const said = h("div", { class: "visually-hidden", "aria-live": "polite" });
   const table = h("details", { class: "chart-table" }, h("summary", { text: "As a table" }));
   table.addEventListener("toggle", () => { if (table.open) fillTable(table, series, settings); });
-  const element = h("div", { class: "chart" }, h("div", { class: "plot-box" }, picture, tip), said, table);
+  const names = h("div", { class: "chart-names", hidden: !settings.legend });
+  const element = h("div", { class: "chart" }, h("div", { class: "plot-box" }, picture, tip), names, said, table);
   let drawn = 0;
   const watcher = new ResizeObserver(() => {
     const width = Math.round(picture.parentElement.clientWidth);
@@ -97,6 +98,7 @@ export function lineChart(options) {
     draw(next, changes = {}) {
       series = next.map((each, place) => ({ hue: (place % 8) + 1, ...each }));
       settings = { ...settings, ...changes };
+      if (settings.legend) names.replaceChildren(...series.map((each) => h("span", {}, key(each), each.name)));
       render();
     },
   };

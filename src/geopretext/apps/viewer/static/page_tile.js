@@ -104,7 +104,7 @@ class TilePage {
     const table = new ReadingTable(this.layers, tile);
     const spectrum = makeSpectrum(this.layers, tile);
     this.content.replaceChildren(
-      h("div", { class: "panels" }, this.panels.map((panel) => panel.element)),
+      h("div", { class: `panels${maps.length > 4 ? "" : " few"}` }, this.panels.map((panel) => panel.element)),
       h("aside", { class: "tile-side" },
         spectrum?.element, table.element,
         h("details", { class: "card", open: true }, h("summary", {}, h("h2", { text: "This tile" })), this.tileFacts(tile)),
@@ -269,7 +269,7 @@ function makeSpectrum(layers, tile) {
   const names = new Map(bands.map((band) => [band.wavelength, band.name]));
   const { unit } = bands[0];
   const chart = lineChart({
-    label: `Spectrum of ${layer.map.title}`, height: 200,
+    label: `Spectrum of ${layer.map.title}`, height: 200, legend: true,
     x: { label: "wavelength, nm", read: (value) => `${names.get(value) ?? ""} ${value} nm` },
     y: { label: unit, zero: true }, read: (value) => compact(value),
   });
