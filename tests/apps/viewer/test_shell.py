@@ -43,7 +43,7 @@ def test_a_phone_has_nothing_beside_the_screen(open_page: OpenPage, viewer: str)
     for name in ("overview", "earth", "embedding"):
         page = open_page(f"{viewer}#/{name}", phone=True, theme="dark")
         assert page.evaluate(
-            "document.documentElement.scrollWidth <= innerWidth && document.getElementById('main').scrollWidth <= innerWidth"
+            "[document.documentElement, document.getElementById('main')].every((box) => box.scrollWidth <= innerWidth)"
         )
         bar = page.locator("#pages").bounding_box()
         assert bar is not None
