@@ -21,9 +21,12 @@ def pretext_settings(recipe: Mapping[str, Any]) -> MPMAESettings | None:
 
     Weights that were imported record no recipe of ours, so that nobody can say what their loss would be.
     """
+    pretext = recipe.get("pretext")
+    if not isinstance(pretext, Mapping):
+        return None
     try:
-        return read_settings(MPMAESettings, recipe["pretext"], where="recipe of the bundle")
-    except (KeyError, TypeError, InputError):
+        return read_settings(MPMAESettings, pretext, where="recipe of the bundle")
+    except InputError:
         return None
 
 

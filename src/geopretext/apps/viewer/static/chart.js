@@ -22,7 +22,7 @@ export function lineChart(options) {
   let settings = { height: 220, ...options };
   let series = [];
   let scales = null;
-  const picture = svg("svg", { class: "plot", role: "application", tabindex: 0, "aria-roledescription": "chart", "aria-label": `${settings.label}: left and right arrows read it` });
+  const picture = svg("svg", { class: "line-plot", role: "application", tabindex: 0, "aria-roledescription": "chart", "aria-label": `${settings.label}: left and right arrows read it` });
   const tip = h("div", { class: "tip", hidden: true });
   const cursor = svg("g", { class: "cursor", hidden: true });
   const said = h("div", { class: "visually-hidden", "aria-live": "polite" });

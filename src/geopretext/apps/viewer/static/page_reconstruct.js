@@ -110,6 +110,7 @@ class ReconstructPage {
 
   ask(wait = 0) {
     clearTimeout(this.timer);
+    this.element.setAttribute("aria-busy", "true");
     this.timer = setTimeout(() => this.compute(), wait);
   }
 
@@ -130,23 +131,28 @@ class ReconstructPage {
     this.remember();
     this.problem.replaceChildren();
     if (this.chosen && !this.chosen.includes(true)) {
-      this.status.textContent = "";
+      this.settle();
       this.results.replaceChildren(emptyPanel("Nothing is visible", "The network needs at least one patch to predict from: click one, or press Random.", "", { inline: true }));
       return;
     }
     const sides = this.sides.filter((side) => side.bundle);
     const waiting = setTimeout(() => {
       this.status.textContent = sides.some((side) => !side.used.has(side.bundle.id)) ? "Loading the network, which takes some seconds the first time" : "Predicting";
-      this.results.setAttribute("aria-busy", "true");
+      this.results.classList.add("waiting");
     }, 200);
     await Promise.all(sides.map((side) => side.describe(signal).catch(() => {})));
     const chance = await this.patches(sides, signal);
     await Promise.all(sides.map((side) => side.predict(this.store, this.tile, chance, signal)));
     clearTimeout(waiting);
     if (mine !== this.turn || this.context.signal.aborted) return;
-    this.status.textContent = "";
-    this.results.removeAttribute("aria-busy");
     this.render();
+    this.settle();
+  }
+
+  settle() {
+    this.status.textContent = "";
+    this.results.classList.remove("waiting");
+    this.element.setAttribute("aria-busy", "false");
   }
 
   /** What is asked for: the patches chosen by hand, or by chance on the coarsest grid of all networks. */

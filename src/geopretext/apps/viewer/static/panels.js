@@ -214,8 +214,8 @@ const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 export function crosshair(frame, cursor, onMove = () => {}) {
   const { height, width } = cursor;
   const line = (name) => svg("line", { class: name, "vector-effect": "non-scaling-stroke" });
-  const lines = ["under", "over"].flatMap((name) => [line(`${name} down`), line(`${name} across`)]);
-  const boxes = ["under", "over"].map((name) => svg("rect", { class: name, width: 1, height: 1, "vector-effect": "non-scaling-stroke" }));
+  const lines = ["line-under", "line-over"].flatMap((name) => [line(`${name} down`), line(`${name} across`)]);
+  const boxes = ["line-under", "line-over"].map((name) => svg("rect", { class: name, width: 1, height: 1, "vector-effect": "non-scaling-stroke" }));
   const overlay = svg("svg", { class: "crosshair", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, lines, boxes);
   frame.append(overlay);
   cursor.watch((at) => {
@@ -270,7 +270,7 @@ export function legend(layers, view, { most = 6 } = {}) {
   if (view.kind === "composite") {
     return h("div", {}, `${compact(view.low)} to ${compact(view.high)} `, h("span", { class: "quiet", text: map.bands[view.bands[0]].unit }));
   }
-  const ramp = h("div", { class: "ramp" });
+  const ramp = h("div", { class: "colour-ramp" });
   ramp.style.background = gradient(view.colours);
   return h("div", { class: "bar-legend" }, ramp,
     h("div", { class: "ends" }, h("span", { text: compact(view.low) }), h("span", { class: "unit", text: view.unit ?? map.bands[view.bands[0]].unit }), h("span", { text: compact(view.high) })));
