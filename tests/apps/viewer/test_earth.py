@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 
+from geopretext.data.place_log import PlaceLog
 from geopretext.data.store import Store
-from geopretext.modality import BIOMES
+from geopretext.data.writer import StoreWriter
+from geopretext.modality import BIOMES, PUBLISHED
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -171,3 +174,45 @@ def test_moving_by_keyboard_and_wheel(earth: "Page") -> None:
     earth.wait_for_url(lambda url: view_of(url)[2] > SCALE * 1.6)
     marks.press("Home")
     earth.wait_for_url(lambda url: view_of(url)[2] < SCALE * 1.4)
+
+
+def test_places_that_a_build_could_not_make(
+    open_page: OpenPage, serve_viewer: Callable[..., str], store: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "built.zarr"
+    copytree(store, folder)
+    reader = Store.open(folder)
+    ids = ["late", *reader.coordinates.tile_id[:3].tolist(), "cloudy", "gone"]
+    reader.set_place_log(
+        PlaceLog(
+            place_id=np.array(ids),
+            lat=np.array([10.0, 0, 0, 0, -20.0, 30.0]),
+            lon=np.array([20.0, 0, 0, 0, 100.0, -60.0]),
+            biome=np.array([3, 0, 0, 0, -1, 5], np.int16),
+            ecoregion=np.full(6, -1, np.int16),
+            # The build was killed before it noted the three tiles.
+            status=np.array(["waiting"] * 4 + ["failed"] * 2),
+            reason=np.array([""] * 4 + ["cloudy", "server"]),
+            detail=np.array([""] * 4 + ["clear over 12 % of the tile", "503"]),
+        )
+    )
+    page = open_page(f"{serve_viewer(folder)}#/earth?at=0,0,{SCALE}")
+    counted(page, 120)
+    page.get_by_label("Colour by").select_option("status")
+    counted(page, 123)
+    shown = dict(entry.inner_text().split("\n") for entry in page.locator(".legend-entry").all())
+    assert shown == {"done": "120", "waiting": "1", "failed: cloudy": "1", "failed: server": "1"}
+    for word in ("done", "waiting", "failed: server"):
+        page.get_by_role("button", name=word).click()
+    counted(page, 1)
+    page.locator(".plot-marks").press("Enter")
+    card = page.locator(".tile-card")
+    card.get_by_text("clear over 12 % of the tile").wait_for()
+    assert "Place without a tile" in card.inner_text()
+
+
+def test_a_store_without_tiles(open_page: OpenPage, serve_viewer: Callable[..., str], tmp_path: Path) -> None:
+    with StoreWriter.create(tmp_path / "new.zarr", [PUBLISHED["month"]], tile_size=8):
+        pass
+    page = open_page(f"{serve_viewer(tmp_path / 'new.zarr')}#/earth")
+    assert "new.zarr has no tiles yet" in page.locator(".notice").inner_text()
