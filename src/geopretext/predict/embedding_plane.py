@@ -1,4 +1,6 @@
-"""Embeddings laid out on a plane, to be looked at: by principal components, or by UMAP. ::
+"""Embeddings laid out on a plane, to be looked at: by principal components, or by UMAP.
+
+::
 
     from geopretext.predict.embedding_plane import principal_plane
 

@@ -99,10 +99,7 @@ class Embeddings:
         return Source(entry.id, entry.name, entry, None, fitting[0] if fitting else None)
 
     def _make(self, source: Source, progress: Progress) -> Ready:
-        if source.table is not None:
-            table = EmbeddingTable.open(source.table.path)
-        else:
-            table = self._embed(source, progress)
+        table = EmbeddingTable.open(source.table.path) if source.table else self._embed(source, progress)
         return Ready(table, NeighbourIndex.open(table))
 
     def _embed(self, source: Source, progress: Progress) -> EmbeddingTable:

@@ -1,4 +1,4 @@
-"""Work that takes longer than a page waits: it is begun by the first who asks, and every asker is told how far it is."""
+"""Work that takes longer than a page waits: whoever asks first begins it, and every asker is told how far it is."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

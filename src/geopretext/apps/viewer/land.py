@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.apps.viewer.planet import seed_of
-from geopretext.data.synthetic.climate import climate_at
 
 _OUTLINES = "tests/fixtures/naturalearth_lowres/naturalearth_lowres.shp"
 _STEP = 1.0
@@ -69,15 +69,18 @@ def _synthetic(seed: int) -> Land:
         return Land((), 'no coastlines: contourpy is not installed (pip install "geopretext[viewer]")')
     from contourpy import FillType, contour_generator
 
+    from geopretext.data.synthetic.climate import climate_at  # a planet takes a while to import
+
     lat = np.arange(-90, 90 + _STEP / 2, _STEP)
     lon = np.arange(-180, 180 + _STEP / 2, _STEP)
     grid_lat, grid_lon = np.meshgrid(lat, lon, indexing="ij")
     height = np.asarray(climate_at(seed, grid_lat, grid_lon).land, np.float64)
     contours = contour_generator(lon, lat, height, fill_type=FillType.OuterOffset)
-    points, offsets = contours.filled(0.0, float(height.max()) + 1)
+    filled: Any = contours.filled(0.0, float(height.max()) + 1)  # what it is depends on ``fill_type``
+    points, offsets = filled
     rings = [
         np.asarray(part[start:stop], np.float64)
         for part, starts in zip(points, offsets, strict=True)
-        for start, stop in zip(starts[:-1], starts[1:], strict=True)
+        for start, stop in pairwise(starts)
     ]
     return Land(tuple(rings), f"Coastlines: of synthetic Earth {seed}")

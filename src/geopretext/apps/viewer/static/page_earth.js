@@ -23,8 +23,11 @@ export async function show(root, context) {
   }
   root.append(loading("Reading where the tiles are"));
   const tiles = await loadTiles(context, store.id);
-  const page = new EarthPage(root, context, store, tiles);
-  return page;
+  if (!tiles.columns.lat || !tiles.columns.lon) {
+    root.replaceChildren(emptyPanel("Nothing to put on a map", `${store.name} has ${tiles.tiles ? "tiles, but does not say where they are" : "no tiles yet"}.`, `geopretext inspect ${store.path}`));
+    return null;
+  }
+  return new EarthPage(root, context, store, tiles);
 }
 
 class EarthPage {

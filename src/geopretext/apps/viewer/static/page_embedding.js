@@ -105,8 +105,8 @@ class EmbeddingPage {
         names.length > 1 ? choice("Embeddings", names, source.id, (id) => this.#open(id)) : h("p", { class: "small quiet", text: source.name }),
         h("div", { class: "row", role: "group", "aria-label": "Layout" }, Object.values(this.layouts),
           this.made.umap ? null : h("span", { class: "quiet small", text: "UMAP: umap-learn is not installed" })),
-        this.neighbours,
         this.map ? h("div", { class: "inset" }, this.map.root) : null,
+        this.neighbours,
         options.length ? choice("Colour by", options.map((column) => [column.name, column.label]), this.column.name, (name) => this.#color(name)) : null,
         this.legendBox));
   }
@@ -196,7 +196,7 @@ class EmbeddingPage {
     canvas.fillStyle = plot.color("quiet");
     canvas.font = "11px system-ui, sans-serif";
     canvas.fillText("component 1", plot.width - 76, y - 6);
-    canvas.fillText("component 2", x + 6, plot.height - 30);
+    canvas.fillText("component 2", x + 6, plot.height - 46);
   }
 
   #color(name) {
@@ -325,7 +325,7 @@ class EmbeddingPage {
     const close = iconButton("close", "End the search", () => this.#pick(-1));
     const example = (row, list) => this.#example(row, about[row], list);
     this.neighbours.replaceChildren(
-      h("div", { class: "tile-card-head" }, h("h2", { text: `Most alike: ${rows.length}` }), close),
+      h("div", { class: "tile-card-head" }, h("h2", { text: "Most alike" }), close),
       h("div", { class: "examples" }, this.like.map((row) => example(row, "like")), this.unlike.map((row) => example(row, "unlike"))),
       h("p", { class: "quiet small", text: "Cosine of centred vectors. Add more like it, or what it is not, to refine." }),
       h("ol", { class: "found" }, rows.map((row, at) => h("li", {},

@@ -4,6 +4,8 @@ import { emptyPanel, facts, h, number } from "/static/dom.js";
 
 export const title = "Overview";
 
+const NAMES = { earth: "Earth", tile: "Tiles", reconstruct: "Reconstruct", embedding: "Embedding", training: "Training" };
+
 export async function show(root, context) {
   const { opened } = context;
   const report = opened.reports.find((each) => each.id === context.state.get("report"));
@@ -45,14 +47,13 @@ function storeCard(store, context) {
     ["of", planet],
     ["modalities", store.modalities.join(", ")],
   ]);
-  return card("Store", store.name, about, [
-    ["Earth", context.link("earth", { store: store.id })],
-    ["Embedding", context.link("embedding", { store: store.id })],
-  ]);
+  const pages = ["earth", "tile", ...(context.opened.bundles.length ? ["reconstruct", "embedding"] : [])];
+  return card("Store", store.name, about, pages.map((page) => [NAMES[page], context.link(page, { store: store.id })]));
 }
 
 function runCard(run, context) {
+  const shared = { run: run.id, store: run.store, bundle: run.bundle };
+  const pages = ["training", ...(run.bundle && run.store ? ["reconstruct", "embedding"] : [])];
   const about = run.bundle ? "A pretraining and its bundle." : "A pretraining that has no bundle yet.";
-  return card("Run", run.name, about,
-    run.bundle ? [["Embedding", context.link("embedding", { bundle: run.bundle, store: run.store })]] : []);
+  return card("Run", run.name, about, pages.map((page) => [NAMES[page], context.link(page, shared)]));
 }

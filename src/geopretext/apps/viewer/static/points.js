@@ -40,8 +40,12 @@ float distanceTo(vec2 p) {
   return abs(length(p) - 0.68) - 0.26;
 }
 void main() {
-  // Too small to have a shape: whole pixels.
-  if (pixels < 6.0) { drawn = vec4(color, 1.0) * opacity; return; }
+  // Too small to have a shape: dots, and then whole pixels.
+  if (pixels < 6.0) {
+    float cover = pixels < 3.0 ? 1.0 : clamp((1.0 - length(gl_PointCoord * 2.0 - 1.0)) * pixels * 0.5 + 0.5, 0.0, 1.0);
+    drawn = vec4(color, 1.0) * cover * opacity;
+    return;
+  }
   // The rim lies around the shape, so that thin shapes keep their colour.
   float unit = 2.0 / (pixels - 2.0 * RIM);
   vec2 p = (gl_PointCoord * 2.0 - 1.0) * pixels / (pixels - 2.0 * RIM);
