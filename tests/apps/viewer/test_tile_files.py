@@ -194,3 +194,21 @@ def test_all_numbers_of_a_tile_in_one_file(reader: Store) -> None:
     for form, modality, told in (("exe", "", "not saved as 'exe'"), ("tif", "era5", "not a map"), ("tif", "x", "'x'")):
         with pytest.raises(InputError, match=told):
             save_tile(reader, TILE, form, modality)
+
+
+def test_official_tiles_that_say_not_where_they_lie(tmp_path: Path) -> None:
+    pytest.importorskip("h5py", reason="needs h5py")
+    from ...data.mmearth_layout import write_mmearth
+
+    folder = write_mmearth(tmp_path / "data_100k_v001_64", count=4)
+    desk = TileDesk(StoreEntry("official", "official", str(folder)))
+    header, arrays = unpack(desk.packet(1))
+    assert header["tile"]["transform"] is None
+    assert arrays["sentinel2"].shape == (13, 64, 64)
+    assert all(band["percentiles"] is None for band in header["maps"][0]["bands"])
+    rows = list(csv.DictReader(io.StringIO(save_tile(desk.reader, 1, "csv", "aster").content.decode())))
+    assert {(row["x"], row["y"]) for row in rows} == {("", "")}
+    rasterio = pytest.importorskip("rasterio", reason="needs rasterio")
+    with rasterio.MemoryFile(save_tile(desk.reader, 1, "tif", "aster").content) as memory, memory.open() as file:
+        assert file.transform.is_identity
+        assert np.array_equal(file.read(), desk.reader.read(["aster"], np.array([1]))["aster"][0])

@@ -109,7 +109,7 @@ def describe_tile(reader: TileReader, tile: int) -> dict[str, Any]:
         "lat": _finite(one.lat[0]),
         "lon": _finite(one.lon[0]),
         "crs": int(one.crs[0]) or None,
-        "transform": [_finite(term) for term in one.transform[0]],
+        "transform": one.transform[0].tolist() if np.isfinite(one.transform[0]).all() else None,
         "size": reader.tile_size,
         "time": None if np.isnat(time) else str(time.astype("datetime64[s]")),
         "levels": {name: level_name(reader, name, number) for name in one.levels},

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,6 @@ def _npz(reader: TileReader, tile: int, about: Mapping[str, Any]) -> bytes:
 def _csv(reader: TileReader, tile: int, about: Mapping[str, Any], modality: Modality) -> bytes:
     values, valid = modality.decode(reader.read([modality.name], np.array([tile]))[modality.name])
     bands, mask = (values, valid) if modality.kind.is_categorical else (values[0], valid[0])  # (bands, y, x)
-    a, b, c, d, e, f = about["transform"]
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     units = ["" if band.unit == "1" else f" ({band.unit})" for band in modality.bands]
@@ -77,10 +76,24 @@ def _csv(reader: TileReader, tile: int, about: Mapping[str, Any], modality: Moda
     _, height, width = bands.shape
     for row in range(height):
         for column in range(width):
-            x, y = a * (column + 0.5) + b * (row + 0.5) + c, d * (column + 0.5) + e * (row + 0.5) + f
             cells = zip(bands[:, row, column], mask[:, row, column], strict=True)
-            table.writerow([row, column, x, y, *(_cell(modality, value) if known else "" for value, known in cells)])
+            table.writerow(
+                [
+                    row,
+                    column,
+                    *_ground(about["transform"], row, column),
+                    *(_cell(modality, value) if known else "" for value, known in cells),
+                ]
+            )
     return text.getvalue().encode()
+
+
+def _ground(transform: Sequence[float] | None, row: int, column: int) -> tuple[float | str, float | str]:
+    """Coordinates x and y of the middle of a pixel in the CRS of the tile; empty if nobody knows where it lies."""
+    if transform is None:
+        return "", ""
+    a, b, c, d, e, f = transform
+    return a * (column + 0.5) + b * (row + 0.5) + c, d * (column + 0.5) + e * (row + 0.5) + f
 
 
 def _cell(modality: Modality, value: float) -> str:
@@ -101,7 +114,7 @@ def _tif(reader: TileReader, tile: int, about: Mapping[str, Any], modality: Moda
         "width": raw.shape[2],
         "dtype": raw.dtype,
         "compress": "deflate",
-        "transform": Affine(*about["transform"]),
+        "transform": Affine(*about["transform"]) if about["transform"] else None,
         "crs": f"EPSG:{about['crs']}" if about["crs"] else None,
         "nodata": modality.fill if modality.dtype == "float32" or modality.missing else None,
     }

@@ -11,6 +11,7 @@ export const title = "Tile";
 
 const ROLES = { pretext: "", side: "side product", label: "label" };
 const OWN = "own";
+const KEYS = { p: "previous", n: "next", r: "random" };
 
 export async function show(root, context) {
   const { opened, state } = context;
@@ -50,12 +51,17 @@ class TilePage {
     this.element = h("div", { class: "page tile-page" },
       h("div", { class: "tile-head" }, h("div", { class: "tile-title" }, this.heading, this.about), stores, stretch, this.choice.element),
       this.content);
+    for (const [key, id] of Object.entries(KEYS)) {
+      const button = this.choice.element.querySelector(`#${id}`);
+      button.title = `${button.title || button.textContent} (key ${key})`;
+      button.setAttribute("aria-keyshortcuts", key);
+    }
     this.element.addEventListener("keydown", (event) => this.onKey(event));
   }
 
   onKey(event) {
     if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const button = { p: "previous", n: "next", r: "random" }[event.key];
+    const button = KEYS[event.key];
     if (button) this.element.querySelector(`#${button}`).click();
   }
 
@@ -181,7 +187,7 @@ class TilePage {
   }
 
   tileFacts(tile) {
-    const [a, , c, , , f] = tile.transform;
+    const [a, , c, , , f] = tile.transform ?? [];
     return facts([
       ["id", h("span", { class: "mono", text: tile.id })],
       ["place", tile.lat === null ? "unknown" : h("a", { href: this.context.link("earth", { store: this.store.id, tile: tile.number }), text: position(tile.lat, tile.lon) })],
@@ -190,8 +196,8 @@ class TilePage {
       ["biome", tile.biome ?? "unknown"],
       ["ecoregion", tile.ecoregion ?? "unknown"],
       ["split", tile.split ?? "none"],
-      ["size", `${tile.size} × ${tile.size} px${tile.crs ? `, ${compact(Math.abs(a))} ${tile.crs === 4326 ? "°" : "m"} each` : ""}`],
-      ["grid", tile.crs ? `EPSG:${tile.crs}, upper left ${Math.round(1e5 * c) / 1e5}, ${Math.round(1e5 * f) / 1e5}` : "unknown"],
+      ["size", `${tile.size} × ${tile.size} px${tile.transform ? `, ${compact(Math.abs(a))} ${tile.crs === 4326 ? "°" : "m"} each` : ""}`],
+      ["grid", [tile.crs ? `EPSG:${tile.crs}` : "CRS unknown", tile.transform ? `upper left ${Math.round(1e5 * c) / 1e5}, ${Math.round(1e5 * f) / 1e5}` : "place in it unknown"].join(", ")],
       ["see also", h("a", { href: this.context.link("reconstruct", { store: this.store.id, tile: tile.number }), text: "Reconstruct it" })],
     ]);
   }
@@ -225,9 +231,9 @@ class ReadingTable {
       for (const { value, unit } of this.cells) { value.textContent = ""; unit?.replaceChildren(); }
       return;
     }
-    const [a, b, c, d, e, f] = this.transform;
+    const [a, b, c, d, e, f] = this.transform ?? [];
     const [x, y] = [at.column + 0.5, at.row + 0.5];
-    const ground = this.crs && this.crs !== 4326 ? ` · ${Math.round(a * x + b * y + c)} E ${Math.round(d * x + e * y + f)} N` : "";
+    const ground = this.transform && this.crs && this.crs !== 4326 ? ` · ${Math.round(a * x + b * y + c)} E ${Math.round(d * x + e * y + f)} N` : "";
     this.where.textContent = `row ${at.row}, column ${at.column}${ground}`;
     const pixel = at.row * this.size + at.column;
     for (const { layer, place, value, unit } of this.cells) {
