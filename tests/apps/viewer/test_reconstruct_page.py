@@ -77,6 +77,7 @@ def test_toggled_patches_change_the_question_and_the_answer(open_page: "Callable
         assert float(loss(page, "A", name)) == pytest.approx(told, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_patches_by_keyboard_and_a_link_that_restores_them(open_page: "Callable[..., Page]", address: str) -> None:
     page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=first")
     answer(page, lambda: page.click("#patches-all"))
@@ -95,6 +96,7 @@ def test_patches_by_keyboard_and_a_link_that_restores_them(open_page: "Callable[
     assert colours(again, "sentinel2") == shown
 
 
+@pytest.mark.slow
 def test_nothing_visible_is_no_question(open_page: "Callable[..., Page]", address: str) -> None:
     page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=first")
     page.click("#patches-none")
@@ -119,6 +121,7 @@ def test_two_networks_see_the_same(open_page: "Callable[..., Page]", address: st
     assert seen == {patches(page)}
 
 
+@pytest.mark.slow
 def test_an_encoder_alone_says_so(open_page: "Callable[..., Page]", address: str) -> None:
     page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=encoder")
     assert "holds an encoder only" in page.locator(".mask-card [role=alert]").inner_text()
@@ -126,6 +129,7 @@ def test_an_encoder_alone_says_so(open_page: "Callable[..., Page]", address: str
     page.complaints.clear()  # the browser logs every answer that is no 200
 
 
+@pytest.mark.slow
 def test_without_a_bundle_the_page_says_what_is_missing(
     open_page: "Callable[..., Page]", serve_viewer: Callable[..., str], store: Path
 ) -> None:
@@ -133,6 +137,7 @@ def test_without_a_bundle_the_page_says_what_is_missing(
     assert "No bundle is open" in page.inner_text("main")
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_truth_is_that_of_the_store(open_page: "Callable[..., Page]", address: str) -> None:
     page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=first", phone=True, theme="dark")
     picture = np.array(colours(page, "dynamic_world", "truth")).reshape(32, 32, 4)

@@ -75,6 +75,7 @@ def test_values_under_the_cursor_are_those_of_the_store(
     assert gaps > 0
 
 
+@pytest.mark.slow
 def test_the_cursor_is_held_by_a_click_and_moved_by_keys(
     open_page: "Callable[..., Page]", viewer: str, reader: Store
 ) -> None:
@@ -133,6 +134,7 @@ def test_the_spectrum_reads_the_bands_by_wavelength(
         assert float(mean) == pytest.approx(band[band > 0].mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_tiles_are_found_and_what_is_not_there_is_said(
     open_page: "Callable[..., Page]", viewer: str, reader: Store
 ) -> None:
@@ -151,6 +153,7 @@ def test_tiles_are_found_and_what_is_not_there_is_said(
     page.complaints.clear()
 
 
+@pytest.mark.slow
 def test_a_tile_is_saved(open_page: "Callable[..., Page]", viewer: str, reader: Store) -> None:
     rasterio = pytest.importorskip("rasterio", reason="needs rasterio")
     page = open_page(f"{viewer}#/tile?tile={TILE}")
@@ -161,6 +164,7 @@ def test_a_tile_is_saved(open_page: "Callable[..., Page]", viewer: str, reader: 
         assert np.array_equal(file.read(), reader.read(["sentinel2"], np.array([TILE]))["sentinel2"][0])
 
 
+@pytest.mark.slow
 def test_a_finger_moves_the_cursor_on_a_phone(open_page: "Callable[..., Page]", viewer: str, reader: Store) -> None:
     page = open_page(f"{viewer}#/tile?tile={TILE}", phone=True, theme="dark")
     box = page.locator('[data-modality="sentinel2"] .frame').bounding_box()

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
-@pytest.fixture
-def runs(store: Path, tmp_path: Path) -> Path:
-    return write_runs(tmp_path, store)
+@pytest.fixture(scope="module")
+def address(store: Path, tmp_path_factory: pytest.TempPathFactory, serve_viewer: Callable[..., str]) -> str:
+    return serve_viewer(write_runs(tmp_path_factory.mktemp("runs"), store))
 
 
 def rows(page: "Page", curve: str) -> list[list[str]]:
@@ -29,8 +29,9 @@ def rows(page: "Page", curve: str) -> list[list[str]]:
 
 
 def test_curves_follow_a_run_while_it_trains(
-    open_page: "Callable[..., Page]", serve_viewer: Callable[..., str], runs: Path
+    open_page: "Callable[..., Page]", serve_viewer: Callable[..., str], store: Path, tmp_path: Path
 ) -> None:
+    runs = write_runs(tmp_path, store)
     (runs / "first" / "metrics.csv").write_text("".join(metrics(0, rows=5)))  # it is trained again
     page = open_page(f"{serve_viewer(runs)}#/training?runs=first&smooth=0")
     assert "running" in page.inner_text('[data-run="first"] .state')
@@ -51,10 +52,8 @@ def test_curves_follow_a_run_while_it_trains(
     assert len(rows(page, "loss/sentinel2")) == 6
 
 
-def test_runs_over_each_other_are_read_under_the_pointer(
-    open_page: "Callable[..., Page]", serve_viewer: Callable[..., str], runs: Path
-) -> None:
-    page = open_page(f"{serve_viewer(runs)}#/training?runs=first,second&smooth=0")
+def test_runs_over_each_other_are_read_under_the_pointer(open_page: "Callable[..., Page]", address: str) -> None:
+    page = open_page(f"{address}#/training?runs=first,second&smooth=0")
     plot = page.locator('[data-curve="loss"] .line-plot')
     box = plot.bounding_box()
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 50)
@@ -75,10 +74,9 @@ def test_runs_over_each_other_are_read_under_the_pointer(
     assert len(set(paths)) == 2  # told apart without colour
 
 
-def test_settings_are_kept_in_the_address(
-    open_page: "Callable[..., Page]", serve_viewer: Callable[..., str], runs: Path
-) -> None:
-    page = open_page(f"{serve_viewer(runs)}#/training")
+@pytest.mark.slow
+def test_settings_are_kept_in_the_address(open_page: "Callable[..., Page]", address: str) -> None:
+    page = open_page(f"{address}#/training")
     straight = page.locator('[data-curve="loss"] path.line').last.get_attribute("d")
     page.check("#log")
     page.select_option("#axis", "epoch")
