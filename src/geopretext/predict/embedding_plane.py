@@ -61,7 +61,7 @@ def principal_plane(vectors: Vectors) -> Plane:
 
 
 def umap_plane(vectors: Vectors, *, seed: int = 0) -> Plane:
-    """Rows that are alike lie together (McInnes, Healy and Melville 2018); distances between groups mean nothing.
+    """Rows of a high cosine lie together (McInnes, Healy and Melville 2018); distances between groups mean nothing.
 
     Of more than ``UMAP_ROWS`` rows, so many are laid out, evenly taken. The same vectors and seed give the same plane.
 
@@ -84,7 +84,7 @@ def umap_plane(vectors: Vectors, *, seed: int = 0) -> Plane:
         n_jobs=1,  # what a seed asks for
     )
     points = np.full((len(vectors), 2), np.nan, np.float32)
-    points[rows] = layout.fit_transform(vectors[rows] - vectors[rows].mean(axis=0))
+    points[rows] = layout.fit_transform(vectors[rows])
     return Plane(points)
 
 

@@ -20,9 +20,9 @@ OpenPage = Callable[..., "Page"]
 
 @pytest.fixture(scope="module")
 def vectors(store: Path, bundle: Path) -> np.ndarray:
-    """Of all tiles, centred, of length 1."""
+    """Of all tiles, standardised, of length 1."""
     found = tile_features(Encoder.from_pretrained(bundle), Store.open(store))
-    found = found - found.mean(axis=0)
+    found = (found - found.mean(axis=0)) / found.std(axis=0)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 

@@ -13,6 +13,7 @@ from geopretext.apps.viewer.opened import BundleEntry, Opened, StoreEntry, Table
 from geopretext.predict.embedding_plane import Plane, evenly, principal_plane, umap_plane
 from geopretext.predict.embedding_table import EmbeddingTable
 from geopretext.predict.neighbours import NeighbourIndex
+from geopretext.predict.unit_space import UnitSpace
 
 MOST = 5000
 """tiles that are embedded on demand: half a minute or so on two cores"""
@@ -79,7 +80,13 @@ class Embeddings:
 
     def begin_layout(self, source: Source, ready: Ready, kind: str) -> dict[str, object]:
         """How far a layout is; begins to compute it."""
-        return self._layouts.ask(f"{source.id} {kind}", kind, lambda _: LAYOUTS[kind](ready.table.vectors()))
+
+        def lay_out(_: Progress) -> Plane:
+            """In the space in which neighbours are found, so that both say the same."""
+            vectors = ready.table.vectors()
+            return LAYOUTS[kind](UnitSpace.measured([vectors], ready.table.width)(vectors))
+
+        return self._layouts.ask(f"{source.id} {kind}", kind, lay_out)
 
     def layout(self, source: Source, kind: str) -> Plane | None:
         """A layout, once ``begin_layout`` says that it is done."""
@@ -100,7 +107,7 @@ class Embeddings:
 
     def _make(self, source: Source, progress: Progress) -> Ready:
         table = EmbeddingTable.open(source.table.path) if source.table else self._embed(source, progress)
-        return Ready(table, NeighbourIndex.open(table))
+        return Ready(table, NeighbourIndex.open(table, progress=progress))
 
     def _embed(self, source: Source, progress: Progress) -> EmbeddingTable:
         from geopretext.nn.bundle import Encoder  # torch takes a while to import

@@ -29,8 +29,9 @@ export class Filters {
   /** How many rows no filter refuses, but for those named, which are not asked. */
   count(...except) {
     const asked = ~except.reduce((bits, name) => bits | this.bit(name), 0);
+    const { refused } = this;
     let count = 0;
-    for (const refused of this.refused) if (!(refused & asked)) count++;
+    for (let row = 0; row < refused.length; row++) if (!(refused[row] & asked)) count++;
     return count;
   }
 
@@ -41,8 +42,9 @@ export class Filters {
   /** Counts of `bins[row]` over rows that no filter but `name` refuses; 255: in no bin. */
   histogram(name, bins, count) {
     const asked = ~this.bit(name);
+    const { refused } = this;
     const heights = new Uint32Array(256);
-    for (let row = 0; row < bins.length; row++) if (!(this.refused[row] & asked)) heights[bins[row]]++;
+    for (let row = 0; row < bins.length; row++) if (!(refused[row] & asked)) heights[bins[row]]++;
     return heights.slice(0, count);
   }
 

@@ -327,7 +327,7 @@ class EmbeddingPage {
     this.neighbours.replaceChildren(
       h("div", { class: "tile-card-head" }, h("h2", { text: "Most alike" }), close),
       h("div", { class: "examples" }, this.like.map((row) => example(row, "like")), this.unlike.map((row) => example(row, "unlike"))),
-      h("p", { class: "quiet small", text: "Cosine of centred vectors. Add more like it, or what it is not, to refine." }),
+      h("p", { class: "quiet small", text: "Cosine of standardised vectors. Add more like it, or what it is not, to refine." }),
       h("ol", { class: "found" }, rows.map((row, at) => h("li", {},
         this.#picture(row, about[row]),
         h("span", { class: "small", text: similarity[at].toFixed(2) }),

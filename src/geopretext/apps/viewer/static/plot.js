@@ -10,6 +10,10 @@ import { PointLayer } from "/static/points.js";
 const CLICK = 5;
 const REACH = { mouse: 12, touch: 24, pen: 16 };
 const FARTHEST_IN = 40000;
+/** While view or filters move, a frame that takes longer than this (ms) draws fewer of many points, and a shorter one more. */
+const SLOW_FRAME = 45, FAST_FRAME = 22;
+const MANY = 50000;
+const MOST_LEFT_OUT = 16;
 
 export class Plot {
   /**
@@ -20,7 +24,7 @@ export class Plot {
    * @param on {ground(ctx, plot), pick(row), hover(row, x, y), shape(shape or null), moved(view)}
    */
   constructor({ label, extent, home = extent, theme, on, small = false }) {
-    Object.assign(this, { extent, home, theme, on, mode: "pan", shape: null, drawing: null, rings: [], hovered: -1 });
+    Object.assign(this, { extent, home, theme, on, mode: "pan", shape: null, drawing: null, rings: [], hovered: -1, every: 1 });
     this.pointers = new Map();
     this.canvases = ["ground", "points", "marks"].map((name) => h("canvas", { class: `plot-${name}`, "aria-hidden": name !== "marks" }));
     const [, points, marks] = this.canvases;
@@ -71,8 +75,8 @@ export class Plot {
 
   setFlags(flags) {
     this.flags = flags;
-    this.shown = flags.reduce((count, flag) => count + (flag > 1), 0);
     this.layer.set("flag", flags);
+    this.#thin();
     this.redraw();
   }
 
@@ -88,9 +92,32 @@ export class Plot {
     const [west, south, east, north] = this.extent;
     this.view = { x: Math.max(west, Math.min(east, view.x)), y: Math.max(south, Math.min(north, view.y)), scale };
     this.moved = true;
+    this.#thin();
     this.redraw();
     clearTimeout(this.telling);
     this.telling = setTimeout(() => this.on.moved?.(this.view), 250);
+  }
+
+  /** On a machine that draws slowly, leave points out until view and filters rest. */
+  #thin() {
+    clearTimeout(this.resting);
+    if (this.flags.length < MANY) return;
+    this.moving = true;
+    this.resting = setTimeout(() => {
+      this.moving = false;
+      this.lastFrame = null;
+      this.redraw();
+    }, 200);
+  }
+
+  /** Of how many rows one is drawn in this frame. */
+  #every(now) {
+    if (!this.moving) return 1;
+    const took = now - (this.lastFrame ?? now - SLOW_FRAME);
+    this.lastFrame = now;
+    if (took > SLOW_FRAME) this.every = Math.min(MOST_LEFT_OUT, this.every * 2);
+    else if (took < FAST_FRAME) this.every = Math.max(1, this.every / 2);
+    return this.every;
   }
 
   showAll() {
@@ -266,20 +293,20 @@ export class Plot {
   }
 
   redraw() {
-    this.frame ??= requestAnimationFrame(() => {
+    this.frame ??= requestAnimationFrame((now) => {
       this.frame = null;
-      this.#draw();
+      this.#draw(now);
     });
   }
 
   /** Pixels across a point: smaller the more of them show, larger from nearby. */
   get size() {
-    const crowd = Math.sqrt((this.width * this.height) / Math.max(1, this.shown)) * 0.42;
+    const crowd = Math.sqrt((this.width * this.height) / Math.max(1, this.layer.shown)) * 0.42;
     const near = (this.view.scale / this.#fit(this.home).scale) ** 0.35;
     return Math.max(1.6, Math.min(18, Math.max(1.8, Math.min(10, crowd)) * Math.max(1, near)));
   }
 
-  #draw() {
+  #draw(now) {
     if (!this.width || this.disposed) return;
     const style = getComputedStyle(document.documentElement);
     this.color = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -289,7 +316,7 @@ export class Plot {
       context.clearRect(0, 0, this.width, this.height);
     }
     this.on.ground?.(ground, this);
-    this.layer.draw(this.view, { size: this.size, rim: this.theme.name === "dark" ? [14, 20, 25] : [255, 255, 255], dim: this.theme.name === "dark" ? 0.2 : 0.16 });
+    this.layer.draw(this.view, { size: this.size, rim: this.theme.name === "dark" ? [14, 20, 25] : [255, 255, 255], dim: this.theme.name === "dark" ? 0.2 : 0.16, every: this.#every(now) });
     this.#drawMarks(marks);
   }
 
@@ -334,6 +361,7 @@ export class Plot {
     this.disposed = true;
     this.observer.disconnect();
     clearTimeout(this.telling);
+    clearTimeout(this.resting);
     this.layer.dispose();
   }
 }

@@ -62,7 +62,7 @@ export const HIDDEN = 0, DIM = 1, SHOWN = 2, CHOSEN = 3;
 export class PointLayer {
   constructor(canvas) {
     this.canvas = canvas;
-    this.count = 0;
+    this.count = this.shown = 0;
     this.given = {};
     const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
     if (!gl) {
@@ -93,12 +93,8 @@ export class PointLayer {
     );
     this.buffers = {};
     for (const name of ["position", "look", "flag"]) {
-      const at = gl.getAttribLocation(program, name);
-      this.buffers[name] = gl.createBuffer();
-      gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
-      gl.enableVertexAttribArray(at);
-      if (name === "position") gl.vertexAttribPointer(at, 2, gl.FLOAT, false, 0, 0);
-      else gl.vertexAttribIPointer(at, 1, gl.UNSIGNED_BYTE, 0, 0);
+      this.buffers[name] = { buffer: gl.createBuffer(), at: gl.getAttribLocation(program, name) };
+      gl.enableVertexAttribArray(this.buffers[name].at);
     }
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
@@ -116,13 +112,33 @@ export class PointLayer {
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, array);
       return;
     }
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name].buffer);
     gl.bufferData(gl.ARRAY_BUFFER, array, gl.DYNAMIC_DRAW);
-    if (name === "flag") this.count = array.length;
+    if (name !== "flag") return;
+    this.count = array.length;
+    const counts = [0, 0, 0, 0];
+    for (let row = 0; row < array.length; row++) counts[array[row]]++;
+    this.shown = counts[SHOWN] + counts[CHOSEN];
+    this.flags = [DIM, SHOWN, CHOSEN].filter((flag) => counts[flag]);
   }
 
-  /** Draw: dim points first, chosen ones last. `view`: {x, y, scale} of the middle and pixels a map unit. */
-  draw(view, { size, rim, dim = 0.16 }) {
+  /** Let the card see every `every`-th row only. */
+  #stride(every) {
+    const { gl, buffers: { position, look, flag } } = this;
+    gl.bindBuffer(gl.ARRAY_BUFFER, position.buffer);
+    gl.vertexAttribPointer(position.at, 2, gl.FLOAT, false, 8 * every, 0);
+    // A stride has at most 255 bytes, which is far more than is ever left out.
+    for (const { buffer, at } of [look, flag]) {
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.vertexAttribIPointer(at, 1, gl.UNSIGNED_BYTE, every, 0);
+    }
+  }
+
+  /**
+   * Draw: dim points first, chosen ones last. `view`: {x, y, scale} of the middle and pixels a map unit; `every`: of so
+   * many rows one is drawn, at most 16.
+   */
+  draw(view, { size, rim, dim = 0.16, every = 1 }) {
     const { gl, uniform, canvas } = this;
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.clearColor(0, 0, 0, 0);
@@ -133,10 +149,11 @@ export class PointLayer {
     gl.uniform2f(uniform.scale, (2 * view.scale) / canvas.clientWidth, (2 * view.scale) / canvas.clientHeight);
     gl.uniform1f(uniform.size, size * ratio);
     gl.uniform3f(uniform.rim, ...rim.map((channel) => channel / 255));
-    for (const flag of [DIM, SHOWN, CHOSEN]) {
+    this.#stride(every);
+    for (const flag of this.flags) {
       gl.uniform1ui(uniform.drawn, flag);
       gl.uniform1f(uniform.opacity, flag === DIM ? dim : 0.92);
-      gl.drawArrays(gl.POINTS, 0, this.count);
+      gl.drawArrays(gl.POINTS, 0, Math.floor(this.count / every));
     }
   }
 
