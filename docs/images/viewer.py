@@ -21,6 +21,10 @@ PICTURES = {
     "earth": ("#/earth?tile=5", DESKTOP, "light", ".credit[data-ready]"),
     "earth-dark": ("#/earth?color=date&only_lat=20-39", DESKTOP, "dark", ".credit[data-ready]"),
     "embedding": ("#/embedding?tile=5&layout=umap", DESKTOP, "light", ".found img"),
+    "tile": ("#/tile?tile=14&row=20&column=30", DESKTOP, "light", ".readings .value"),
+    "tile-phone": ("#/tile?tile=14&row=20&column=30", PHONE, "dark", ".readings .value"),
+    "reconstruct": ("#/reconstruct?tile=14", DESKTOP, "light", ".results .part"),
+    "training": ("#/training?runs=mp-mae,s2-mae", DESKTOP, "dark", ".chart path.line"),
     "phone": ("#/earth", PHONE, "light", ".credit[data-ready]"),
 }
 """address, size, theme, and what is there when a page is complete"""

@@ -65,7 +65,7 @@ export function lineChart(options) {
     const read = settings.read ?? tick;
     const where = settings.x.read ? settings.x.read(at) : `${settings.x.label} ${tick(at)}`;
     tip.replaceChildren(h("div", { class: "quiet", text: where }),
-      ...rows.map(({ each, value }) => h("div", { class: "tip-row" }, key(each), h("span", { text: each.name }), h("strong", { text: read(value) }))));
+      ...rows.map(({ each, value }) => h("div", { class: "tip-row" }, key(each), h("span", { text: each.name }), h("strong", { text: read(value) }), rawText(each, at, read))));
     const before = left > drawn / 2;
     tip.style.left = before ? "" : `${left + 10}px`;
     tip.style.right = before ? `${drawn - left + 10}px` : "";
@@ -277,6 +277,12 @@ function valueAt({ x, y }, at) {
   const place = nearestPlace(x, at);
   const gap = x.length > 1 ? Math.abs(x[Math.min(place + 1, x.length - 1)] - x[Math.max(place - 1, 0)]) : 0;
   return Math.abs(x[place] - at) <= gap ? y[place] : NaN;
+}
+
+/** What was measured, beside what is smoothed. */
+function rawText(each, at, read) {
+  const raw = each.raw ? valueAt({ x: each.x, y: each.raw }, at) : NaN;
+  return Number.isFinite(raw) ? h("span", { class: "quiet", text: `measured ${read(raw)}` }) : null;
 }
 
 function beside(series, here, by) {

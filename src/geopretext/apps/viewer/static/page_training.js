@@ -190,17 +190,17 @@ class Curves {
 
 function runFacts(run) {
   const last = (name) => run.columns[name]?.at(-1);
-  const hours = last("seconds") / 3600;
   return [
     ["step", Number.isFinite(last("step")) ? `${tick(last("step"))}, epoch ${tick(last("epoch"))}` : "none yet"],
     ["loss", Number.isFinite(last("loss")) ? tick(last("loss")) : "none yet"],
-    ["trained", Number.isFinite(hours) ? (hours < 1 ? `${Math.round(hours * 60)} min` : `${hours.toFixed(1)} h`) : "0 min"],
-    ["last row", ago(run.told.age)],
+    ["trained for", duration(last("seconds"))],
+    ["last row", `${duration(run.told.age)} ago`],
   ];
 }
 
-function ago(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s ago`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h ago` : `${Math.round(seconds / 86_400)} days ago`;
+function duration(seconds) {
+  if (!Number.isFinite(seconds)) return "nothing yet";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${(seconds / 3600).toFixed(1)} h` : `${Math.round(seconds / 86_400)} days`;
 }
