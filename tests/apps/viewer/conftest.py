@@ -17,7 +17,7 @@ _CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.
 _ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 _ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 _DESKTOP, _PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-_SLOW_MS = 20_000
+_SLOW_MS = 60_000
 """longer than any single step on a machine that does other things as well"""
 
 
@@ -38,6 +38,7 @@ def serve_viewer() -> Iterator[Callable[..., str]]:
     yield start
     for process in processes:
         process.terminate()
+    for process in processes:
         process.wait()
         process.stdout.close()
 
