@@ -8,10 +8,9 @@ export const title = "Training";
 const SOON = 2000;
 const LATER = 10_000;
 const AXES = [["step", "step"], ["epoch", "epoch"], ["tiles", "tiles seen"], ["seconds", "hours"]];
-const STATES = { running: "running", finished: "finished", stopped: "stopped" };
 
 export async function show(root, context) {
-  const { opened, state, signal } = context;
+  const { opened, signal } = context;
   if (!opened.runs.length) {
     root.append(emptyPanel("No run is open", "Open the folder of a pretraining, or one that holds several, to see its curves; they grow while it trains.", "geopretext view runs/first"));
     return {};
@@ -27,7 +26,7 @@ export async function show(root, context) {
     if (!signal.aborted) timer = setTimeout(again, SOON / 2);
   };
   timer = setTimeout(again, SOON);
-  return { dispose: () => clearTimeout(timer), state };
+  return { dispose: () => clearTimeout(timer) };
 }
 
 class Curves {
@@ -110,9 +109,9 @@ class Curves {
       return () => {
         const now = run.problem ? "stopped" : run.told.state;
         state.className = `state ${now}`;
-        state.textContent = run.problem ? "cannot be read" : STATES[now];
+        state.textContent = run.problem ? "cannot be read" : now;
         about.replaceChildren(...(run.problem ? [h("dt", { text: "why" }), h("dd", { text: run.problem.what })] : runFacts(run).flatMap(([name, value]) => [h("dt", { text: name }), h("dd", { text: value })])));
-        if (before && before !== now) this.context.announce(`${run.name} is ${STATES[now]}`);
+        if (before && before !== now) this.context.announce(`${run.name} is ${now}`);
         before = now;
       };
     });
