@@ -18,7 +18,7 @@ from geopretext.modality import Kind, Modality
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import Encoder, save_bundle
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
-from geopretext.predict.reconstruct import Reconstruction, _restore, reconstruct
+from geopretext.predict.reconstruct import Pretrained, Reconstruction, _restore, reconstruct
 from geopretext.pretext.mp_mae import standardise
 
 TARGETS = ("sentinel2", "sentinel1", "era5", "dynamic_world", "biome", "elements")
@@ -182,3 +182,38 @@ def test_bad_input(bundle: Path, tiles: MemoryTiles, tmp_path: Path) -> None:
         reconstruct(bundle, tiles, [])
     with pytest.raises(InputError, match="has no modality 'sentinel2'"):
         reconstruct(bundle, tiles.without("sentinel2"), [0])
+
+
+def test_patches_may_be_chosen(tiles: MemoryTiles, bundle: Path) -> None:
+    by_chance = reconstruct(bundle, tiles, [1, 2], seed=4)
+    assert by_chance.compared is not None
+    shown = by_chance.compared.visible.numpy()
+    chosen = reconstruct(bundle, tiles, [1, 2], visible=shown)
+    for one, other in zip(by_chance.targets, chosen.targets, strict=True):
+        assert np.array_equal(one.prediction, other.prediction)
+    others = shown[:, ::-1]
+    assert not np.array_equal(others, shown)
+    turned = reconstruct(bundle, tiles, [1, 2], visible=others)
+    side = turned.visible.shape[1] // 8
+    patches = turned.visible.reshape(2, side, 8, side, 8).all(axis=(2, 4)).reshape(2, -1)
+    assert np.array_equal(patches, others)
+    assert not np.array_equal(turned.targets[0].prediction, chosen.targets[0].prediction)
+
+
+def test_a_loaded_bundle_serves_again(tiles: MemoryTiles, bundle: Path) -> None:
+    loaded = Pretrained.load(bundle)
+    for one, other in zip(
+        reconstruct(bundle, tiles, [3]).targets, reconstruct(loaded, tiles, [3]).targets, strict=True
+    ):
+        assert np.array_equal(one.prediction, other.prediction)
+
+
+@pytest.mark.parametrize(
+    ("visible", "told"),
+    [(np.zeros((1, 16), bool), "no patch is visible"), (np.ones((1, 9), bool), r"shape \(1, 9\), the tiles \(1, 16\)")],
+)
+def test_patches_that_do_not_fit_are_refused(
+    tiles: MemoryTiles, bundle: Path, visible: npt.NDArray[np.bool_], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        reconstruct(bundle, tiles, [0], visible=visible)

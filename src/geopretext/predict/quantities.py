@@ -45,6 +45,17 @@ def vector_rows(modality: Modality, truth: Observed[Array], prediction: Array) -
     return [_number_row(*each) for each in zip(modality.bands, values, valid, prediction, strict=True)]
 
 
+def truth_rows(modality: Modality, truth: Observed[Array]) -> list[tuple[str, str]]:
+    """The quantities of one tile's vector modality and what they are, without a prediction.
+
+    Args:
+        modality: of a vector kind.
+        truth: values and valid of one tile: (C,), or () for a categorical vector.
+    """
+    shape = (len(modality.classes),) if modality.kind is Kind.CATEGORICAL_VECTOR else truth.values.shape
+    return [(row.quantity, row.truth) for row in vector_rows(modality, truth, np.zeros(shape, np.float32))]
+
+
 def _class_row(modality: Modality, truth: int, valid: bool, probability: Array) -> Row:
     best = int(probability.argmax())
     names = [label.name for label in modality.classes]

@@ -3,7 +3,7 @@
 Shapes: ``n`` tiles, ``C`` bands, ``K`` classes, ``H W`` pixels, ``P`` patches, ``p`` pixels on a side of a patch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from geopretext.data.normalise import Normaliser
 from geopretext.data.sampling import hash_seeds
 from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import Coordinates, TileReader
-from geopretext.errors import InputError
+from geopretext.errors import GridError, InputError
 from geopretext.modality import Kind, Modality, Observed
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import load_autoencoder, load_statistics
@@ -25,6 +25,25 @@ from geopretext.nn.masking import patch_grid, patchify, sample_visible, unpatchi
 from geopretext.predict.features import tile_blocks, tile_levels
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network as pretraining saved it: loaded once, for many reconstructions."""
+
+    network: MaskedAutoencoder
+    """in evaluation mode"""
+    statistics: Statistics
+    """that its numbers are standardised with"""
+
+    @classmethod
+    def load(cls, bundle: str | Path) -> "Pretrained":
+        """Read a bundle that pretraining wrote.
+
+        Raises:
+            BundleError: it cannot be read, holds an encoder only, or has no statistics.
+        """
+        return cls(load_autoencoder(bundle), Statistics.from_dict(load_statistics(bundle)))
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,18 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What a loss compares, as the network has it."""
+
+    visible: Tensor
+    """(n, P) bool: patches that the encoder saw, row by row"""
+    outputs: Mapping[str, Tensor]
+    """of the heads, by target, for all patches, see ``MaskedAutoencoder.forward``"""
+    fields: Mapping[str, Observed[Tensor]]
+    """standardised truth by target, with the bands that are predicted"""
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """Some tiles, what was shown of them, and what was predicted."""
 
@@ -74,10 +105,17 @@ class Reconstruction:
     """(n, H, W): pixels of patches that the encoder saw"""
     targets: tuple[Target, ...]
     """in the order of the network"""
+    compared: Compared | None = None
+    """None if it does not come from ``reconstruct``"""
 
 
 def reconstruct(
-    bundle: str | Path, reader: TileReader, tiles: Sequence[int] | npt.NDArray[np.int64], seed: int = 0
+    bundle: str | Path | Pretrained,
+    reader: TileReader,
+    tiles: Sequence[int] | npt.NDArray[np.int64],
+    seed: int = 0,
+    *,
+    visible: npt.NDArray[np.bool_] | None = None,
 ) -> Reconstruction:
     """Hide patches of some tiles and predict every modality from the visible ones.
 
@@ -85,37 +123,58 @@ def reconstruct(
     that the reader lacks are predicted all the same; their truth is not observed.
 
     Args:
-        bundle: that pretraining wrote (a bundle of an encoder alone cannot predict modalities).
+        bundle: that pretraining wrote (a bundle of an encoder alone cannot predict modalities), or what was loaded of
+            it.
         reader: of the tiles.
         tiles: their numbers.
         seed: of the patches that are hidden; each tile hides others.
+        visible: (n, P), which patches are shown, row by row; the same number in every tile, at least one. None: as many
+            as in pretraining, by ``seed``.
 
     Raises:
         BundleError: the bundle cannot be read, or holds an encoder only.
-        InputError: the reader lacks the input modality, there is no such tile, or none is asked for.
-        BandError, UnitError, GridError: a band, a unit or the size of the tiles does not fit the bundle.
+        InputError: the reader lacks the input modality, there is no such tile, or none is asked for; ``visible`` shows
+            no patch of a tile.
+        BandError, UnitError, GridError: a band, a unit or the size of the tiles does not fit the bundle, or ``visible``
+            does not fit the tiles.
     """
     numbers = np.asarray(tiles, np.int64)
     if not len(numbers):
         raise InputError("no tile is asked for", where=reader.path)
-    network = load_autoencoder(bundle)
-    settings = network.encoder.settings
-    source = _Source(reader, numbers, settings.patch_size, Statistics.from_dict(load_statistics(bundle)))
+    loaded = bundle if isinstance(bundle, Pretrained) else Pretrained.load(bundle)
+    network, settings = loaded.network, loaded.network.encoder.settings
+    source = _Source(reader, numbers, settings.patch_size, loaded.statistics)
     observed, normaliser, levels = source.read(network.modality, needed=True)
     x = normaliser(observed, levels).values
     grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=settings.patch_size)
-    seeds = torch.from_numpy(hash_seeds(seed, numbers))
-    visible = sample_visible(seeds, grid[0] * grid[1], network.settings.mask_ratio)
+    if visible is None:
+        seeds = torch.from_numpy(hash_seeds(seed, numbers))
+        shown = sample_visible(seeds, grid[0] * grid[1], network.settings.mask_ratio)
+    else:
+        shown = torch.from_numpy(_checked_patches(visible, len(numbers), grid))
     with torch.inference_mode():
-        predictions = network(x, visible, everywhere=True)
-    pixels = visible.reshape(-1, *grid).repeat_interleave(settings.patch_size, 1)
+        predictions = network(x, shown, everywhere=True)
+    targets = {name: _target(name, network, predictions[name], source, grid) for name in network.targets}
+    pixels = shown.reshape(-1, *grid).repeat_interleave(settings.patch_size, 1)
     return Reconstruction(
         coordinates=reader.coordinates.take(numbers),
         input=network.modality,
         shown=_numpy(observed),
         visible=pixels.repeat_interleave(settings.patch_size, 2).numpy(),
-        targets=tuple(_target(name, network, predictions[name], source, grid) for name in network.targets),
+        targets=tuple(target for target, _ in targets.values()),
+        compared=Compared(shown, predictions, {name: field for name, (_, field) in targets.items()}),
     )
+
+
+def _checked_patches(visible: npt.NDArray[np.bool_], tiles: int, grid: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    if visible.shape != (tiles, grid[0] * grid[1]):
+        raise GridError(
+            f"visible patches have the shape {visible.shape}, the tiles {(tiles, grid[0] * grid[1])}",
+            hint=f"one for each of {grid[0]} rows of {grid[1]} patches of each tile, row by row",
+        )
+    if not visible.any(axis=1).all():
+        raise InputError("no patch is visible, so that there is nothing to predict from", hint="show at least one")
+    return np.ascontiguousarray(visible, np.bool_)
 
 
 @dataclass(frozen=True)
@@ -151,14 +210,17 @@ class _Source:
 
 def _target(
     name: str, network: MaskedAutoencoder, prediction: Tensor, source: _Source, grid: tuple[int, int]
-) -> Target:
-    """Raw output of a head, (n, P, p p channels) or (n, channels), beside the truth and in its units."""
+) -> tuple[Target, Observed[Tensor]]:
+    """Raw output of a head, (n, P, p p channels) or (n, channels), beside the truth and in its units.
+
+    The truth comes standardised, too.
+    """
     modality, restore = network.targets[name], name in network.settings.standardise_patches
     truth, normaliser, levels = source.read(modality)
+    field = normaliser(truth, levels)
     if modality.kind.is_map:
         if restore:
-            normalised = normaliser(truth, levels)
-            prediction = _restore(prediction, *(patchify(part, source.patch_size) for part in normalised))
+            prediction = _restore(prediction, *(patchify(part, source.patch_size) for part in field))
         prediction = unpatchify(prediction, source.patch_size, grid=grid)
     match modality.kind:
         case Kind.CONTINUOUS_MAP | Kind.CONTINUOUS_VECTOR:
@@ -169,9 +231,8 @@ def _target(
             prediction = prediction.softmax(1)
         case Kind.MULTILABEL_VECTOR:
             prediction = prediction.sigmoid()
-    return Target(
-        modality, _numpy(truth), prediction.numpy(), restored=restore, everywhere=network.predicts_visible(name)
-    )
+    everywhere = network.predicts_visible(name)
+    return Target(modality, _numpy(truth), prediction.numpy(), restored=restore, everywhere=everywhere), field
 
 
 def _restore(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ class MPMAE(nn.Module):
         encoder: the encoder and its input bands.
         settings: the tasks and the decoder.
         modalities: what the data hold, by name.
+        network: that was trained with these settings; None: a new one.
 
     Raises:
         InputError: the data lack the input modality or a target.
@@ -61,7 +62,13 @@ class MPMAE(nn.Module):
         RecipeError: a modality cannot be used as it is meant to, or no patch would be shown.
     """
 
-    def __init__(self, encoder: EncoderSettings, settings: MPMAESettings, modalities: Mapping[str, Modality]) -> None:
+    def __init__(
+        self,
+        encoder: EncoderSettings,
+        settings: MPMAESettings,
+        modalities: Mapping[str, Modality],
+        network: MaskedAutoencoder | None = None,
+    ) -> None:
         super().__init__()
         _check(encoder, settings, modalities)
         targets = {
@@ -69,7 +76,7 @@ class MPMAE(nn.Module):
             for name, bands in settings.targets.items()
         }
         self.settings = settings
-        self.network = MaskedAutoencoder(
+        self.network = network or MaskedAutoencoder(
             encoder, settings.autoencoder, modality=modalities[encoder.modality].select(encoder.bands), targets=targets
         )
         self.weighting = make_weighting(settings.weighting, targets)
@@ -115,8 +122,19 @@ class MPMAE(nn.Module):
         visible = sample_visible(seeds, h * w, self.settings.mask_ratio)
         count = visible_count(h * w, self.settings.mask_ratio)
         predictions = self.network(image, visible, count=count)
-        masked = shown_patches(~visible, h * w - count)
-        return {name: self._compare(name, predictions[name], fields[name], masked) for name in self.targets}
+        return self.compare(predictions, fields, shown_patches(~visible, h * w - count))
+
+    def compare(
+        self, predictions: Mapping[str, Tensor], fields: Mapping[str, Observed[Tensor]], masked: Tensor
+    ) -> dict[str, TaskLoss]:
+        """The loss of each task that was predicted.
+
+        Args:
+            predictions: of the network, by target.
+            fields: as ``forward`` takes them; those of the targets are enough.
+            masked: (B, M) int64: which patches were hidden.
+        """
+        return {name: self._compare(name, prediction, fields[name], masked) for name, prediction in predictions.items()}
 
     def combine(self, losses: Mapping[str, Tensor], active: Mapping[str, Tensor]) -> Tensor:
         """The loss to minimise.

@@ -1,0 +1,135 @@
+"""One tile: its numbers, what is known of it, a small picture of it, and files to keep."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from geopretext.apps.viewer.describe import (
+    describe_modality,
+    describe_tile,
+    describe_vectors,
+    find_tile,
+    level_name,
+    maps_of,
+)
+from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
+from geopretext.apps.viewer.opened import Opened, StoreEntry
+from geopretext.apps.viewer.packet import CONTENT_TYPE, pack, with_gaps
+from geopretext.apps.viewer.thumbnails import Thumbnails
+from geopretext.apps.viewer.tile_files import save_tile
+from geopretext.data.statistics import Statistics
+from geopretext.data.tiles import TileReader
+from geopretext.errors import InputError
+from geopretext.modality import Observed
+
+_SIZE = 128
+_KEEP = "private, max-age=60"
+"""long enough to go back and forth between pages; a store may be built anew under the same address"""
+
+
+def routes(opened: Opened) -> list[Any]:
+    """What this area answers."""
+    given = {"opened": opened, "desks": {name: TileDesk(store) for name, store in opened.stores.items()}}
+    tile = r"/api/stores/([a-z0-9-]+)/tiles/([0-9]{1,12})"
+    return [
+        (tile, _Tile, given),
+        (tile + r"/thumbnail\.png", _Thumbnail, given),
+        (tile + r"/save\.([a-z]+)", _Save, given),
+        (r"/api/stores/([a-z0-9-]+)/find", _Find, given),
+    ]
+
+
+class TileDesk:
+    """What is kept of a store while its tiles are looked at.
+
+    Args:
+        store: that holds the tiles.
+    """
+
+    def __init__(self, store: StoreEntry) -> None:
+        self._store = store
+
+    @property
+    def reader(self) -> TileReader:
+        """The tiles."""
+        return self._store.reader
+
+    @cached_property
+    def statistics(self) -> Statistics | None:
+        """Of the tiles; None if none were stored with them."""
+        return self.reader.statistics
+
+    @cached_property
+    def thumbnails(self) -> Thumbnails:
+        """Pictures of the tiles."""
+        return Thumbnails(self.reader)
+
+    def packet(self, tile: int) -> bytes:
+        """All that there is to show of a tile, as ``packet.pack`` lays it out: every map as (bands, y, x).
+
+        Raises:
+            InputError: there is no such tile.
+            CorruptError: a file of the store is damaged.
+        """
+        about = describe_tile(self.reader, tile)
+        maps = maps_of(self.reader)
+        raw = self.reader.read(list(maps), np.array([tile]))
+        arrays = {}
+        for name, modality in maps.items():
+            values = with_gaps(Observed(*modality.decode(raw[name])))
+            arrays[name] = values if modality.kind.is_categorical else values[0]
+        described = [
+            describe_modality(modality, self.statistics, level_name(self.reader, name, tile))
+            for name, modality in maps.items()
+        ]
+        return pack({"tile": about, "maps": described, "vectors": describe_vectors(self.reader, tile)}, arrays)
+
+
+class _TileHandler(ViewerHandler):
+    desks: Mapping[str, TileDesk]
+
+    def initialize(self, opened: Opened, desks: Mapping[str, TileDesk] | None = None) -> None:
+        super().initialize(opened)
+        self.desks = desks or {}
+
+    def desk(self, store: str) -> TileDesk:
+        """Of a store that is open."""
+        return self.entry(self.desks, store, "store")
+
+
+class _Tile(_TileHandler):
+    async def get(self, store: str, tile: str) -> None:
+        desk = self.desk(store)
+        self.send_bytes(await self.compute(desk.packet, int(tile)), CONTENT_TYPE)
+
+
+class _Thumbnail(_TileHandler):
+    async def get(self, store: str, tile: str) -> None:
+        desk = self.desk(store)
+        size = self.get_query_argument("size", str(_SIZE))
+        if not size.isdecimal():
+            raise InputError(f"size is {size!r}", hint="a number of pixels")
+        content = await self.compute(lambda: desk.thumbnails.png(int(tile), int(size)))
+        self.set_header("Cache-Control", _KEEP)
+        self.send_bytes(content, "image/png")
+
+
+class _Save(_TileHandler):
+    async def get(self, store: str, tile: str, form: str) -> None:
+        desk = self.desk(store)
+        modality = self.get_query_argument("modality", "")
+        saved = await self.compute(lambda: save_tile(desk.reader, int(tile), form, modality))
+        self.set_header("Content-Disposition", f'attachment; filename="{saved.name}"')
+        self.send_bytes(saved.content, saved.content_type)
+
+
+class _Find(_TileHandler):
+    async def get(self, store: str) -> None:
+        desk = self.desk(store)
+        try:
+            number = await self.compute(lambda: find_tile(desk.reader, self.get_query_argument("text", "")))
+        except InputError as error:
+            raise RefusalError(404, error.what, where=error.where, hint=error.hint) from error
+        self.send_json({"tile": number})

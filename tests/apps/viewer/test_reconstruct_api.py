@@ -1,0 +1,125 @@
+"""Reconstructions for the page: the patches that were asked for, and the numbers that ``reconstruct`` gives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geopretext.apps.viewer.opened import BundleEntry
+from geopretext.apps.viewer.packet import unpack
+from geopretext.apps.viewer.reconstruct_api import (
+    Loaded,
+    Networks,
+    describe_pretext,
+    on_grid,
+    parse_visible,
+    reconstruct_packet,
+)
+from geopretext.data.store import Store
+from geopretext.errors import BundleError, GridError, InputError
+from geopretext.predict.reconstruct import reconstruct
+
+from .pretrained import TARGETS, write_runs
+
+TILE = 3
+SOME = "1000" + "0110" + "0000" + "0001"
+
+
+@pytest.fixture(scope="module")
+def runs(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_runs(tmp_path_factory.mktemp("runs"), store)
+
+
+@pytest.fixture(scope="module")
+def reader(store: Path) -> Store:
+    return Store.open(store)
+
+
+def load(runs: Path, name: str) -> Loaded:
+    return Networks().load(BundleEntry(name, name, runs / name / "bundle"))
+
+
+def test_predictions_are_those_of_reconstruct(runs: Path, reader: Store) -> None:
+    header, arrays = unpack(reconstruct_packet(load(runs, "first"), reader, TILE, visible=SOME))
+    assert header["visible"] == SOME
+    visible = np.array([letter == "1" for letter in SOME])[None]
+    expected = reconstruct(runs / "first" / "bundle", reader, [TILE], visible=visible)
+    assert [target["name"] for target in header["targets"]] == list(TARGETS)
+    for target, told in zip(expected.targets, header["targets"], strict=True):
+        if not target.modality.kind.is_map:
+            assert told["rows"]
+            continue
+        prediction = arrays[f"{target.modality.name}/prediction"]
+        assert np.array_equal(prediction.reshape(target.prediction[0].shape), target.prediction[0].astype(np.float32))
+        truth = arrays[f"{target.modality.name}/truth"].reshape(target.truth.values[0].shape)
+        assert np.array_equal(np.isnan(truth), ~target.truth.valid[0])
+
+
+def test_errors_count_hidden_pixels_in_their_unit(runs: Path, reader: Store) -> None:
+    header, arrays = unpack(reconstruct_packet(load(runs, "first"), reader, TILE, visible=SOME))
+    shown = np.array([letter == "1" for letter in SOME]).reshape(4, 4).repeat(8, 0).repeat(8, 1)
+    target = next(each for each in header["targets"] if each["name"] == "sentinel2")
+    apart = np.abs(arrays["sentinel2/prediction"] - arrays["sentinel2/truth"])
+    for place, told in enumerate(target["errors"]):
+        assert told["band"] == TARGETS["sentinel2"][place]
+        assert told["error"] == pytest.approx(float(np.nanmean(apart[place][~shown])), rel=1e-4)
+        assert told["unit"] == "reflectance x 10000"
+    classes = next(each for each in header["targets"] if each["name"] == "dynamic_world")
+    hidden = ~shown & ~np.isnan(arrays["dynamic_world/truth"][0])
+    wrong = arrays["dynamic_world/prediction"][0] != arrays["dynamic_world/truth"][0]
+    assert classes["errors"][0]["error"] == pytest.approx(float(wrong[hidden].mean()))
+    assert target["loss"] > 0
+    assert classes["loss_is"] == "cross-entropy"
+
+
+def test_chance_hides_as_many_as_asked_for(runs: Path, reader: Store) -> None:
+    loaded = load(runs, "first")
+    for ratio, shown in ((None, 8), (0.25, 12), (0.0, 16), (1.0, 1)):
+        header, _ = unpack(reconstruct_packet(loaded, reader, TILE, ratio=ratio, seed=2))
+        assert header["visible"].count("1") == shown
+    patterns = {unpack(reconstruct_packet(loaded, reader, TILE, seed=seed))[0]["visible"] for seed in range(4)}
+    assert len(patterns) == 4
+
+
+def test_networks_of_other_patches_see_the_same_area(runs: Path, reader: Store) -> None:
+    coarse = "1001"
+    fine, _ = unpack(reconstruct_packet(load(runs, "first"), reader, TILE, visible=coarse))
+    assert fine["visible"] == "1100" + "1100" + "0011" + "0011"
+    own, _ = unpack(reconstruct_packet(load(runs, "second"), reader, TILE, visible=coarse))
+    assert own["visible"] == coarse
+    with pytest.raises(GridError, match=r"4 x 4 patches were chosen.* 2 x 2"):
+        reconstruct_packet(load(runs, "second"), reader, TILE, visible=SOME)
+    assert on_grid(np.ones((1, 1), bool), 3).shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"visible": "0" * 16}, "no patch is visible"),
+        ({"visible": "101"}, "'visible' is '101'"),
+        ({"visible": "12" * 8}, "'visible' is"),
+        ({"ratio": 1.5}, "'ratio' is 1.5"),
+        ({"tile": 500}, "no tile 500"),
+    ],
+)
+def test_what_cannot_be_asked(runs: Path, reader: Store, given: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        reconstruct_packet(load(runs, "first"), reader, **{"tile": TILE, **given})
+    assert parse_visible("") is None
+
+
+def test_networks_are_kept_and_read_anew_when_they_change(runs: Path, store: Path, tmp_path: Path) -> None:
+    networks = Networks()
+    entry = BundleEntry("first", "first", write_runs(tmp_path, store) / "first" / "bundle")
+    loaded = networks.load(entry)
+    assert networks.load(entry) is loaded
+    weights = entry.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    assert networks.load(entry) is not loaded
+    told = describe_pretext(loaded)
+    assert (told["patch"], told["mask_ratio"], told["known_loss"]) == (8, 0.5, True)
+    with pytest.raises(BundleError, match="an encoder only"):
+        networks.load(BundleEntry("encoder", "encoder", runs / "encoder"))
+    weights.unlink()
+    with pytest.raises(BundleError, match="has no weights"):
+        networks.load(entry)
