@@ -125,7 +125,7 @@ def _ask(index: NeighbourIndex, brute: "_BruteForce", options: Options) -> dict[
     seconds: dict[str, list[float]] = {"search": [], "filtered": [], "brute force": []}
     recall: dict[str, list[float]] = {"search": [], "filtered": []}
     for row in rows.tolist():
-        answers = {}
+        answers: dict[str, Any] = {}
 
         def timed(name: str, ask: Callable[[], Any], into: dict[str, Any]) -> Callable[[], object]:
             return lambda: into.update({name: ask()})

@@ -4,12 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 
 from geopretext.errors import InputError
+from geopretext.modality import PUBLISHED
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.settings import EncoderSettings
 from geopretext.predict import neighbour_file, neighbours
 from geopretext.predict.embedding_file import EmbeddingRows, write_embeddings
 from geopretext.predict.embedding_table import EmbeddingTable
+from geopretext.predict.features import image_features
+from geopretext.predict.image_door import ImageDoor
+from geopretext.predict.images import ImageFiles
 from geopretext.predict.neighbour_file import index_path
 from geopretext.predict.neighbours import NeighbourIndex
 from geopretext.predict.row_filter import Box, RowFilter, biome_number, named_row, nearest_row
@@ -286,3 +294,21 @@ def test_places_and_names(table: EmbeddingTable) -> None:
         named_row(table, "t6000")
     with pytest.raises(InputError, match="there is no place 8,95"):
         nearest_row(table, lat=95, lon=8)
+
+
+def test_neighbours_of_real_images_share_their_class(test_data: Path) -> None:
+    """Even random features tell EuroSAT's classes apart far better than chance (0.1)."""
+    folders = sorted(path for path in (test_data / "eurosat_rgb" / "2750").iterdir() if path.is_dir())
+    paths = [path for folder in folders for path in sorted(folder.glob("*.jpg"))[:12]]
+    torch.manual_seed(0)
+    encoder = Encoder(
+        ConvNeXtV2(EncoderSettings(size="micro", bands=("B4", "B3", "B2"), image_size=64)),
+        PUBLISHED["sentinel2"].select(("B4", "B3", "B2")),
+    )
+    door = ImageDoor.open(ImageFiles.open(paths), encoder.modality, {}, patch_size=encoder.settings.patch_size)
+    vectors = image_features(encoder, door)
+    units = UnitSpace.measured([vectors], vectors.shape[1])(vectors)
+    similarity = units @ units.T - 9 * np.eye(len(units))
+    nearest = np.argsort(-similarity, axis=1)[:, :5]
+    label = np.repeat(np.arange(len(folders)), 12)
+    assert (label[nearest] == label[:, None]).mean() > 0.25
