@@ -28,11 +28,11 @@ from geopretext.predict.unit_space import UnitSpace, Vectors
 Mask = npt.NDArray[np.bool_]
 Rows = Sequence[int] | npt.NDArray[np.int64]
 
-AGAINST = 0.5
+AGAINST = 0.25
 """Weight of counter-examples (decision 118)."""
 INDEXED_FROM = 50_000
 """Rows from which a table gets an index."""
-_CANDIDATES = 2_000
+_CANDIDATES = 3_000
 """rows whose true vectors are compared, for ten neighbours; more if more are wanted"""
 _FEW = 50_000
 """of so many rows that may be found, all are compared"""
@@ -100,6 +100,11 @@ class NeighbourIndex:
         space = UnitSpace.measured([vectors], table.width) if standardised else UnitSpace.plain(table.width)
         return cls(table, space, space(vectors))
 
+    @property
+    def share(self) -> float:
+        """Of the clusters of rows that a question looks at; 0: it looks at all rows."""
+        return 0.0 if self._file is None else self._file.share
+
     def like(
         self,
         rows: Rows = (),
@@ -155,7 +160,9 @@ class NeighbourIndex:
             if selected <= max(_FEW, wanted):
                 return None
             share = selected / len(where)
-        candidates = file.candidates(query, int(wanted / share * 1.5) if share < 1 else wanted)
+        candidates = file.candidates(
+            query, int(wanted / share * 1.5) if share < 1 else wanted, everywhere=where is not None or count > 10
+        )
         if where is not None:
             candidates = candidates[where[candidates]]
         if len(candidates) < min(wanted, len(self.table)):

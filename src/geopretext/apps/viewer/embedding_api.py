@@ -8,7 +8,7 @@ import numpy.typing as npt
 from geopretext.apps.viewer.embeddings import LAYOUTS, Embeddings, Ready, Source
 from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import Opened
-from geopretext.apps.viewer.table import columns_of, describe_columns
+from geopretext.apps.viewer.table import describe_columns
 from geopretext.predict.embedding_plane import has_umap
 
 _MOST_FOUND = 60
@@ -83,7 +83,7 @@ class _State(_EmbeddingHandler):
 class _Columns(_EmbeddingHandler):
     async def get(self, name: str) -> None:
         ready = await self.ready(name)
-        self.send_json(describe_columns(await self.compute(columns_of, ready.table)))
+        self.send_json(describe_columns(ready.columns))
 
 
 class _Values(_EmbeddingHandler):
@@ -92,10 +92,9 @@ class _Values(_EmbeddingHandler):
         if column == "tile":
             self.send_array(ready.table.tile.astype(np.float32))
             return
-        columns = await self.compute(columns_of, ready.table)
-        if column not in columns:
-            raise RefusalError(404, f"no column {column!r}", where=name, hint=f"there are {', '.join(columns)}")
-        self.send_array(columns[column].values)
+        if column not in ready.columns:
+            raise RefusalError(404, f"no column {column!r}", where=name, hint=f"there are {', '.join(ready.columns)}")
+        self.send_array(ready.columns[column].values)
 
 
 class _Layout(_EmbeddingHandler):

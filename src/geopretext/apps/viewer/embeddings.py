@@ -10,6 +10,7 @@ import numpy as np
 
 from geopretext.apps.viewer.jobs import Jobs, Progress
 from geopretext.apps.viewer.opened import BundleEntry, Opened, StoreEntry, TableEntry
+from geopretext.apps.viewer.table import Column, columns_of
 from geopretext.predict.embedding_plane import Plane, evenly, principal_plane, umap_plane
 from geopretext.predict.embedding_table import EmbeddingTable
 from geopretext.predict.neighbours import NeighbourIndex
@@ -26,6 +27,8 @@ class Ready:
 
     table: EmbeddingTable
     index: NeighbourIndex
+    columns: Mapping[str, Column]
+    """what is known of every row"""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Embeddings:
 
     def _make(self, source: Source, progress: Progress) -> Ready:
         table = EmbeddingTable.open(source.table.path) if source.table else self._embed(source, progress)
-        return Ready(table, NeighbourIndex.open(table, progress=progress))
+        return Ready(table, NeighbourIndex.open(table, progress=progress), columns_of(table))
 
     def _embed(self, source: Source, progress: Progress) -> EmbeddingTable:
         from geopretext.nn.bundle import Encoder  # torch takes a while to import

@@ -26,7 +26,6 @@ POLICY = (
 )
 _SITES = ("same-origin", "none", "")
 """what ``Sec-Fetch-Site`` may say: our own page, the address bar, or a program that is no browser"""
-_WORKERS = 4
 
 Entry = TypeVar("Entry")
 Given = ParamSpec("Given")
