@@ -22,7 +22,7 @@ except ImportError as error:
 
 Floats = npt.NDArray[np.float64]
 _TRUE = 0.005
-"""share by which areas may be off in a projection that is taken at its word: UTM's are by 0.1 % at most within a zone"""
+"""share by which areas may be off in a projection that is taken at its word; UTM's are by 0.1 % within a zone"""
 
 
 @dataclass(frozen=True)

@@ -142,9 +142,6 @@ def _renamed(row: npt.NDArray[np.int64], renamed: dict[int, int]) -> npt.NDArray
 
 
 def _region(pieces: list[Any], code: int) -> Region:
-    if len(pieces) == 1:
-        polygon = pieces[0]
-    else:
-        # Where an edge of strips crosses a side, the union has a corner in the middle of a straight line.
-        polygon = shapely.simplify(shapely.union_all(pieces), 0)
+    # Where an edge of strips crosses a side, the union has a corner in the middle of a straight line.
+    polygon = pieces[0] if len(pieces) == 1 else shapely.simplify(shapely.union_all(pieces), 0)
     return Region(polygon, code, round(shapely.area(polygon)))
