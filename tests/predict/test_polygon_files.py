@@ -13,11 +13,11 @@ pyproj = pytest.importorskip("pyproj")
 pytest.importorskip("rasterio")
 pytest.importorskip("pyogrio")
 
-from geopretext.errors import GridError, InputError, StoreError  # noqa: E402 -- needs the libraries above
-from geopretext.predict.ground_area import Ground, ground_of  # noqa: E402
-from geopretext.predict.polygon_files import write_polygons  # noqa: E402
-from geopretext.predict.polygons import polygonise  # noqa: E402
-from geopretext.predict.scene import Georeference  # noqa: E402
+from geopretext.errors import GridError, InputError, StoreError
+from geopretext.predict.ground_area import Ground, ground_of
+from geopretext.predict.polygon_files import write_polygons
+from geopretext.predict.polygons import polygonise
+from geopretext.predict.scene import Georeference
 
 UTM = Georeference("EPSG:32632", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
 NAMES = {1: "forest", 2: "water"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 shapely = pytest.importorskip("shapely")
 features = pytest.importorskip("rasterio.features")
 
-from geopretext.predict.polygons import polygonise  # noqa: E402 -- needs the libraries above
+from geopretext.predict.polygons import polygonise
 
 NODATA = 255
 
