@@ -19,7 +19,7 @@ def by_definition(x, gamma, beta, squares, epsilon):
         total = torch.zeros_like(x[:, 0, 0])
         for top, by_row in _around(row, height, squares):
             for left, by_column in _around(column, width, squares):
-                side = squares.block * squares.count
+                side = squares.block * squares.span
                 square = x[:, top * squares.block :, left * squares.block :][:, :side, :side]
                 strength = square.square().sum((1, 2)).sqrt()
                 factor = 1 + gamma * strength / (strength.mean(-1, keepdim=True) + epsilon)
@@ -30,8 +30,8 @@ def by_definition(x, gamma, beta, squares, epsilon):
 
 def _around(cell, cells, squares):
     """(first block, weight) of the squares whose middles are before and after the middle of a cell."""
-    last = max(0, cells // squares.block - squares.count)
-    begin = min(max((cell + 0.5) / squares.block - squares.count / 2, 0), last)
+    last = max(0, cells // squares.block - squares.span)
+    begin = min(max((cell + 0.5) / squares.block - squares.span / 2, 0), last)
     before = int(begin)
     return [(before, 1 - (begin - before)), (min(before + 1, last), begin - before)]
 
