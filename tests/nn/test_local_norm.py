@@ -5,9 +5,11 @@ from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from geopretext.errors import GridError
+from geopretext.errors import GridError, InputError
 from geopretext.nn.decoders import make_segmenter
+from geopretext.nn.kernels import can_run, kernels_enabled, local_gelu_response
 from geopretext.nn.local_norm import Squares, local_norms, local_response
 
 
@@ -19,7 +21,7 @@ def by_definition(x, gamma, beta, squares, epsilon):
         total = torch.zeros_like(x[:, 0, 0])
         for top, by_row in _around(row, height, squares):
             for left, by_column in _around(column, width, squares):
-                side = squares.block * squares.count
+                side = squares.block * squares.span
                 square = x[:, top * squares.block :, left * squares.block :][:, :side, :side]
                 strength = square.square().sum((1, 2)).sqrt()
                 factor = 1 + gamma * strength / (strength.mean(-1, keepdim=True) + epsilon)
@@ -30,8 +32,8 @@ def by_definition(x, gamma, beta, squares, epsilon):
 
 def _around(cell, cells, squares):
     """(first block, weight) of the squares whose middles are before and after the middle of a cell."""
-    last = max(0, cells // squares.block - squares.count)
-    begin = min(max((cell + 0.5) / squares.block - squares.count / 2, 0), last)
+    last = max(0, cells // squares.block - squares.span)
+    begin = min(max((cell + 0.5) / squares.block - squares.span / 2, 0), last)
     before = int(begin)
     return [(before, 1 - (begin - before)), (min(before + 1, last), begin - before)]
 
@@ -47,6 +49,52 @@ def test_it_is_what_its_definition_says(squares):
     x, gamma, beta = some(2, 24, 16)
     expected = by_definition(x, gamma, beta, squares, 1e-3)
     torch.testing.assert_close(local_response(x, gamma, beta, squares, 1e-3), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("squares", [Squares(4, 3), Squares(4, 2), Squares(2, 5), Squares(1, 4), Squares(8, 2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_is_what_the_definition_says(squares, dtype):
+    if not can_run(torch.zeros(1)):
+        pytest.skip("no C compiler here")
+    h, gamma, beta = (part.to(dtype) for part in some(2, 24, 16, features=32))
+    bias = beta.flip(0)
+    active = F.gelu(h.double() + bias.double())
+    expected = by_definition(active, gamma.double(), beta.double(), squares, 1e-3)
+    actual = local_gelu_response(h, bias, gamma, beta, 1e-3, block=squares.block, span=squares.span)
+    assert actual.dtype == dtype
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("amp", [False, True])
+@pytest.mark.parametrize("settings", [{"patch_size": 8}, {"patch_size": 32}, {"stem": "convnextv2"}], ids=str)
+def test_kernels_and_mixed_precision_agree_with_plain_torch(make_encoder, settings, amp):
+    network = make_encoder(**settings).network
+    x = torch.randn(1, 3, 160, 96)
+    with torch.inference_mode(), local_norms(network, 64):
+        with kernels_enabled(False):
+            plain = network(x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+            fast = network(x).float()
+    difference = (fast - plain).abs() / plain.std((0, 2, 3), keepdim=True)
+    assert difference.max() < (0.3 if amp else 1e-3)
+
+
+def test_gradients_are_those_of_differences(make_encoder):
+    network = make_encoder(image_size=32).network.double()
+    x = torch.randn(1, 3, 64, 32, dtype=torch.float64, requires_grad=True)
+    step = 1e-5 * torch.randn_like(x)
+    with local_norms(network, 32):
+        (gradient,) = torch.autograd.grad(network(x)[..., 0].sum(), x)
+        with torch.no_grad():
+            rise = (network(x + step) - network(x - step))[..., 0].sum() / 2
+    torch.testing.assert_close((gradient * step).sum(), rise, rtol=1e-4, atol=0.0)
+
+
+def test_the_kernel_refuses_maps_that_do_not_divide_into_blocks():
+    vector = torch.zeros(16)
+    with pytest.raises(InputError, match="in blocks of 4"):
+        local_gelu_response(torch.zeros(1, 8, 6, 16), vector, vector, vector, 1e-6, block=4, span=1)
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,10 @@ class Block(nn.Module):
         """The wide half of the network in the block: (..., width) -> (..., 4 width)."""
         # A module around the layer (an adapter of another library) computes more than the weight says.
         plain = isinstance(self.pwconv1, nn.Linear)
-        local = sites.squares is not None and not sites.squares.cover(y)
-        if plain and not local and sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
+        learns = torch.is_grad_enabled() and sites.squares is not None  # for which there is no kernel
+        if plain and not learns and sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
             h = F.linear(y, self.pwconv1.weight)
-            return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon)
+            return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon, sites.squares)
         return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon, sites.squares)  # type: ignore[no-any-return]
 
 

@@ -32,12 +32,12 @@ class Squares(NamedTuple):
 
     block: int
     """cells on a side of a block; squares begin at blocks"""
-    count: int
+    span: int
     """blocks on a side of a square"""
 
     def along(self, cells: int) -> int:
         """How many squares there are along one side of a map; 1: it is no larger than a square."""
-        return max(1, cells // self.block - self.count + 1)
+        return max(1, cells // self.block - self.span + 1)
 
     def cover(self, x: Tensor) -> bool:
         """Whether one square holds all of a map (B, H, W, C), whose norm then is the ordinary one."""
@@ -105,9 +105,9 @@ def local_response(x: Tensor, gamma: Tensor, beta: Tensor, squares: Squares, eps
     """
     block, (height, width) = squares.block, x.shape[1:3]
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
-    blocks = (exact * exact).unflatten(1, (-1, block)).unflatten(3, (-1, block)).sum((2, 4))
+    blocks = (exact * exact).reshape(len(x), height // block, block, width // block, block, -1).sum((2, 4))
     for axis in (1, 2):
-        blocks = blocks.unfold(axis, min(squares.count, blocks.shape[axis]), 1).sum(-1)
+        blocks = blocks.unfold(axis, min(squares.span, blocks.shape[axis]), 1).sum(-1)
     strength = blocks.sqrt()
     factor = 1 + gamma * (strength / (strength.mean(-1, keepdim=True) + epsilon))
     factor = _between(_between(factor, 1, height, squares), 2, width, squares)
@@ -130,6 +130,6 @@ def places(cells: int, squares: Squares) -> tuple[Tensor, Tensor]:
     the square is moved into it.
     """
     last = squares.along(cells) - 1
-    begin = ((torch.arange(cells) + 0.5) / squares.block - squares.count / 2).clamp(0, last)
+    begin = ((torch.arange(cells) + 0.5) / squares.block - squares.span / 2).clamp(0, last)
     first = begin.floor().clamp(max=max(0, last - 1))
     return first.long(), begin - first
