@@ -78,7 +78,7 @@ def test_the_classifier_trains_every_weight():
 
 
 LABELS = {
-    "linear": HeadLabels("segmentation", ("crop", "forest"), codes=(10, 20), ignore=0, image_size=(64, 48)),
+    "linear": HeadLabels("segmentation", ("crop", "forest"), codes=(10, 20), ignore=0),
     "classifier": HeadLabels("regression", ("height", "age"), "m, years", mean=(12.5, 40.0), std=(3.0, 9.0)),
     "unet": HeadLabels("change detection", ("unchanged", "changed"), ignore=255),
 }
@@ -126,8 +126,6 @@ def test_a_decoder_whose_library_is_missing_says_how_to_get_it(tmp_path, need_de
         ({"codes": (1, 2), "ignore": 2}, r"labels.ignore is 2, which is a class"),
         ({"ignore": 1}, r"labels.ignore is 1, which is a class"),
         ({"ignore": float("inf")}, r"labels.ignore is inf"),
-        ({"image_size": (64,)}, r"labels.image_size is \(64,\)"),
-        ({"image_size": (64, 0)}, r"labels.image_size is \(64, 0\)"),
     ],
 )
 def test_labels_that_mean_nothing_are_refused(wrong, message):

@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-shapely = pytest.importorskip("shapely")
-geopandas = pytest.importorskip("geopandas")
-pyproj = pytest.importorskip("pyproj")
 pytest.importorskip("rasterio")
-pytest.importorskip("pyogrio")
+pytest.importorskip("geopandas")
+
+import geopandas
+import pyproj
+import shapely
 
 from geopretext.errors import GridError, InputError, StoreError
 from geopretext.predict.ground_area import Ground, ground_of

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-shapely = pytest.importorskip("shapely")
-features = pytest.importorskip("rasterio.features")
+pytest.importorskip("shapely")
+pytest.importorskip("rasterio")
+
+import shapely
+from rasterio import features
 
 from geopretext.predict.polygons import polygonise
 

@@ -25,6 +25,7 @@ from geopretext.evaluate.networks import backbone_of, make_network
 from geopretext.evaluate.objectives import Objective, RegressionObjective, check_smoothing, objective_of
 from geopretext.evaluate.outcome import Outcome, Run
 from geopretext.evaluate.prepared import Prepared
+from geopretext.evaluate.task import Task
 from geopretext.modality import Modality
 from geopretext.nn.adaptation import adapt, count_parameters, merge
 from geopretext.nn.bundle import Encoder, Scales
@@ -171,13 +172,11 @@ def _save(folder: Path, module: FinetuneModule, encoder: Encoder, run: Run) -> N
         recipe={"task": task.name, "kind": str(task.kind), "classes": list(task.classes), "seed": module.seed}
         | asdict(module.settings),
         metrics=_metrics(run, task.kind),
-        labels=_labels(module.objective, module.prepared),
+        labels=_labels(module.objective, task),
     )
 
 
-def _labels(objective: Objective, prepared: Prepared) -> HeadLabels:
-    task = prepared.task
-    height, width = prepared.shape[-2:]
+def _labels(objective: Objective, task: Task) -> HeadLabels:
     mean, std = (), ()
     if isinstance(objective, RegressionObjective | DenseRegressionObjective):
         mean, std = (tuple(np.atleast_1d(part).tolist()) for part in (objective.mean, objective.std))
@@ -189,7 +188,6 @@ def _labels(objective: Objective, prepared: Prepared) -> HeadLabels:
         std=std,
         codes=task.codes,
         ignore=task.ignore,
-        image_size=(height, width),
     )
 
 

@@ -171,8 +171,6 @@ class HeadLabels:
     """numbers that stand for the classes in the maps that it was trained on; empty: 0 to K - 1"""
     ignore: float | None = None
     """number that means "not labelled" there; null: none"""
-    image_size: tuple[int, ...] = ()
-    """height and width of the images that it was trained on, pixels; empty if they are not known"""
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -195,8 +193,6 @@ class HeadLabels:
             raise RecipeError(f"labels.ignore is {self.ignore}", hint="a number, or null")
         if not self.is_quantities and self.ignore in (self.codes or range(len(self.names))):
             raise RecipeError(f"labels.ignore is {self.ignore}, which is a class", hint="another number, or null")
-        if len(self.image_size) not in (0, 2) or not all(type(side) is int and side > 0 for side in self.image_size):
-            raise RecipeError(f"labels.image_size is {self.image_size!r}", hint="height and width in pixels, or none")
 
     @property
     def is_quantities(self) -> bool:

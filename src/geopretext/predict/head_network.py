@@ -72,6 +72,21 @@ class HeadSource:
     extent: int
     """pixels on a side of the images that the head was trained on; of response norms"""
 
+    @property
+    def cell(self) -> int:
+        """Pixels on a side of a result."""
+        return 1
+
+    @property
+    def width(self) -> int:
+        """K: classes, or quantities."""
+        return len(self.labels.names)
+
+    @property
+    def margin(self) -> int:
+        """Pixels of surroundings that a result needs: half a square of its norms, and two patches for convolutions."""
+        return self.extent // 2 + 2 * self.patch
+
     def encoder(self) -> Encoder:
         """What says how a scene's numbers are brought to it."""
         return Encoder.from_pretrained(self.folder)

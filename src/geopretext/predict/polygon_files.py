@@ -29,8 +29,6 @@ except ImportError as error:
     raise MissingLibraryError(error.name or "pyogrio", extra="geo", purpose="write polygons") from error
 
 Names: TypeAlias = Mapping[int, str]
-SUFFIXES = (".parquet", ".gpkg")
-"""File name endings of what can be written."""
 _AT_ONCE = 5_000
 _LAYER = "classes"
 _FIELDS = ("class", "code", "area_m2")

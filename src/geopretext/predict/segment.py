@@ -7,7 +7,7 @@
 A scene goes through the engine of ``predict.scene_run`` once; everything is written from what that keeps.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,19 @@ import numpy as np
 
 from geopretext.errors import InputError
 from geopretext.predict.cog import Bands, write_cog
+from geopretext.predict.ground_area import Ground, ground_of
 from geopretext.predict.head_network import CLASSES, HeadSource, open_head
 from geopretext.predict.legend import Codes, Legend, legend_of
-from geopretext.predict.map_outputs import check_outputs, map_tags
-from geopretext.predict.open_scene import SceneSource
-from geopretext.predict.scene import Scene
+from geopretext.predict.map_outputs import OBSERVED, check_outputs, map_tags, run_head
+from geopretext.predict.scene_crew import SceneOpener
 from geopretext.predict.scene_maps import Rows
-from geopretext.predict.scene_run import RunOptions, SceneRun, run_scene
+from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun
 from geopretext.predict.summaries import ClassShare, ClassTally
 
 PROBABILITY_STEP = 0.004
 """Of the stored numbers 0 to 250."""
 PROBABILITY_NODATA = 255
-_OBSERVED = 0.5
+POLYGON_SUFFIXES = (".gpkg", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ClassMap:
 
 def segment(
     bundle: str | Path,
-    scene: Scene | SceneSource | str | Path,
+    scene: SceneOpener | str | Path,
     out: str | Path,
     *,
     probabilities: str | Path | None = None,
@@ -79,61 +79,60 @@ def segment(
     min_area: float = 0.0,
     colors: Mapping[str, str] | None = None,
     options: RunOptions | None = None,
+    progress: Progress | None = None,
+    looked: Looked | None = None,
 ) -> ClassMap:
     """Map the classes of a scene.
 
     Args:
         bundle: that `geopretext evaluate finetune --save-bundle` wrote on a task of segmentation.
-        scene: or where it is.
+        scene: where it is: a path, a ``SceneSource`` if there is more to say of it, or an ``ArrayScene``.
         out: GeoTIFF to write: class codes, colours and names.
         probabilities: GeoTIFF to write: a band a class, uint8, 0 to 250 for 0 to 1, 255 where nothing was observed.
         polygons: ``.gpkg`` (in the scene's CRS) or ``.parquet`` (GeoParquet in degrees) to write.
         min_area: polygons that are smaller are left out, m2.
         colors: of some classes by name, ``#rrggbb``; by default see ``predict.legend``.
         options: of the run: windows, device, processes, input.
+        progress: told how far it is.
+        looked: told what is done to the numbers.
 
     Raises:
         BundleError: there is no such bundle, or it is none with a head.
         InputError: its head is for another task; the scene is not there or does not fit the encoder (``BandError``,
-            ``UnitError``, ``GridError``); an output cannot be written by its name.
+            ``UnitError``, ``GridError``); an output cannot be written by its name; or polygons are asked for of a scene
+            that does not say where it lies.
         ClassError: codes do not fit into 16 bits, or ``colors`` names no class.
         CorruptError: the scene cannot be decoded.
+        ClusterError: a process died.
         StoreError: the disk is full.
         MissingLibraryError: a library of ``[geo]`` or ``[segmentation]`` is not installed.
     """
-    out, probabilities, polygons = (None if path is None else Path(path) for path in (out, probabilities, polygons))
-    assert out is not None
-    check_outputs([path for path in (out, probabilities) if path is not None], polygons)
+    out = Path(out)
+    probabilities = None if probabilities is None else Path(probabilities)
+    polygons = None if polygons is None else Path(polygons)
+    rasters = [out] if probabilities is None else [out, probabilities]
+    check_outputs(rasters, [] if polygons is None else [polygons], suffixes=POLYGON_SUFFIXES)
     head = open_head(bundle, CLASSES)
     legend = legend_of(head.labels, colors)
-    run = run_scene(scene, head, out, options)
-    if polygons is not None and not run.georeference.crs:
-        raise InputError(
-            "does not say where it lies, and polygons without a place have no area",
-            where=str(scene),
-            hint="leave polygons out, or give the scene a CRS",
-        )
-    shares = _write_map(out, run, head, legend)
-    if probabilities is not None:
-        _write_probabilities(probabilities, run, head, legend)
-    count = None if polygons is None else _write_polygons(polygons, out, run, legend, min_area)
-    run.discard()
-    height, width = run.windows.down.length, run.windows.across.length
-    return ClassMap(out, legend, height, width, shares, probabilities, polygons, count, run.record)
+    with run_head(scene, head, out, options, progress=progress, looked=looked) as run:
+        ground = ground_of(run.georeference, height=run.height, width=run.columns)
+        if polygons is not None and ground is None:
+            raise InputError("polygons have no area, since the scene does not say where it lies", where=run.scene.where)
+        tally = ClassTally(legend, ground)
+        _write_map(out, run, head, legend, tally)
+        if probabilities is not None:
+            _write_probabilities(probabilities, run, head, legend)
+        count = None
+        if polygons is not None and ground is not None:
+            count = _write_polygons(polygons, out, ground, legend, min_area)
+        run.discard()
+    return ClassMap(out, legend, run.height, run.columns, tally.shares, probabilities, polygons, count, run.record)
 
 
-def _write_map(path: Path, run: SceneRun, head: HeadSource, legend: Legend) -> tuple[ClassShare, ...]:
-    height, width = run.windows.down.length, run.windows.across.length
-    ground = None
-    if run.georeference.crs:
-        from geopretext.predict.ground_area import ground_of  # here, since it imports optional libraries
-
-        ground = ground_of(run.georeference, height=height, width=width)
-    tally = ClassTally(legend, ground)
-
+def _write_map(path: Path, run: SceneRun, head: HeadSource, legend: Legend, tally: ClassTally) -> None:
     def blocks() -> Iterator[Codes]:
         for rows in run.rows():
-            codes = legend.encode(rows.values, rows.seen > _OBSERVED)
+            codes = legend.encode(rows.values, rows.seen > OBSERVED)
             tally.add(codes)
             yield codes[..., None]
 
@@ -143,10 +142,9 @@ def _write_map(path: Path, run: SceneRun, head: HeadSource, legend: Legend) -> t
         legend.nodata,
         colours=legend.color_table if legend.dtype == "uint8" else None,
         categories=legend.by_code,
-        tags=map_tags(head, run.record),
+        tags=map_tags(head, run),
     )
-    write_cog(path, blocks(), height=height, width=width, georeference=run.georeference, bands=bands)
-    return tally.shares
+    write_cog(path, blocks(), height=run.height, width=run.columns, georeference=run.georeference, bands=bands)
 
 
 def _write_probabilities(path: Path, run: SceneRun, head: HeadSource, legend: Legend) -> None:
@@ -155,31 +153,28 @@ def _write_probabilities(path: Path, run: SceneRun, head: HeadSource, legend: Le
         "uint8",
         PROBABILITY_NODATA,
         scales=(PROBABILITY_STEP,) * len(legend.names),
-        tags=map_tags(head, run.record),
+        offsets=(0.0,) * len(legend.names),
+        tags=map_tags(head, run),
     )
-    height, width = run.windows.down.length, run.windows.across.length
     blocks = (_probabilities(rows) for rows in run.rows())
-    write_cog(path, blocks, height=height, width=width, georeference=run.georeference, bands=bands)
+    write_cog(path, blocks, height=run.height, width=run.columns, georeference=run.georeference, bands=bands)
 
 
 def _probabilities(rows: Rows) -> Codes:
-    numbers = np.rint(rows.values / PROBABILITY_STEP).astype(np.uint8)
-    return np.where((rows.seen > _OBSERVED)[..., None], numbers, np.uint8(PROBABILITY_NODATA))
+    numbers = np.rint(rows.values / PROBABILITY_STEP).clip(0, 1 / PROBABILITY_STEP).astype(np.uint8)
+    return np.where((rows.seen > OBSERVED)[..., None], numbers, np.uint8(PROBABILITY_NODATA))
 
 
-def _write_polygons(path: Path, class_map: Path, run: SceneRun, legend: Legend, min_area: float) -> int:
-    from geopretext.predict.ground_area import ground_of  # here, since these import optional libraries
-    from geopretext.predict.polygon_files import write_polygons
+def _write_polygons(path: Path, class_map: Path, ground: Ground, legend: Legend, min_area: float) -> int:
+    from geopretext.predict.polygon_files import write_polygons  # here, since they import optional libraries
     from geopretext.predict.polygons import polygonise
 
-    ground = ground_of(run.georeference, height=run.windows.down.length, width=run.windows.across.length)
-    assert ground is not None
     regions = polygonise(_read_blocks(class_map), nodata=legend.nodata)
     return write_polygons(path, regions, ground=ground, names=legend.by_code, min_area=min_area)
 
 
-def _read_blocks(path: Path) -> Iterable[Codes]:
-    """Rows of blocks of a map."""
+def _read_blocks(path: Path) -> Iterator[Codes]:
+    """A map, a row of its file's blocks at a time."""
     import rasterio
 
     with rasterio.open(path) as file:
