@@ -8,7 +8,7 @@ import torch
 
 from geopretext.modality import PUBLISHED
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.bundle_heads import Head, load_head, make_head, save_head
+from geopretext.nn.bundle_heads import IMAGE_HEIGHT, IMAGE_WIDTH, Head, load_head, make_head, save_head
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.local_norm import local_norms
 from geopretext.nn.settings import EncoderSettings, HeadLabels, HeadSettings
@@ -18,8 +18,10 @@ from geopretext.predict.scene import Georeference
 BANDS = ("B2", "B3", "B4")
 MEANS, STDS = (800.0, 900.0, 1000.0), (300.0, 250.0, 400.0)
 UTM = Georeference("EPSG:32632", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
-CLASSES = HeadLabels("segmentation", ("tree cover", "cropland", "built-up"), codes=(10, 40, 50), image_size=(32, 32))
-HEIGHTS = HeadLabels("dense regression", ("height", "age"), "m, years", (12.5, 40.0), (3.0, 9.0), image_size=(32, 32))
+EXTENT = 32
+"""pixels on a side of the images that heads are said to have been trained on"""
+CLASSES = HeadLabels("segmentation", ("tree cover", "cropland", "built-up"), codes=(10, 40, 50))
+HEIGHTS = HeadLabels("dense regression", ("height", "age"), "m, years", (12.5, 40.0), (3.0, 9.0))
 
 
 def write_bundle(folder: Path, labels: HeadLabels, kind: str = "linear") -> Path:
@@ -38,7 +40,7 @@ def write_bundle(folder: Path, labels: HeadLabels, kind: str = "linear") -> Path
         network.eval(),
         modality=PUBLISHED["sentinel2"].select(BANDS),
         statistics={"all": (MEANS, STDS)},
-        recipe={},
+        recipe={IMAGE_HEIGHT: EXTENT, IMAGE_WIDTH: EXTENT},
         metrics={},
         labels=labels,
     )
@@ -54,7 +56,7 @@ def _encoder(settings: EncoderSettings) -> ConvNeXtV2:
     return encoder
 
 
-def make_scene(height: int = 200, width: int = 184, *, seed: int = 0, hole: bool = True) -> ArrayScene:
+def make_scene(height: int = 352, width: int = 248, *, seed: int = 0, hole: bool = True) -> ArrayScene:
     """Fields of different reflectance; of some pixels nothing was observed."""
     generator = np.random.default_rng(seed)
     fields = generator.normal(0, 1, (3, height // 20 + 1, width // 20 + 1)).repeat(20, 1).repeat(20, 2)
@@ -67,15 +69,12 @@ def make_scene(height: int = 200, width: int = 184, *, seed: int = 0, hole: bool
     return ArrayScene(np.clip(values, 1, 9000).astype(np.uint16), BANDS, "reflectance x 10000", UTM, valid, "L2A")
 
 
-def one_pass(bundle: Path, scene: ArrayScene, extent: int) -> np.ndarray:
+def one_pass(bundle: Path, scene: ArrayScene, extent: int = EXTENT) -> np.ndarray:
     """Scores (H, W, K) of the whole scene at once, by nothing but the network and its statistics."""
     head: Head = load_head(bundle)
     patch = Encoder.from_pretrained(bundle).settings.patch_size
-    x = (scene.values.astype(np.float32) - np.array(MEANS, np.float32)[:, None, None]) / np.array(STDS, np.float32)[
-        :, None, None
-    ]
-    assert scene.valid is not None
-    x = np.where(scene.valid, x, 0)
+    mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (MEANS, STDS))
+    x = np.where(scene.valid, (scene.values - mean) / std, 0)
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (0, -height % patch), (0, -width % patch)))
     with torch.inference_mode(), local_norms(head, extent):

@@ -1,7 +1,6 @@
 """Fine-tuned heads as networks of scenes: class probabilities, or quantities in their unit, for each pixel."""
 
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
 import torch
@@ -9,10 +8,10 @@ from torch import Tensor
 
 from geopretext.data.fingerprint import files_fingerprint, joined_fingerprint
 from geopretext.errors import InputError
-from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle import Encoder, load_settings
 from geopretext.nn.bundle_files import CONFIG, HEAD_WEIGHTS, WEIGHTS, find_bundle
-from geopretext.nn.bundle_heads import Head, load_head, load_head_labels
-from geopretext.nn.local_norm import local_norms
+from geopretext.nn.bundle_heads import Head, load_head, load_head_labels, trained_extent
+from geopretext.nn.local_norm import local_norms, needed_margin
 from geopretext.nn.settings import HeadLabels
 
 CLASSES, QUANTITIES = "segmentation", "dense regression"
@@ -71,6 +70,8 @@ class HeadSource:
     """pixels on a side of what the encoder's cells are for"""
     extent: int
     """pixels on a side of the images that the head was trained on; of response norms"""
+    margin: int
+    """pixels of surroundings that a result needs to be that of one pass, see ``nn.local_norm``"""
 
     @property
     def cell(self) -> int:
@@ -81,11 +82,6 @@ class HeadSource:
     def width(self) -> int:
         """K: classes, or quantities."""
         return len(self.labels.names)
-
-    @property
-    def margin(self) -> int:
-        """Pixels of surroundings that a result needs: half a square of its norms, and two patches for convolutions."""
-        return self.extent // 2 + 2 * self.patch
 
     def encoder(self) -> Encoder:
         """What says how a scene's numbers are brought to it."""
@@ -125,13 +121,5 @@ def open_head(bundle: str | Path, task: str) -> HeadSource:
             where=str(bundle),
             hint=_INSTEAD.get(labels.task, _WHOLE_IMAGES),
         )
-    settings = Encoder.from_pretrained(folder).settings
-    return HeadSource(folder, labels, settings.patch_size, _extent(labels, settings.patch_size, settings.image_size))
-
-
-def _extent(labels: HeadLabels, patch: int, crop: int) -> int:
-    """Of images that are no squares, the side of a square with as many pixels; without any, the pretraining crop's."""
-    if not labels.image_size:
-        return crop
-    height, width = labels.image_size
-    return max(patch, round(sqrt(height * width) / patch) * patch)
+    settings, extent = load_settings(folder), trained_extent(folder)
+    return HeadSource(folder, labels, settings.patch_size, extent, needed_margin(settings, extent))

@@ -16,8 +16,8 @@ from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun,
 RASTERS = (".tif", ".tiff")
 OBSERVED = 0.5
 """Share of a pixel that must have been observed; there is none between 0 and 1 but by rounding."""
-_WINDOW = 640
-"""pixels on a side, where margins leave enough of it: a decoder keeps dozens of numbers a pixel at full resolution"""
+_WINDOW = 1024
+"""pixels on a side, at most where margins leave enough of it: a decoder keeps a hundred numbers a pixel at once"""
 
 
 @contextmanager
@@ -30,11 +30,11 @@ def run_head(
     progress: Progress | None,
     looked: Looked | None,
 ) -> Iterator[SceneRun]:
-    """``run_scene``, with windows that fit decoders, and finished strips kept in ``.NAME.parts`` beside the output."""
+    """``run_scene``, with windows that fit decoders, and finished strips kept in ``NAME.parts`` beside the output."""
     options = options or RunOptions()
     if options.window is None:
         margin = head.margin if options.margin is None else options.margin
-        options = replace(options, window=max(_WINDOW, 3 * margin + 2 * head.patch))
+        options = replace(options, window=max(min(_WINDOW, 6 * margin), 3 * margin + 2 * head.patch))
     source = SceneSource(str(scene)) if isinstance(scene, str | Path) else scene
     with run_scene(source, head, parts_folder(out), options, progress=progress, looked=looked) as run:
         yield run
@@ -42,7 +42,7 @@ def run_head(
 
 def parts_folder(out: Path) -> Path:
     """Where finished strips are until the output stands."""
-    return out.parent / f".{out.name}.parts"
+    return out.with_name(f"{out.name}.parts")
 
 
 def check_outputs(rasters: Sequence[Path], others: Sequence[Path] = (), *, suffixes: Sequence[str] = ()) -> None:
