@@ -21,7 +21,7 @@ UTM = Georeference("EPSG:32632", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0)
 EXTENT = 32
 """pixels on a side of the images that heads are said to have been trained on"""
 CLASSES = HeadLabels("segmentation", ("tree cover", "cropland", "built-up"), codes=(10, 40, 50))
-HEIGHTS = HeadLabels("dense regression", ("height", "age"), "m, years", (12.5, 40.0), (3.0, 9.0))
+HEIGHTS = HeadLabels("dense regression", ("elevation", "age"), "m, years", (-6.5, 40.0), (3.0, 9.0))
 
 
 def write_bundle(folder: Path, labels: HeadLabels, kind: str = "linear") -> Path:
