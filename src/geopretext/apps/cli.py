@@ -48,6 +48,8 @@ VERBS = (
     Verb("pretrain", "pretrain", "pretrain an encoder by a recipe -> bundle"),
     Verb("evaluate", "evaluate", "downstream worth of a bundle: k-NN, linear probe"),
     Verb("import-official", "import_official", "published weights (MMEarth, ConvNeXt V2) -> bundle"),
+    Verb("segment", "segment", "scene -> map of classes, by a fine-tuned bundle"),
+    Verb("regress", "regress", "scene -> map of quantities, by a fine-tuned bundle"),
     Verb("reconstruct", "reconstruct", "picture of every modality, predicted from a masked input"),
     Verb("serve-synthetic", "serve_synthetic", "an archive of the synthetic Earth: COGs, STAC items, a server"),
     Verb("export", "export", "a bundle for other programs: the Hugging Face hub, timm, ONNX"),
