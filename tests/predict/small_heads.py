@@ -24,7 +24,7 @@ CLASSES = HeadLabels("segmentation", ("tree cover", "cropland", "built-up"), cod
 HEIGHTS = HeadLabels("dense regression", ("elevation", "age"), "m, years", (-6.5, 40.0), (3.0, 9.0))
 
 
-def write_bundle(folder: Path, labels: HeadLabels, kind: str = "linear") -> Path:
+def write_bundle(folder: Path, labels: HeadLabels, kind: str = "linear", *, extent: int = EXTENT) -> Path:
     """An encoder and a head of random weights that are far from zero, so that its maps have some contrast."""
     settings = EncoderSettings(size="micro", bands=BANDS, patch_size=8, image_size=16)
     torch.manual_seed(3)
@@ -40,7 +40,7 @@ def write_bundle(folder: Path, labels: HeadLabels, kind: str = "linear") -> Path
         network.eval(),
         modality=PUBLISHED["sentinel2"].select(BANDS),
         statistics={"all": (MEANS, STDS)},
-        recipe={IMAGE_HEIGHT: EXTENT, IMAGE_WIDTH: EXTENT},
+        recipe={IMAGE_HEIGHT: extent, IMAGE_WIDTH: extent},
         metrics={},
         labels=labels,
     )
@@ -74,7 +74,7 @@ def one_pass(bundle: Path, scene: ArrayScene, extent: int = EXTENT) -> np.ndarra
     head: Head = load_head(bundle)
     patch = Encoder.from_pretrained(bundle).settings.patch_size
     mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (MEANS, STDS))
-    x = np.where(scene.valid, (scene.values - mean) / std, 0)
+    x = np.where(True if scene.valid is None else scene.valid, (scene.values - mean) / std, 0)
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (0, -height % patch), (0, -width % patch)))
     with torch.inference_mode(), local_norms(head, extent):

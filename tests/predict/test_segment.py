@@ -18,10 +18,10 @@ from geopretext.modality import PUBLISHED
 from geopretext.nn.settings import HeadLabels
 from geopretext.predict import scene_parts
 from geopretext.predict.array_scene import ArrayScene
-from geopretext.predict.head_network import HeadNetwork
+from geopretext.predict.head_network import LOCAL, HeadNetwork, open_head
 from geopretext.predict.map_outputs import parts_folder
 from geopretext.predict.scene import Georeference
-from geopretext.predict.scene_run import RunOptions
+from geopretext.predict.scene_run import RunOptions, run_scene
 from geopretext.predict.segment import PROBABILITY_STEP, ClassMap, segment
 
 from .small_heads import CLASSES, HEIGHTS, UTM, make_scene, one_pass, smaller, write_bundle
@@ -167,6 +167,31 @@ def test_a_stopped_run_goes_on(
     assert sum(computed) == 4, "two of three strips"
     assert out.read_bytes() == (made[1] / "map.tif").read_bytes()
     assert not parts_folder(out).exists()
+
+
+@pytest.mark.parametrize("kind", LOCAL)
+def test_decoders_of_neighbourhoods_have_no_seams(kind: str, scene: ArrayScene, tmp_path: Path) -> None:
+    if kind.startswith("smp"):
+        pytest.importorskip("segmentation_models_pytorch", reason="needs the decoders of segmentation-models-pytorch")
+    bundle = write_bundle(tmp_path / "bundle", CLASSES, kind)
+    expected = torch.softmax(torch.from_numpy(one_pass(bundle, scene)), -1).numpy()
+    with run_scene(scene, open_head(bundle, "segmentation"), None, OPTIONS) as run:
+        assert len(run.windows) == 6
+        found = np.concatenate([rows.values for rows in run.rows()])
+    assert np.abs(found - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["smp-fpn", "smp-upernet", "smp-dpt"])
+def test_decoders_that_see_all_of_a_window_get_windows_as_in_training(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason="needs the decoders of segmentation-models-pytorch")
+    bundle = write_bundle(tmp_path / "bundle", CLASSES, kind, extent=64)
+    scene = make_scene(104, 64, hole=False)
+    result = segment(bundle, scene, tmp_path / "map.tif")
+    assert result.record["windows"] == {"size": 64, "margin": 8, "ramp": 16, "cell": 1, "count": 3}
+    upper = replace(scene, values=scene.values[:, :64], valid=None)
+    expected = np.array(CLASSES.codes)[one_pass(bundle, upper, 64).argmax(-1)]
+    with rasterio.open(tmp_path / "map.tif") as file:
+        np.testing.assert_array_equal(file.read(1)[:32], expected[:32])
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,15 @@ def load_head(folder: str | Path) -> Head:
     return network.eval()
 
 
+def load_head_settings(folder: str | Path) -> HeadSettings:
+    """What a bundle's head is, without its weights.
+
+    Raises:
+        BundleError: the bundle has no head, or is damaged.
+    """
+    return _read_section(find_bundle(folder))[0]
+
+
 def load_head_labels(folder: str | Path) -> HeadLabels:
     """What the scores of a bundle's head mean.
 

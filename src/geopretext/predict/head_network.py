@@ -1,6 +1,7 @@
 """Fine-tuned heads as networks of scenes: class probabilities, or quantities in their unit, for each pixel."""
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -10,12 +11,18 @@ from geopretext.data.fingerprint import files_fingerprint, joined_fingerprint
 from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder, load_settings
 from geopretext.nn.bundle_files import CONFIG, HEAD_WEIGHTS, WEIGHTS, find_bundle
-from geopretext.nn.bundle_heads import Head, load_head, load_head_labels, trained_extent
+from geopretext.nn.bundle_heads import Head, load_head, load_head_labels, load_head_settings, trained_extent
 from geopretext.nn.local_norm import local_norms, needed_margin
 from geopretext.nn.settings import HeadLabels
 
 CLASSES, QUANTITIES = "segmentation", "dense regression"
 """Tasks whose heads make maps."""
+
+LOCAL = ("linear", "unet", "smp-unet")
+"""Decoders that say the same of a pixel whatever else a window holds. FPN's group norms and UPerNet's pooling are over
+all of an image, and the grids of DPT and FPN are aligned by its corners."""
+_LARGEST = 1024
+"""pixels on a side of a window: a decoder keeps a hundred numbers a pixel at once"""
 
 _INSTEAD = {
     CLASSES: "`geopretext segment` makes maps of classes",
@@ -70,13 +77,21 @@ class HeadSource:
     """pixels on a side of what the encoder's cells are for"""
     extent: int
     """pixels on a side of the images that the head was trained on; of response norms"""
+    local: bool
+    """whether its decoder is one of ``LOCAL``"""
     margin: int
-    """pixels of surroundings that a result needs to be that of one pass, see ``nn.local_norm``"""
+    """pixels at inner edges of windows that are not used: where results are not those of one pass, see
+    ``nn.local_norm``; of a decoder that sees all of its window, an eighth of it"""
 
     @property
     def cell(self) -> int:
         """Pixels on a side of a result."""
         return 1
+
+    @property
+    def window(self) -> int:
+        """Pixels on a side of windows that suit it: large; of a decoder that sees all of them, as in training."""
+        return min(_LARGEST, 6 * self.margin) if self.local else self.extent
 
     @property
     def width(self) -> int:
@@ -122,4 +137,6 @@ def open_head(bundle: str | Path, task: str) -> HeadSource:
             hint=_INSTEAD.get(labels.task, _WHOLE_IMAGES),
         )
     settings, extent = load_settings(folder), trained_extent(folder)
-    return HeadSource(folder, labels, settings.patch_size, extent, needed_margin(settings, extent))
+    patch, local = settings.patch_size, load_head_settings(folder).kind in LOCAL
+    margin = needed_margin(settings, extent) if local else ceil(extent / 8 / patch) * patch
+    return HeadSource(folder, labels, patch, extent, local, margin)

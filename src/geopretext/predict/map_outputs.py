@@ -16,8 +16,6 @@ from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun,
 RASTERS = (".tif", ".tiff")
 OBSERVED = 0.5
 """Share of a pixel that must have been observed; there is none between 0 and 1 but by rounding."""
-_WINDOW = 1024
-"""pixels on a side, at most where margins leave enough of it: a decoder keeps a hundred numbers a pixel at once"""
 
 
 @contextmanager
@@ -30,11 +28,11 @@ def run_head(
     progress: Progress | None,
     looked: Looked | None,
 ) -> Iterator[SceneRun]:
-    """``run_scene``, with windows that fit decoders, and finished strips kept in ``NAME.parts`` beside the output."""
+    """``run_scene``, with windows that suit the decoder; finished strips are kept in ``NAME.parts`` beside the output."""
     options = options or RunOptions()
     if options.window is None:
         margin = head.margin if options.margin is None else options.margin
-        options = replace(options, window=max(min(_WINDOW, 6 * margin), 3 * margin + 2 * head.patch))
+        options = replace(options, window=max(head.window, 3 * margin + 2 * head.patch))
     source = SceneSource(str(scene)) if isinstance(scene, str | Path) else scene
     with run_scene(source, head, parts_folder(out), options, progress=progress, looked=looked) as run:
         yield run
