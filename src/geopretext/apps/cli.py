@@ -51,6 +51,7 @@ VERBS = (
     Verb("segment", "segment", "scene -> map of classes, by a fine-tuned bundle"),
     Verb("regress", "regress", "scene -> map of quantities, by a fine-tuned bundle"),
     Verb("reconstruct", "reconstruct", "picture of every modality, predicted from a masked input"),
+    Verb("embed", "embed", "vectors of a scene's patches (COG) or of tiles (GeoParquet)"),
     Verb("serve-synthetic", "serve_synthetic", "an archive of the synthetic Earth: COGs, STAC items, a server"),
     Verb("export", "export", "a bundle for other programs: the Hugging Face hub, timm, ONNX"),
 )
