@@ -109,3 +109,17 @@ def test_what_cannot_be_is_said_in_a_line_and_a_hint(
     assert main(["segment", str(folder / "classes"), str(tmp_path / "gone.tif"), "--out", str(out)]) == 1
     assert "nothing is there" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["colors.yaml"]
+
+
+def test_the_example_of_the_documentation_runs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "maps-of-labels.md").read_text()
+    example = text.split("```python")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "corine").mkdir(parents=True)
+    (tmp_path / "runs" / "corine" / "bundle").symlink_to(folder / "classes")
+    (tmp_path / "scene.tif").symlink_to(folder / "scene.tif")
+    exec(example, {})
+    assert {line.rsplit(maxsplit=2)[0] for line in capsys.readouterr().out.splitlines()} == set(CLASSES.names)
+    assert len(geopandas.read_file("map.gpkg"))

@@ -12,7 +12,7 @@ import rasterio
 
 from geopretext.errors import InputError
 from geopretext.predict.array_scene import ArrayScene
-from geopretext.predict.map_outputs import parts_folder
+from geopretext.predict.embedding_map import parts_folder
 from geopretext.predict.regress import NODATA, regress
 from geopretext.predict.scene_run import RunOptions
 from geopretext.predict.summaries import QUANTILES

@@ -18,8 +18,8 @@ from geopretext.modality import PUBLISHED
 from geopretext.nn.settings import HeadLabels
 from geopretext.predict import scene_parts
 from geopretext.predict.array_scene import ArrayScene
+from geopretext.predict.embedding_map import parts_folder
 from geopretext.predict.head_network import LOCAL, HeadNetwork, open_head
-from geopretext.predict.map_outputs import parts_folder
 from geopretext.predict.scene import Georeference
 from geopretext.predict.scene_run import RunOptions, run_scene
 from geopretext.predict.segment import PROBABILITY_STEP, ClassMap, segment

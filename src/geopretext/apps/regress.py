@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geopretext.apps.arguments import VerbParser, positive
 from geopretext.apps.progress import ProgressLine, say
-from geopretext.apps.run_arguments import add_run_arguments, run_options
+from geopretext.apps.run_arguments import add_run_arguments, run_options, said_to_be_resumable
 from geopretext.apps.scene_arguments import SCENES, add_scene_arguments, scene_source
 from geopretext.apps.tables import text_table
 
@@ -28,7 +28,9 @@ out below 0. The same command goes on where a stopped one was.
 
 def run(arguments: Sequence[str]) -> None:
     """Map, print what the map comes to."""
-    parser = VerbParser("regress", about=_ABOUT, example=_EXAMPLE)
+    parser = VerbParser(
+        "regress", about=_ABOUT, example=_EXAMPLE, usage="geopretext regress BUNDLE SCENE --out MAP [options]"
+    )
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="bundle of an encoder and a decoder of quantities")
     add("scene", metavar="SCENE", help="see above")
@@ -42,15 +44,16 @@ def run(arguments: Sequence[str]) -> None:
     from geopretext.predict.door_report import door_lines
     from geopretext.predict.regress import regress
 
-    result = regress(
-        options.bundle,
-        scene_source(options, options.scene),
-        options.out,
-        step=options.step,
-        options=run_options(options),
-        progress=ProgressLine("windows"),
-        looked=lambda record: say("\n".join(door_lines(record))),
-    )
+    with said_to_be_resumable():
+        result = regress(
+            options.bundle,
+            scene_source(options, options.scene),
+            options.out,
+            step=options.step,
+            options=run_options(options),
+            progress=ProgressLine("windows"),
+            looked=lambda record: say("\n".join(door_lines(record))),
+        )
     print(json.dumps(result.to_dict(), indent=2) if options.json else quantity_table(result))
     say(f"{result.observed:.1%} of {result.height} x {result.width} pixels were observed")
     if result.beyond:

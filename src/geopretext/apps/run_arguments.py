@@ -1,9 +1,12 @@
 """The options by which verbs are told how a scene is computed."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from geopretext.apps.arguments import whole
+from geopretext.apps.progress import say
 from geopretext.apps.scene_arguments import door_options
 from geopretext.apps.task_arguments import names
 
@@ -14,11 +17,11 @@ if TYPE_CHECKING:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The group of options for computing."""
     add = parser.add_argument_group("computing").add_argument
-    add("--device", type=names, default=("cpu",), metavar="D,D", help="where, as cuda or cuda:0,cuda:1; default: cpu")
-    add("--workers", type=whole(1), default=1, metavar="N", help="processes, by strips; default: %(default)s")
-    add("--window", type=whole(1), metavar="N", help="pixels on a side of what is computed at once")
-    add("--margin", type=whole(0), metavar="N", help="pixels at inner edges of windows that are not used")
-    add("--batch", type=whole(1), metavar="N", help="windows at a time")
+    add("--workers", type=whole(1), default=1, metavar="N", help="processes; default: 1, or one a device")
+    add("--device", type=names, default=("cpu",), metavar="D,D,...", help="cpu, cuda:0, ...; default: cpu")
+    add("--window", type=whole(1), metavar="PIXELS", help="side of windows: larger is faster, and takes more memory")
+    add("--margin", type=whole(0), metavar="PIXELS", help="at inner edges of windows that is not used")
+    add("--batch-size", type=whole(1), metavar="N", help="windows at a time")
 
 
 def run_options(options: argparse.Namespace) -> "RunOptions":
@@ -31,5 +34,15 @@ def run_options(options: argparse.Namespace) -> "RunOptions":
         margin=options.margin,
         devices=options.device,
         workers=options.workers,
-        batch=options.batch,
+        batch=options.batch_size,
     )
+
+
+@contextmanager
+def said_to_be_resumable() -> Iterator[None]:
+    """Say, if the user stops it, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("stopped; what is finished is kept, and the same command goes on from there")
+        raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geopretext.apps.arguments import VerbParser, positive
 from geopretext.apps.progress import ProgressLine, say
-from geopretext.apps.run_arguments import add_run_arguments, run_options
+from geopretext.apps.run_arguments import add_run_arguments, run_options, said_to_be_resumable
 from geopretext.apps.scene_arguments import SCENES, add_scene_arguments, scene_source
 from geopretext.apps.tables import text_table
 from geopretext.errors import InputError
@@ -29,7 +29,9 @@ command goes on where a stopped one was.
 
 def run(arguments: Sequence[str]) -> None:
     """Map, print what the map comes to."""
-    parser = VerbParser("segment", about=_ABOUT, example=_EXAMPLE)
+    parser = VerbParser(
+        "segment", about=_ABOUT, example=_EXAMPLE, usage="geopretext segment BUNDLE SCENE --out MAP [options]"
+    )
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", help="bundle of an encoder and a decoder of classes")
     add("scene", metavar="SCENE", help="see above")
@@ -46,18 +48,19 @@ def run(arguments: Sequence[str]) -> None:
     from geopretext.predict.door_report import door_lines
     from geopretext.predict.segment import segment
 
-    result = segment(
-        options.bundle,
-        scene_source(options, options.scene),
-        options.out,
-        probabilities=options.probabilities,
-        polygons=options.polygons,
-        min_area=options.min_area,
-        colors=None if options.colors is None else _colors(options.colors),
-        options=run_options(options),
-        progress=ProgressLine("windows"),
-        looked=lambda record: say("\n".join(door_lines(record))),
-    )
+    with said_to_be_resumable():
+        result = segment(
+            options.bundle,
+            scene_source(options, options.scene),
+            options.out,
+            probabilities=options.probabilities,
+            polygons=options.polygons,
+            min_area=options.min_area,
+            colors=None if options.colors is None else _colors(options.colors),
+            options=run_options(options),
+            progress=ProgressLine("windows"),
+            looked=lambda record: say("\n".join(door_lines(record))),
+        )
     print(json.dumps(result.to_dict(), indent=2) if options.json else class_table(result))
     say(f"{result.observed:.1%} of {result.height} x {result.width} pixels were observed")
     for path in (result.path, result.probabilities, result.polygons):

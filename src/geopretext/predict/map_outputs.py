@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from geopretext.errors import InputError
+from geopretext.predict.embedding_map import parts_folder
 from geopretext.predict.head_network import HeadSource
 from geopretext.predict.open_scene import SceneSource
 from geopretext.predict.scene_crew import SceneOpener
@@ -28,7 +29,7 @@ def run_head(
     progress: Progress | None,
     looked: Looked | None,
 ) -> Iterator[SceneRun]:
-    """``run_scene``, with windows that suit the decoder; finished strips are kept in ``NAME.parts`` beside the output."""
+    """``run_scene``, with windows that suit the decoder; finished strips are in ``NAME.parts`` beside the output."""
     options = options or RunOptions()
     if options.window is None:
         margin = head.margin if options.margin is None else options.margin
@@ -36,11 +37,6 @@ def run_head(
     source = SceneSource(str(scene)) if isinstance(scene, str | Path) else scene
     with run_scene(source, head, parts_folder(out), options, progress=progress, looked=looked) as run:
         yield run
-
-
-def parts_folder(out: Path) -> Path:
-    """Where finished strips are until the output stands."""
-    return out.with_name(f"{out.name}.parts")
 
 
 def check_outputs(rasters: Sequence[Path], others: Sequence[Path] = (), *, suffixes: Sequence[str] = ()) -> None:
