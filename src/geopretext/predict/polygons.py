@@ -33,8 +33,6 @@ class Region(NamedTuple):
     """shapely polygon, columns and rows of pixel corners"""
     code: int
     """of its class"""
-    pixels: int
-    """how many it has"""
 
 
 def polygonise(blocks: Iterable[Codes], *, nodata: int) -> Iterator[Region]:
@@ -53,10 +51,23 @@ def polygonise(blocks: Iterable[Codes], *, nodata: int) -> Iterator[Region]:
     yield from open_regions.close()
 
 
-def _pieces(block: Codes, top: int, nodata: int) -> list[tuple[Any, int]]:
-    """Polygons of a strip and their codes."""
-    found = shapes(block.astype(np.int32), mask=block != nodata, transform=(1, 0, 0, 0, 1, top))
-    return [(shapely.geometry.shape(plain), int(code)) for plain, code in found]
+class _Pieces(NamedTuple):
+    """Polygons of a strip."""
+
+    polygons: npt.NDArray[Any]
+    codes: npt.NDArray[np.int64]
+
+
+def _pieces(block: Codes, top: int, nodata: int) -> _Pieces:
+    found = list(shapes(block.astype(np.int32), mask=block != nodata, transform=(1, 0, 0, 0, 1, top)))
+    rings = [ring for plain, _ in found for ring in plain["coordinates"]]
+    if not rings:
+        return _Pieces(np.empty(0, object), np.empty(0, np.int64))
+    # All at once: making them one by one takes most of the time.
+    of_ring = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    of_polygon = np.repeat(np.arange(len(found)), [len(plain["coordinates"]) for plain, _ in found])
+    closed = shapely.linearrings(np.concatenate(rings), indices=of_ring)
+    return _Pieces(shapely.polygons(closed, indices=of_polygon), np.array([int(code) for _, code in found]))
 
 
 @dataclass
@@ -71,26 +82,25 @@ class _OpenRegions:
     numbers: int = 0
     """groups so far"""
 
-    def add(self, found: list[tuple[Any, int]], *, top: int, bottom: int, width: int) -> list[Region]:
+    def add(self, found: _Pieces, *, top: int, bottom: int, width: int) -> list[Region]:
         """Join the pieces of the next strip to what is open; what that completes."""
         first, last = (np.full(width, _NOBODY, np.int64) for _ in range(2))
-        done = []
-        arrived = set()
-        for polygon, code in found:
-            coordinates = shapely.get_coordinates(shapely.get_exterior_ring(polygon))
-            rows = coordinates[:, 1]
-            upper = self.below is not None and rows.min() == top
-            lower = rows.max() == bottom
-            if not upper and not lower:
-                done.append(_region([polygon], code))
-                continue
+        lowest, highest = shapely.bounds(found.polygons).reshape(-1, 4).T[[1, 3]]
+        upper = (lowest == top) & (self.below is not None)
+        lower = highest == bottom
+        whole = ~(upper | lower)
+        done = [
+            Region(polygon, code)
+            for polygon, code in zip(found.polygons[whole], found.codes[whole].tolist(), strict=True)
+        ]
+        for place in np.flatnonzero(~whole).tolist():
             group = self.numbers
             self.numbers += 1
-            self.pieces[group], self.codes[group] = [polygon], code
-            arrived.add(group)
-            if upper:
+            self.pieces[group], self.codes[group] = [found.polygons[place]], int(found.codes[place])
+            coordinates = shapely.get_coordinates(shapely.get_exterior_ring(found.polygons[place]))
+            if upper[place]:
                 _mark(first, coordinates, top, group)
-            if lower:
+            if lower[place]:
                 _mark(last, coordinates, bottom, group)
         joined = self._join(first)
         self.below = _renamed(last, joined)
@@ -143,5 +153,4 @@ def _renamed(row: npt.NDArray[np.int64], renamed: dict[int, int]) -> npt.NDArray
 
 def _region(pieces: list[Any], code: int) -> Region:
     # Where an edge of strips crosses a side, the union has a corner in the middle of a straight line.
-    polygon = pieces[0] if len(pieces) == 1 else shapely.simplify(shapely.union_all(pieces), 0)
-    return Region(polygon, code, round(shapely.area(polygon)))
+    return Region(pieces[0] if len(pieces) == 1 else shapely.simplify(shapely.union_all(pieces), 0), code)

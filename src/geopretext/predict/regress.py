@@ -80,7 +80,8 @@ def regress(
         bundle: that `geopretext evaluate finetune --save-bundle` wrote on a task of dense regression.
         scene: where it is: a path, a ``SceneSource`` if there is more to say of it, or an ``ArrayScene``.
         out: GeoTIFF to write: a band a quantity, float32 with NaN where nothing was observed.
-        step: write int16 instead, in whole numbers of this step (0.1: decimetres for metres); what lies beyond +-32767 steps is missing, and counted in ``beyond``.
+        step: write int16 instead, in whole numbers of this step (0.1: decimetres for metres); what lies beyond
+            +-32767 steps is missing, and counted in ``beyond``.
         options: of the run: windows, device, processes, input.
         progress: told how far it is.
         looked: told what is done to the numbers.
