@@ -100,7 +100,7 @@ def test_every_kind_of_label_map_comes_to_a_table_and_a_bundle(fields: Path, kin
     if kind is TaskKind.CHANGE_DETECTION:
         task = replace(task, kind=kind, classes=("unchanged", "changed"), later=task.inputs)
     elif kind is TaskKind.DENSE_REGRESSION:
-        (fields / "task.yaml").write_text("kind: dense regression\nignore: 0\n")
+        (fields / "task.yaml").write_text("kind: dense regression\nignore: 0\nunit: m\n")
         task = load_task(str(fields), bands=("B4", "B3", "B2"))
     settings = replace(FAST, network="linear", epochs=1)
     scores = evaluate_finetuning(
@@ -112,6 +112,9 @@ def test_every_kind_of_label_map_comes_to_a_table_and_a_bundle(fields: Path, kin
     labels = load_head_labels(tmp_path / "out" / "bundle")
     assert (labels.task, labels.names) == (kind, task.classes)
     assert bool(labels.std) is (kind is TaskKind.DENSE_REGRESSION)
+    assert labels.codes == (() if kind is TaskKind.DENSE_REGRESSION else (1, 2))
+    assert labels.ignore == 0
+    assert labels.unit == ("m" if kind is TaskKind.DENSE_REGRESSION else "")
 
 
 @pytest.mark.parametrize("kind", [TaskKind.SEGMENTATION, TaskKind.DENSE_REGRESSION], ids=str)
@@ -387,6 +390,7 @@ def test_a_saved_bundle_predicts_the_same(store: Store, label: str, tmp_path: Pa
     assert saved.statistics == encoder.statistics
     assert saved.recipe["trained"] == "lora"
     assert saved.recipe["seed"] == 5
+    assert saved.recipe["image_height"] == saved.recipe["image_width"] == prepared.feed.window.height
     assert saved.metrics["validation"] == run.validation
     assert saved.metrics[f"test_{task.metric}"] == run.outcome.measure(task.metric)
 

@@ -13,6 +13,7 @@
     classes: {1: crop, 2: forest}  # code in the masks: name; without it, the codes that occur
     ignore: 255                    # code or number that means "not labelled"
     target: canopy height          # of a dense regression: name of the quantity
+    unit: m                        # and its unit
 
 Without ``split.json``, 60 % of the images train, 20 % choose and 20 % test, by seed.
 
@@ -41,7 +42,7 @@ Array = npt.NDArray[Any]
 
 IMAGES, MASKS, SPEC = "images", "masks", "task.yaml"
 
-_FIELDS = ("kind", "classes", "ignore", "target")
+_FIELDS = ("kind", "classes", "ignore", "target", "unit")
 _KINDS = (TaskKind.SEGMENTATION, TaskKind.DENSE_REGRESSION)
 _MOST_CLASSES = 256
 _READERS = 4
@@ -58,6 +59,8 @@ class MaskSpec:
     """that means "not labelled" """
     target: str = "value"
     """of a dense regression: name of the quantity"""
+    unit: str = ""
+    """of a dense regression; empty: not known"""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,9 @@ def mask_task(folder: Path, images_of: Mapping[str, Any], *, split_file: Path | 
         test=positions[2],
         left_out=left_out,
         maps=files,
+        codes=files.codes,
+        ignore=files.ignore,
+        unit=spec.unit,
     )
 
 
@@ -184,7 +190,7 @@ def read_mask_spec(path: Path) -> MaskSpec:
     if ignore is not None and (isinstance(ignore, bool) or not isinstance(ignore, int | float)):
         raise InputError(f"ignore is {ignore!r}, no number", where=str(path))
     names = None if classes is None else {code: str(name) for code, name in classes.items() if code != ignore}
-    return MaskSpec(TaskKind(kind), names, ignore, str(plain.get("target", "value")))
+    return MaskSpec(TaskKind(kind), names, ignore, str(plain.get("target", "value")), str(plain.get("unit", "")))
 
 
 def _pairs(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...], int]:

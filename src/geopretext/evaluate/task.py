@@ -61,6 +61,12 @@ class Task:
     """labels of each pixel: of dense kinds, and of no others"""
     later: Inputs | None = None
     """the later image: of change detection, and of no other kind"""
+    codes: tuple[int, ...] = ()
+    """numbers that stand for the classes in the label maps as stored; empty: none are known"""
+    ignore: float | None = None
+    """number that means "not labelled" there; None: none is known"""
+    unit: str = ""
+    """of the quantities to be predicted; empty: not known"""
 
     def __post_init__(self) -> None:
         where = f"task {self.name!r}"

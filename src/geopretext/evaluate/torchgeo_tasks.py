@@ -206,6 +206,7 @@ def torchgeo_task(
         ImageInputs(TorchgeoImages(name, tuple(members), named, images.unit, height, width, date), **settings)
         for date in (0, 1)
     )
+    positions = _positions(parts, seed)
     return Task(
         name=name,
         kind=kind,
@@ -213,7 +214,9 @@ def torchgeo_task(
         inputs=earlier if dated else ImageInputs(images, **settings),
         samples=np.arange(len(images)),
         labels=labels,
-        **_positions(parts, seed),
+        train=positions["train"],
+        val=positions["val"],
+        test=positions["test"],
         left_out={},
         maps=maps,
         later=later if dated else None,

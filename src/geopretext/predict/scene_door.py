@@ -6,8 +6,9 @@ spread over the scene.
 Shapes: B windows, C bands, h w pixels of a window.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,13 @@ class SceneDoor:
         """What was done to the numbers, in plain types."""
         return {"scene": dict(self.scene.record), **self.door.record, "gate": self.gate.to_dict()}
 
+    def closed(self) -> Callable[[Scene], "SceneDoor"]:
+        """The same decisions without the scene, to be sent to another process that opens it anew."""
+        images = self.door.images
+        assert isinstance(images, SceneImages)
+        decisions = {each.name: getattr(self.door, each.name) for each in fields(self.door) if each.name != "images"}
+        return partial(_reopened, images.corners, images.height, images.width, decisions, self.gate)
+
     def read(self, windows: Windows, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Some windows.
 
@@ -121,6 +129,17 @@ class SceneDoor:
         (observed,) = door.blocks(size=len(numbers))
         real = [source is not None for source in self.door.match.sources]
         return door.normaliser(observed).values, observed.valid[:, real].all(1)
+
+
+def _reopened(
+    corners: tuple[tuple[int, int], ...],
+    height: int,
+    width: int,
+    decisions: Mapping[str, Any],
+    gate: GateReport,
+    scene: Scene,
+) -> SceneDoor:
+    return SceneDoor(scene, ImageDoor(images=SceneImages(scene, corners, height, width), **decisions), gate)
 
 
 def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None = None) -> SceneDoor:
@@ -140,6 +159,12 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
     options = options or DoorOptions()
     level = options.level or scene.level
     images = _looked_at(scene, encoder)
+    if not len(images):
+        raise InputError(
+            "nothing was observed anywhere in it: all is missing, or under clouds",
+            where=scene.where,
+            hint="look at its no-data value and at its mask of clouds",
+        )
     door = ImageDoor.open(
         images,
         encoder.modality,
@@ -154,6 +179,11 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
     if options.strict:
         gate.require_plausible(where=scene.where)
     return SceneDoor(scene, door, gate)
+
+
+def anything_seen(scene: Scene, encoder: Encoder) -> bool:
+    """Whether there is a window of it that ``open_scene_door`` would look at."""
+    return len(_looked_at(scene, encoder)) > 0
 
 
 def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:
@@ -173,10 +203,4 @@ def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:
             found.append((row, column))
         if len(found) == _LOOKED_AT:
             break
-    if not found:
-        raise InputError(
-            "nothing was observed anywhere in it: all is missing, or under clouds",
-            where=scene.where,
-            hint="look at its no-data value and at its mask of clouds",
-        )
     return SceneImages(scene, tuple(sorted(found)), height, width)
