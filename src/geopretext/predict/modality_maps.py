@@ -1,0 +1,142 @@
+"""Every modality that a pretrained network predicts, of windows of which it is given the whole.
+
+A window goes through several passes that show different parts of it (``predict.passes``); what is kept of each pass is
+what pretraining trained: maps at hidden patches, or, of a network that was trained to predict shown patches, too, at
+those (decision 121). Vectors are averaged over passes.
+
+Shapes: B windows, C bands, H W pixels, P patches, p pixels on a side of a patch, D numbers a pixel.
+"""
+
+import torch
+from torch import Tensor
+
+from geopretext.errors import BundleError
+from geopretext.modality import Kind
+from geopretext.nn.autoencoder import MaskedAutoencoder
+from geopretext.nn.masking import patch_grid, patchify, unpatchify
+from geopretext.predict.passes import Passes, complementary_passes
+
+
+class ModalityMaps:
+    """Maps of every modality, one above the other: a ``SceneNetwork``.
+
+    Continuous bands come standardised, classes as probabilities. The bands of the input come in the input's own
+    standardisation, patch by patch with its own mean and deviation where the network predicts them without.
+
+    Args:
+        network: in evaluation mode, on the device where it is to run.
+
+    Raises:
+        BundleError: the network predicts no map of which anything can be said from the image alone.
+    """
+
+    cell = 1
+
+    def __init__(self, network: MaskedAutoencoder) -> None:
+        self.network = network
+        self.channels: dict[str, slice] = {}
+        """numbers of each modality among all D, in the order of the network"""
+        self.width = 0
+        for name, target in network.targets.items():
+            if target.kind.is_map and _without(name, network) is None:
+                self.channels[name] = slice(self.width, self.width + target.channels)
+                self.width += target.channels
+        if not self.channels:
+            raise BundleError(
+                "the network predicts no map from the image alone",
+                hint="pretrain with targets such as sentinel1, canopy_height_eth or esa_worldcover",
+            )
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Maps that cannot be predicted from the image alone, and why."""
+        reasons = {name: _without(name, self.network) for name in self.network.targets}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Standardised windows (B, C, H, W), 0 where missing -> (B, D, H, W) float32."""
+        patch = self.network.encoder.settings.patch_size
+        grid, passes = self._passes(x)
+        sums = {name: x.new_zeros(len(x), grid[0] * grid[1], patch**2 * self._depth(name)) for name in self.channels}
+        restorers = {name: self._patch_scale(x, name) for name in self.channels if self._restored(name)}
+        for visible in passes.visible.to(x.device):
+            predictions = self._predict(x, visible)
+            for name, total in sums.items():
+                kept = visible if self.network.predicts_visible(name) else ~visible
+                tokens = predictions[name][:, kept].float()
+                if self.network.targets[name].kind.is_categorical:
+                    tokens = tokens.reshape(*tokens.shape[:2], patch**2, -1).softmax(-1).flatten(2)
+                if name in restorers:
+                    mean, deviation = restorers[name]
+                    tokens = tokens * deviation[:, kept] + mean[:, kept]
+                total[:, kept] += tokens
+        maps = []
+        for name, total in sums.items():
+            times = passes.shown if self.network.predicts_visible(name) else passes.hidden
+            maps.append(unpatchify(total / times, patch, grid=grid))
+        return torch.cat(maps, 1)
+
+    def vectors(self, x: Tensor) -> dict[str, Tensor]:
+        """Modalities with one answer a window.
+
+        Args:
+            x: as for maps.
+
+        Returns:
+            By name: standardised numbers (B, C), or probabilities of classes or labels, float32.
+        """
+        _, passes = self._passes(x)
+        every = [self._predict(x, visible) for visible in passes.visible.to(x.device)]
+        found = {}
+        for name, target in self.network.targets.items():
+            if target.kind.is_map:
+                continue
+            answers = torch.stack([predictions[name].float() for predictions in every])
+            if target.kind is Kind.CATEGORICAL_VECTOR:
+                answers = answers.softmax(-1)
+            elif target.kind is Kind.MULTILABEL_VECTOR:
+                answers = answers.sigmoid()
+            found[name] = answers.mean(0)
+        return found
+
+    def _passes(self, x: Tensor) -> tuple[tuple[int, int], Passes]:
+        settings = self.network.encoder.settings
+        grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=settings.patch_size)
+        return grid, complementary_passes(grid, self.network.settings.mask_ratio)
+
+    def _predict(self, x: Tensor, visible: Tensor) -> dict[str, Tensor]:
+        predictions: dict[str, Tensor] = self.network(x, visible.expand(len(x), -1), everywhere=True)
+        return predictions
+
+    def _depth(self, name: str) -> int:
+        return self.network.targets[name].channels
+
+    def _restored(self, name: str) -> bool:
+        return name in self.network.settings.standardise_patches
+
+    def _patch_scale(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each patch of the input over the bands that are predicted, (B, P, 1) each.
+
+        Of what was observed, which ``x`` shows by numbers other than 0.
+        """
+        bands = self.network.modality.band_indices(self.network.targets[name].band_names)
+        patches = patchify(x[:, list(bands)], self.network.encoder.settings.patch_size)
+        seen = patches != 0
+        count = seen.sum(-1, keepdim=True)
+        mean = patches.sum(-1, keepdim=True) / count.clamp(min=1)
+        squares = ((patches - mean) * seen).square().sum(-1, keepdim=True)
+        return mean, (squares / (count - 1).clamp(min=1)).sqrt()
+
+
+def _without(name: str, network: MaskedAutoencoder) -> str | None:
+    """Why a map cannot be predicted from the image alone; None if it can."""
+    target = network.targets[name]
+    if not target.kind.is_map or name not in network.settings.standardise_patches:
+        return None
+    if name != network.modality.name:
+        return (
+            "the network predicts its contrast only: the mean and deviation of a patch cannot be known from the image"
+        )
+    if not set(target.band_names) <= set(network.modality.band_names):
+        return "the network predicts its contrast only, over bands that the input does not have"
+    return None
