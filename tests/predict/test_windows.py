@@ -12,7 +12,7 @@ from geopretext.nn.settings import EncoderSettings
 from geopretext.predict.array_scene import ArrayScene
 from geopretext.predict.scene import Georeference
 from geopretext.predict.scene_door import SceneDoor, open_scene_door
-from geopretext.predict.scene_maps import compute_strip, join_strips
+from geopretext.predict.scene_maps import compute_strips, join_strips
 from geopretext.predict.windows import Axis, Windows
 
 UTM = Georeference("EPSG:32632", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
@@ -73,7 +73,7 @@ def test_windows_without_a_middle_are_refused() -> None:
 def test_windows_put_together_are_the_scene(height: int, width: int) -> None:
     door = _door(height, width)
     windows = Windows.of(height, width, patch=8, cell=1, size=48, margin=8, ramp=8)
-    strips = (compute_strip(door, Values(), windows, n, batch=2) for n in range(len(windows.down.starts)))
+    strips = compute_strips(door, Values(), windows, range(len(windows.down.starts)), batch=2)
     found = list(join_strips(strips, windows))
     assert [rows.start for rows in found] == list(np.cumsum([0, *(len(rows.values) for rows in found)])[:-1])
     values = np.concatenate([rows.values for rows in found])

@@ -22,6 +22,7 @@ from geopretext.errors import BandError, RecipeError
 from geopretext.modality import Modality
 from geopretext.nn.convnextv2 import EPSILON, Block, ConvNeXtV2
 from geopretext.nn.initialisation import SPREADS, initialise
+from geopretext.nn.local_norm import squares_of
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
 from geopretext.nn.sites import Whole, count_visible, shown_patches
 
@@ -99,13 +100,14 @@ class MaskedAutoencoder(nn.Module):
         return bands
 
     def forward(
-        self, x: Tensor, visible: Tensor, *, count: int | None = None, everywhere: bool = False
+        self, x: Tensor, visible: Tensor | None, *, count: int | None = None, everywhere: bool = False
     ) -> dict[str, Tensor]:
         """Predict every target.
 
         Args:
             x: (B, C, H, W): the input bands, normalised, 0 where missing.
-            visible: (B, P) bool, patches row by row; the same number in every tile.
+            visible: (B, P) bool, patches row by row; the same number in every tile. None: nothing is hidden, and the
+                encoder is dense; maps are then predicted everywhere.
             count: that number, if it is known; otherwise it is read from ``visible``, for which a GPU must be waited.
             everywhere: predict all maps on all patches.
 
@@ -117,15 +119,17 @@ class MaskedAutoencoder(nn.Module):
             BandError: the number of bands differs from the encoder's.
             GridError: the image does not divide into patches, or tiles differ in their number of visible patches.
         """
-        if count is None:
+        if visible is not None and count is None:
             count = count_visible(visible)
-        cells = self.encoder(x, visible, count).permute(0, 2, 3, 1)
-        grid, hidden = cells.shape[1:3], ~visible
-        cells = self.projection(cells)
-        cells = torch.where(hidden.reshape(-1, *grid, 1), self.mask_token.to(cells.dtype), cells)
+        cells = self.projection(self.encoder(x, visible, count).permute(0, 2, 3, 1))
+        if visible is not None:
+            hidden = ~visible.reshape(-1, *cells.shape[1:3], 1)
+            cells = torch.where(hidden, self.mask_token.to(cells.dtype), cells)
         decoded = {name: self._decode(cells, decoder) for name, decoder in self.decoders.items()}
-        chosen = shown_patches(hidden, visible.shape[1] - count)
-        masked = {name: take_patches(tokens, chosen) for name, tokens in decoded.items()}
+        masked = decoded
+        if visible is not None and count is not None:
+            chosen = shown_patches(~visible, visible.shape[1] - count)
+            masked = {name: take_patches(tokens, chosen) for name, tokens in decoded.items()}
         summaries = {} if self.vector_norm is None else {k: self.vector_norm(v).mean(1) for k, v in decoded.items()}
         predictions = {}
         for name, target in self.targets.items():
@@ -143,8 +147,9 @@ class MaskedAutoencoder(nn.Module):
 
     def _decode(self, cells: Tensor, decoder: nn.Module) -> Tensor:
         """(B, h, w, D) -> (B, P, D)."""
+        squares = squares_of(self, patch_size=self.encoder.settings.patch_size, block=1)
         for block in cast("nn.Sequential", decoder):
-            cells = block(cells, Whole(self.settings.decoder_grn_epsilon))
+            cells = block(cells, Whole(self.settings.decoder_grn_epsilon, squares))
         return cells.flatten(1, 2)
 
 

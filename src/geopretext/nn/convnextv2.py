@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from geopretext.errors import BandError, GridError
 from geopretext.nn.initialisation import SPREADS, initialise
 from geopretext.nn.kernels import LANES, can_run
+from geopretext.nn.local_norm import Squares, squares_of
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.response_norm import GlobalResponseNorm
 from geopretext.nn.settings import EncoderSettings
@@ -61,10 +62,11 @@ class Block(nn.Module):
         """The wide half of the network in the block: (..., width) -> (..., 4 width)."""
         # A module around the layer (an adapter of another library) computes more than the weight says.
         plain = isinstance(self.pwconv1, nn.Linear)
-        if plain and sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
+        learns = torch.is_grad_enabled() and sites.squares is not None  # for which there is no kernel
+        if plain and not learns and sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
             h = F.linear(y, self.pwconv1.weight)
-            return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon)
-        return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon)  # type: ignore[no-any-return]
+            return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon, sites.squares)
+        return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon, sites.squares)  # type: ignore[no-any-return]
 
 
 class ConvNeXtV2(nn.Module):
@@ -209,7 +211,7 @@ class ConvNeXtV2(nn.Module):
         grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=self.settings.patch_size)
         sides = (self.settings.patch_size, *(_FIRST_SIDE >> level for level in range(4)))
         if visible is None:
-            return [Whole(self.settings.dense_grn_epsilon) for _ in sides]
+            return [Whole(self.settings.dense_grn_epsilon, self._squares(side)) for side in sides]
         if visible.shape != (len(x), grid[0] * grid[1]):
             raise GridError(
                 f"the mask has shape {tuple(visible.shape)}",
@@ -219,3 +221,10 @@ class ConvNeXtV2(nn.Module):
             return [Masked(visible, grid=grid, side=side) for side in sides]
         shown = shown_patches(visible, count)
         return [Visible(shown, grid=grid, side=side) for side in sides]
+
+    def _squares(self, side: int) -> Squares | None:
+        """Of local norms in a layer whose patches have so many cells on a side."""
+        size = self.settings.patch_size
+        if self._margin == 0:  # a cell is lost at each edge: maps no longer divide into patches, but into cells
+            size, side = size // side, 1
+        return squares_of(self, patch_size=size, block=side)

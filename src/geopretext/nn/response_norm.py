@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from geopretext.nn.kernels import gelu_response
+from geopretext.nn.kernels import gelu_response, local_gelu_response
+from geopretext.nn.local_norm import Squares, local_response
 
 EPSILON = 1e-6
 
@@ -34,17 +35,22 @@ class GlobalResponseNorm(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, 1, 1, width))
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, width))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, epsilon: float = EPSILON) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, epsilon: float = EPSILON, squares: Squares | None = None
+    ) -> Tensor:
         """Normalise.
 
         Args:
             x: (B, ..., C).
             mask: (B, ..., 1) bool, True at sites; None: all are.
             epsilon: what is added to ``mean |x|``.
+            squares: of a map (B, H, W, C) without a mask: take strengths over these; None: over all sites.
 
         Returns:
             (B, ..., C); strengths are those of sites only, but every place is scaled by them.
         """
+        if squares is not None and not squares.cover(x):
+            return local_response(x, self.gamma.flatten(), self.beta.flatten(), squares, epsilon)
         flat = x.flatten(1, -2)
         sites = None if mask is None else mask.flatten(1, -2)
         with torch.no_grad():
@@ -54,10 +60,16 @@ class GlobalResponseNorm(nn.Module):
         )
         return y.view_as(x)
 
-    def of_gelu(self, h: Tensor, bias: Tensor, epsilon: float = EPSILON) -> Tensor:
-        """``forward(gelu(h + bias))`` by a compiled kernel (see ``kernels.can_run``): (B, ..., C) -> (B, ..., C)."""
+    def of_gelu(self, h: Tensor, bias: Tensor, epsilon: float = EPSILON, squares: Squares | None = None) -> Tensor:
+        """``forward(gelu(h + bias))`` by a compiled kernel (see ``kernels.can_run``): (B, ..., C) -> (B, ..., C).
+
+        There is a gradient only without ``squares``, or where one of them covers the map.
+        """
+        gamma, beta = self.gamma.flatten(), self.beta.flatten()
+        if squares is not None and not squares.cover(h):
+            return local_gelu_response(h, bias, gamma, beta, epsilon, block=squares.block, span=squares.span)
         over_batch = self.over_batch and self.training
-        return gelu_response(h, bias, self.gamma.flatten(), self.beta.flatten(), epsilon, over_batch=over_batch)
+        return gelu_response(h, bias, gamma, beta, epsilon, over_batch=over_batch)
 
 
 class _ResponseNorm(torch.autograd.Function):

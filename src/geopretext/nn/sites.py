@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from geopretext.errors import GridError
 from geopretext.nn.kernels import Rows, can_run, conv_norm, fits, norm_fold, stem
+from geopretext.nn.local_norm import Squares
 from geopretext.nn.response_norm import EPSILON
 
 
@@ -63,18 +64,24 @@ class Sites(Protocol):
     def epsilon(self) -> float:
         """What response norms add to the mean strength."""
 
+    @property
+    def squares(self) -> Squares | None:
+        """Over what response norms take their strengths; None: over all sites."""
+
 
 class Whole:
     """Every cell is a site; features are (B, H, W, D).
 
     Args:
         epsilon: of response norms.
+        squares: over which they take their strengths; None: over the map.
     """
 
     mask: Tensor | None = None
 
-    def __init__(self, epsilon: float = EPSILON) -> None:
+    def __init__(self, epsilon: float = EPSILON, squares: Squares | None = None) -> None:
         self.epsilon = epsilon
+        self.squares = squares
 
     def enter(self, x: Tensor) -> Tensor:
         """See ``Sites``."""
@@ -109,6 +116,7 @@ class Masked:
     """
 
     epsilon: float = EPSILON
+    squares: Squares | None = None
 
     def __init__(self, visible: Tensor, *, grid: tuple[int, int], side: int) -> None:
         mask = visible.reshape(-1, *grid, 1)
@@ -155,6 +163,7 @@ class Visible:
 
     mask: Tensor | None = None
     epsilon: float = EPSILON
+    squares: Squares | None = None
 
     def __init__(self, shown: Tensor, *, grid: tuple[int, int], side: int) -> None:
         self.batch, self.count = shown.shape

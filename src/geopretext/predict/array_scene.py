@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -37,6 +37,10 @@ class ArrayScene:
             )
         if self.valid is not None and self.valid.shape != self.values.shape[1:]:
             raise GridError(f"validity of shape {self.valid.shape}, values of {self.values.shape}", where=self.where)
+
+    def open(self) -> Self:
+        """As ``scene_run.SceneOpener``: in memory there is nothing to open."""
+        return self
 
     @property
     def dtype(self) -> str:

@@ -6,8 +6,9 @@ spread over the scene.
 Shapes: B windows, C bands, h w pixels of a window.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,13 @@ class SceneDoor:
         """What was done to the numbers, in plain types."""
         return {"scene": dict(self.scene.record), **self.door.record, "gate": self.gate.to_dict()}
 
+    def closed(self) -> Callable[[Scene], "SceneDoor"]:
+        """The same decisions without the scene, to be sent to another process that opens it anew."""
+        images = self.door.images
+        assert isinstance(images, SceneImages)
+        decisions = {each.name: getattr(self.door, each.name) for each in fields(self.door) if each.name != "images"}
+        return partial(_reopened, images.corners, images.height, images.width, decisions, self.gate)
+
     def read(self, windows: Windows, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Some windows.
 
@@ -121,6 +129,17 @@ class SceneDoor:
         (observed,) = door.blocks(size=len(numbers))
         real = [source is not None for source in self.door.match.sources]
         return door.normaliser(observed).values, observed.valid[:, real].all(1)
+
+
+def _reopened(
+    corners: tuple[tuple[int, int], ...],
+    height: int,
+    width: int,
+    decisions: Mapping[str, Any],
+    gate: GateReport,
+    scene: Scene,
+) -> SceneDoor:
+    return SceneDoor(scene, ImageDoor(images=SceneImages(scene, corners, height, width), **decisions), gate)
 
 
 def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None = None) -> SceneDoor:

@@ -7,10 +7,13 @@ those of a square of the training crop's size around each cell (``nn.local_norm`
 Shapes: B windows, C bands, H W cells of the scene, D numbers a cell.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import groupby
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -64,47 +67,85 @@ class Rows:
     """(rows, W): the share of each cell's pixels that were observed, 0 to 1"""
 
 
-def compute_strip(door: SceneDoor, network: SceneNetwork, windows: Windows, number: int, *, batch: int = 1) -> Strip:
-    """One strip.
+def compute_strips(
+    door: SceneDoor,
+    network: SceneNetwork,
+    windows: Windows,
+    numbers: Iterable[int],
+    *,
+    batch: int = 1,
+    readers: int = 2,
+) -> Iterator[Strip]:
+    """Some strips; while windows are computed, the next are read, also those of the next strip.
+
+    Windows of which nothing was observed are not computed: their results are 0.
 
     Args:
         door: to the scene.
         network: on the device where it is to run, in evaluation mode, with the response norms that are wanted.
         windows: of the scene, with the network's cells.
-        number: which row of windows.
+        numbers: which rows of windows, in the order wanted; asked for as late as can be.
         batch: windows at a time.
+        readers: threads that read.
 
     Raises:
         CorruptError: the scene cannot be decoded.
     """
-    down, across = windows.down, windows.across
-    counted = down.counted(number)
-    height = counted.stop - counted.start
-    values = np.zeros((height, across.cells, network.width), np.float32)
-    seen = np.zeros((height, across.cells), np.float32)
-    columns = len(across.starts)
-    groups = [range(first, min(first + batch, columns)) for first in range(0, columns, batch)]
-    weight = down.weights[number][counted][:, None]
-    with ThreadPoolExecutor(1) as reader, torch.inference_mode():
-        ahead = [reader.submit(door.read, windows, [number * columns + each for each in group]) for group in groups[:2]]
-        for position, group in enumerate(groups):
-            x, observed = ahead.pop(0).result()
-            if position + 2 < len(groups):
-                following = [number * columns + each for each in groups[position + 2]]
-                ahead.append(reader.submit(door.read, windows, following))
-            share = F.avg_pool2d(observed[:, None].float(), network.cell)[:, 0].numpy()
-            results = network(x).permute(0, 2, 3, 1).float().cpu().numpy()
-            for place, column in enumerate(group):
-                inside = across.counted(column)
-                left = across.starts[column] // across.cell
-                target = slice(left + inside.start, left + inside.stop)
-                both = weight * across.weights[column][None, inside]
-                values[:, target] += results[place, counted, inside] * both[..., None]
-                seen[:, target] += share[place, counted, inside] * both
-    return Strip(number, down.starts[number] // down.cell + counted.start, values, seen)
+    across = windows.across
+    with closing(_read_ahead(door, windows, numbers, batch, readers)) as groups:
+        for number, parts in groupby(groups, key=lambda group: group.strip):
+            counted = windows.down.counted(number)
+            weight = windows.down.weights[number][counted][:, None]
+            height = counted.stop - counted.start
+            values = np.zeros((height, across.cells, network.width), np.float32)
+            seen = np.zeros((height, across.cells), np.float32)
+            for group in parts:
+                x, observed = group.images.result()
+                if not observed.any():
+                    continue
+                share = F.avg_pool2d(observed[:, None].float(), network.cell)[:, 0].numpy()
+                with torch.inference_mode():
+                    results = network(x).permute(0, 2, 3, 1).float().cpu().numpy()
+                for place, column in enumerate(group.columns):
+                    inside = across.counted(column)
+                    left = across.starts[column] // across.cell
+                    target = slice(left + inside.start, left + inside.stop)
+                    both = weight * across.weights[column][None, inside]
+                    values[:, target] += results[place, counted, inside] * both[..., None]
+                    seen[:, target] += share[place, counted, inside] * both
+            yield Strip(number, windows.down.starts[number] // across.cell + counted.start, values, seen)
 
 
-def join_strips(strips: Iterator[Strip], windows: Windows) -> Iterator[Rows]:
+class _Group(NamedTuple):
+    """Windows of one strip that are computed together."""
+
+    strip: int
+    columns: range
+    images: "Future[tuple[Tensor, Tensor]]"
+
+
+def _read_ahead(
+    door: SceneDoor, windows: Windows, numbers: Iterable[int], batch: int, readers: int
+) -> Generator[_Group, None, None]:
+    """Groups in order, some of them read before they are asked for."""
+    columns = len(windows.across.starts)
+    wanted = (
+        (number, range(first, min(first + batch, columns))) for number in numbers for first in range(0, columns, batch)
+    )
+    waiting: deque[_Group] = deque()
+    pool = ThreadPoolExecutor(readers)
+    try:
+        for number, group in wanted:
+            images = pool.submit(door.read, windows, [number * columns + each for each in group])
+            waiting.append(_Group(number, group, images))
+            if len(waiting) > readers:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def join_strips(strips: Iterable[Strip], windows: Windows) -> Iterator[Rows]:
     """Finished rows of a map, from strips in their order; each row of the map comes once, from the top."""
     starts = [windows.down.starts[n] // windows.down.cell + windows.down.counted(n).start for n in _rows(windows)]
     values: Floats | None = None

@@ -28,6 +28,7 @@ __all__ = [
     "fits",
     "gelu_response",
     "kernels_enabled",
+    "local_gelu_response",
     "norm_fold",
     "squared_error",
     "stem",
@@ -119,6 +120,24 @@ def gelu_response(h: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, epsilon:
         over_batch: strengths are over the sites of all tiles, instead of each tile's own.
     """
     z: Tensor = torch.ops.geopretext.gelu_response(h, bias, gamma, beta, epsilon, over_batch)[0]
+    return z
+
+
+def local_gelu_response(
+    h: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, *, block: int, span: int
+) -> Tensor:
+    """Response norm of ``gelu(h + bias)`` with strengths over squares, see ``nn.local_norm``; it has no gradient.
+
+    Args:
+        h: (B, H, W, C), float32 or bfloat16; H and W are multiples of ``block``, C of ``LANES``.
+        bias: (C,), added first.
+        gamma: (C,) of the norm.
+        beta: (C,) of the norm.
+        epsilon: of the norm.
+        block: cells on a side of a block.
+        span: blocks on a side of a square.
+    """
+    z: Tensor = torch.ops.geopretext.local_gelu_response(h, bias, gamma, beta, block, span, epsilon)
     return z
 
 

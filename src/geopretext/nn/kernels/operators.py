@@ -104,6 +104,22 @@ def _gelu_response(
     return z, strength
 
 
+def _local_gelu_response(
+    h: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, block: int, span: int, epsilon: float
+) -> Tensor:
+    h = h.contiguous()
+    tiles, height, width, features = h.shape
+    if features % LANES or height % block or width % block or block < 1 or span < 1:
+        raise InputError(
+            f"{height} x {width} cells of {features} features, in blocks of {block}",
+            hint=f"multiples of a block, and of {LANES} features; use plain torch for others",
+        )
+    z = torch.empty_like(h)
+    sizes = tiles, height, width, features, block, span
+    call("local_response_forward", z, h, *_numbers(bias, gamma, beta), *sizes, epsilon, _is_half(h))
+    return z
+
+
 def _gelu_response_backward(
     by_z: Tensor,
     h: Tensor,
@@ -261,6 +277,10 @@ def _gelu_response_backward_shape(by_z: Tensor, h: Tensor, *rest: Any) -> Any:  
     return _like(h), *(_like(rest[2]) for _ in range(3))
 
 
+def _local_gelu_response_shape(h: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001 -- torch passes it
+    return _like(h)
+
+
 def _stem_shape(image: Tensor, place: Tensor, length: int, *rest: Any) -> Tensor:
     near, deep = rest[2], rest[6]
     cells = place.shape[1] * length // deep.shape[-1] ** 2
@@ -368,6 +388,8 @@ _SCHEMAS = {
     " -> (Tensor, Tensor)",
     "gelu_response_backward": "(Tensor by_z, Tensor h, Tensor z, Tensor strength, Tensor bias, Tensor gamma,"
     " Tensor beta, float epsilon, bool over_batch) -> (Tensor, Tensor, Tensor, Tensor)",
+    "local_gelu_response": "(Tensor h, Tensor bias, Tensor gamma, Tensor beta, int block, int span, float epsilon)"
+    " -> Tensor",
     "stem": f"({_STEM}, ScalarType dtype) -> Tensor",
     "stem_backward": f"(Tensor by_out, {_STEM}) -> ({', '.join(['Tensor'] * 8)})",
     "norm_fold": "(Tensor x, Tensor gamma, Tensor beta, float epsilon, ScalarType dtype) -> Tensor",
@@ -377,11 +399,12 @@ _SCHEMAS = {
     "cross_entropy": f"({_LOSS}) -> (Tensor, Tensor)",
     "cross_entropy_backward": f"(Tensor by_total, {_LOSS}) -> Tensor",
 }
+_WITHOUT_GRADIENT = ("local_gelu_response",)
 _operators = torch.library.Library("geopretext", "DEF")  # type: ignore[no-untyped-call]
 for _name, _schema in _SCHEMAS.items():
     _operators.define(_name + _schema)  # type: ignore[no-untyped-call]
     _operators.impl(_name, globals()[f"_{_name}"], "CPU")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"geopretext::{_name}", globals()[f"_{_name}_shape"])
-    if not _name.endswith("_backward"):
+    if not _name.endswith("_backward") and _name not in _WITHOUT_GRADIENT:
         _gradient, _keep = globals()[f"_{_name}_gradient"], globals()[f"_keep_{_name}"]
         torch.library.register_autograd(f"geopretext::{_name}", _gradient, setup_context=_keep)

@@ -1,0 +1,222 @@
+"""A map of a whole scene: computed strip by strip, in this process or several, kept, and read back in order.
+
+::
+
+    with run_scene(source, network, parts=folder) as run:
+        for rows in run.rows():
+            ...
+
+Whatever stops a run leaves its finished strips in the folder of parts, and the same call goes on from there. What is
+read back is the same, bit for bit, whether a run was stopped or not.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from geopretext.data.fingerprint import joined_fingerprint
+from geopretext.errors import InputError
+from geopretext.predict.disk_space import require_space
+from geopretext.predict.scene import Georeference, Scene
+from geopretext.predict.scene_crew import NetworkSource, SceneOpener, StripJob, compute_in_processes
+from geopretext.predict.scene_door import DoorOptions, open_scene_door
+from geopretext.predict.scene_maps import Rows, Strip, join_strips
+from geopretext.predict.scene_parts import StripFiles, claimed
+from geopretext.predict.windows import Windows
+
+Progress = Callable[[int, int], None]
+"""called with (windows done, windows in all)"""
+Looked = Callable[[Mapping[str, Any]], None]
+"""called with ``SceneRun.record`` as soon as it is known what is done to the numbers"""
+
+_BATCH = 8
+"""windows at a time on an accelerator; on a CPU more than one gain nothing"""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Choices about how a scene is computed; all have a sound default."""
+
+    door: DoorOptions = field(default_factory=DoorOptions)
+    window: int | None = None
+    """pixels on a side; None: eight times the network's extent"""
+    margin: int | None = None
+    """pixels at inner edges of windows that are not used; None: what the network wants"""
+    devices: tuple[str, ...] = ("cpu",)
+    """where networks run; several processes take turns"""
+    workers: int = 1
+    """processes; at least one a device. One computes in this process"""
+    batch: int | None = None
+    """windows at a time; None: 1 on a CPU, 8 elsewhere"""
+    readers: int = 2
+    """threads a process that read"""
+    keep: Literal["float32", "float16"] = "float32"
+    """how results are kept in parts"""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.readers < 1 or not self.devices:
+            raise InputError(f"{self.workers} processes with {self.readers} readers on {len(self.devices)} devices")
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """The device of each process."""
+        count = max(self.workers, len(self.devices))
+        return tuple(self.devices[number % len(self.devices)] for number in range(count))
+
+
+@dataclass(frozen=True)
+class SceneRun:
+    """A map that is computed, or, without parts, is computed whenever it is read."""
+
+    scene: Scene
+    windows: Windows
+    width: int
+    """numbers a cell"""
+    record: Mapping[str, Any]
+    """what was done to the numbers, and how windows lie, in plain types"""
+    files: StripFiles | None
+    strips: Callable[[], Iterator[Strip]]
+    """in order"""
+
+    @property
+    def height(self) -> int:
+        """Cells."""
+        return self.windows.down.cells
+
+    @property
+    def columns(self) -> int:
+        """Cells."""
+        return self.windows.across.cells
+
+    @property
+    def georeference(self) -> Georeference:
+        """Of the cells."""
+        return self.scene.georeference.coarser(self.windows.across.cell)
+
+    def rows(self) -> Iterator[Rows]:
+        """The map from the top; as often as wanted."""
+        return join_strips(self.strips(), self.windows)
+
+    def discard(self) -> None:
+        """Delete the parts: once the output stands, nobody needs them."""
+        if self.files is not None:
+            self.files.discard()
+
+
+def scene_windows(scene: Scene, network: NetworkSource, options: RunOptions) -> Windows:
+    """How a scene is cut.
+
+    Raises:
+        InputError: the windows that were asked for leave nothing between their margins.
+    """
+    patch = network.patch
+    margin = _up(network.margin if options.margin is None else options.margin, patch)
+    ramp = 2 * patch
+    size = _up(max(8 * network.extent, 3 * margin + ramp) if options.window is None else options.window, patch)
+    return Windows.of(scene.height, scene.width, patch=patch, cell=network.cell, size=size, margin=margin, ramp=ramp)
+
+
+@contextmanager
+def run_scene(
+    source: SceneOpener,
+    network: NetworkSource,
+    parts: Path | None,
+    options: RunOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    looked: Looked | None = None,
+) -> Iterator[SceneRun]:
+    """Compute a map of a scene; on entering, if there is a folder for its parts, and else as it is read.
+
+    Args:
+        source: the scene.
+        network: what is computed of it.
+        parts: folder for finished strips, which stays until ``SceneRun.discard``; None: nothing is kept, and all is
+            computed in this process.
+        options: choices; by default none is made.
+        progress: told how far it is.
+        looked: told what is done to the numbers.
+
+    Raises:
+        BandError, UnitError, GridError, InputError: the scene is not for this network, see
+            ``scene_door.open_scene_door``; or ``parts`` holds another run's.
+        ClusterError: a process died.
+        CorruptError: the scene cannot be decoded.
+        StoreError: the disk is full, or will be.
+    """
+    options = options or RunOptions()
+    scene = source.open()
+    door = open_scene_door(scene, network.encoder(), options.door)
+    windows = scene_windows(scene, network, options)
+    record = {**door.record, "windows": _described(windows), "extent": network.extent}
+    if looked is not None:
+        looked(record)
+    devices = options.processes
+    if parts is None and len(devices) > 1:
+        raise InputError(f"{len(devices)} processes want a folder for what they finish")
+    batch = options.batch or (1 if devices[0].startswith("cpu") else _BATCH)
+    job = StripJob(source, network, door.closed(), windows, batch, options.readers)
+    every = range(len(windows.down.starts))
+    if parts is None:
+        yield SceneRun(scene, windows, network.width, record, None, lambda: job.strips(iter(every), devices[0]))
+        return
+    identity = _identity(scene, network, windows, options)
+    with ExitStack() as claim:
+        files = claim.enter_context(claimed(parts, identity, options.keep))
+        missing = [number for number in every if not files.has(number)]
+        wanted = sum(_strip_bytes(windows, number, network.width, options) for number in missing)
+        require_space(parts, wanted, what="keeping the finished strips")
+        _compute(job, files, missing, devices, progress)
+        yield SceneRun(scene, windows, network.width, record, files, lambda: map(files.load, every))
+
+
+def _compute(
+    job: StripJob, files: StripFiles, missing: list[int], devices: tuple[str, ...], progress: Progress | None
+) -> None:
+    """Compute and keep what is missing."""
+    columns, total = len(job.windows.across.starts), len(job.windows)
+    done = total - columns * len(missing)
+
+    def finished(_number: int) -> None:
+        nonlocal done
+        done += columns
+        if progress is not None:
+            progress(done, total)
+
+    if progress is not None:
+        progress(done, total)
+    if not missing:
+        return
+    if len(devices) > 1:
+        compute_in_processes(job, files, missing, devices[: len(missing)], finished)
+        return
+    for strip in job.strips(iter(missing), devices[0]):
+        files.save(strip)
+        finished(strip.number)
+
+
+def _identity(scene: Scene, network: NetworkSource, windows: Windows, options: RunOptions) -> dict[str, str]:
+    """Signs of all that strips depend on, apart from the machine."""
+    settings = {"door": asdict(options.door), "windows": _described(windows), "keep": options.keep}
+    return {
+        "the scene": scene.fingerprint(),
+        "the bundle": network.fingerprint(),
+        "the settings": joined_fingerprint([repr(settings)]),
+    }
+
+
+def _described(windows: Windows) -> dict[str, Any]:
+    axis = windows.down
+    return {"size": axis.size, "margin": axis.margin, "ramp": axis.ramp, "cell": axis.cell, "count": len(windows)}
+
+
+def _strip_bytes(windows: Windows, number: int, width: int, options: RunOptions) -> int:
+    counted = windows.down.counted(number)
+    rows: int = counted.stop - counted.start
+    return rows * windows.across.cells * (width * (2 if options.keep == "float16" else 4) + 4)
+
+
+def _up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
