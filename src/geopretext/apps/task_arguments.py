@@ -27,7 +27,7 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bands", type=names, metavar="B,B,...", help="bands in stored order, where the images do not name them")
     add("--unit", help="unit of the images, where it is known, as `reflectance x 10000`")
     add("--level", help="processing level of the images, as L1C")
-    add("--substitute", type=_pairs, metavar="B1=B2,...", help="for a band that is not there, the one to take instead")
+    add("--substitute", type=pairs, metavar="B1=B2,...", help="for a band that is not there, the one to take instead")
     add("--fill", type=names, default=(), metavar="B,...", help="bands that may be missing everywhere")
     add(
         "--statistics",
@@ -59,8 +59,9 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _pairs(text: str) -> dict[str, str]:
-    pairs = [part.split("=") for part in text.split(",")]
-    if any(len(pair) != 2 for pair in pairs):
+def pairs(text: str) -> dict[str, str]:
+    """An argument type: ``WANTED=GIVEN`` separated by commas."""
+    parts = [part.split("=") for part in text.split(",")]
+    if any(len(part) != 2 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not WANTED=GIVEN,...")
-    return {wanted.strip(): given.strip() for wanted, given in pairs}
+    return {wanted.strip(): given.strip() for wanted, given in parts}

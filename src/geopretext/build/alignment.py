@@ -24,8 +24,8 @@ import pyproj
 
 from geopretext.build.grid import Grid
 from geopretext.build.interpolation import MOST, nearest, triangle
-from geopretext.build.lattice import Division
 from geopretext.build.source import Resampling
+from geopretext.data.lattice import Division
 from geopretext.errors import MissingLibraryError, Reason, SourceError
 
 try:

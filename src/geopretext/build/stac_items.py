@@ -15,8 +15,8 @@ import shapely.geometry
 
 from geopretext.build.bands import missing_numbers
 from geopretext.build.source import Asset, Candidate
-from geopretext.build.stac_offset import PROPERTIES_READ, is_sentinel2, offset_in
 from geopretext.build.stac_options import ORBITS, BandOptions, LayerOptions, is_reflectance
+from geopretext.data.stac_offset import PROPERTIES_READ, is_sentinel2, offset_in
 from geopretext.data.units import REFLECTANCE
 from geopretext.errors import MissingLibraryError, Reason, SourceError
 from geopretext.modality import Band, Modality

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geopretext.build.stac_offset import offset_in
+from geopretext.data.stac_offset import offset_in
 from geopretext.errors import Reason, SourceError
 
 OLD, NEW = np.datetime64("2019-06-01", "s"), np.datetime64("2023-06-01", "s")

@@ -1,0 +1,71 @@
+"""The options by which verbs are told of a scene, and of its way into an encoder."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from geopretext.apps.task_arguments import STATISTICS, names, pairs
+from geopretext.predict.open_scene import SceneSource
+
+if TYPE_CHECKING:
+    from geopretext.predict.scene_door import DoorOptions
+
+SCENES = """\
+A scene is one of
+
+  FILE.tif, .jp2, https://...   any raster that GDAL reads
+  FOLDER                       a file a band: B02.tif, or *_B02_10m.jp2
+  NAME.SAFE, NAME.SAFE.zip     a Sentinel-2 product, L1C or L2A
+  ITEM.json, https://...       a STAC item
+  CUBE.nc, CUBE.zarr           bands as variables, one date (--date)
+
+docs/scenes.md tells what each must say, and what is done about clouds and units."""
+"""For the help of a verb."""
+
+
+def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--strict``, and the groups of options for a scene and for the encoder's input."""
+    parser.add_argument("--strict", action="store_true", help="stop if the inputs are implausible, instead of warning")
+    scene = parser.add_argument_group("scene")
+    add = scene.add_argument
+    add("--bands", type=names, metavar="B,B,...", help="bands in stored order, where the scene does not name them")
+    add("--unit", help="unit of the scene, where it does not say it, as `reflectance x 10000`")
+    add("--level", help="processing level of the scene, as L1C")
+    add("--date", metavar="DATE", help="when it was taken, as 2024-08-30; of a cube, which of its dates")
+    add("--keep-clouds", action="store_true", help="use pixels that the scene classification (SCL) calls clouded")
+    add("--allow-no-crs", action="store_true", help="take an image that does not say where it lies")
+    door = parser.add_argument_group("input of the encoder")
+    add = door.add_argument
+    add("--substitute", type=pairs, metavar="B1=B2,...", help="for a band that is not there, the one to take instead")
+    add("--fill", type=names, default=(), metavar="B,...", help="bands that may be missing everywhere")
+    add(
+        "--statistics",
+        choices=STATISTICS,
+        default="auto",
+        help="which means and deviations standardise it: the bundle's, or its own (dataset); default: %(default)s",
+    )
+
+
+def scene_source(options: argparse.Namespace, path: str) -> SceneSource:
+    """What was said of the scene at a path."""
+    return SceneSource(
+        path,
+        bands=options.bands,
+        unit=options.unit,
+        level=options.level,
+        date=options.date,
+        clouds="keep" if options.keep_clouds else "mask",
+        allow_no_crs=options.allow_no_crs,
+    )
+
+
+def door_options(options: argparse.Namespace) -> "DoorOptions":
+    """What was said of its way into an encoder."""
+    from geopretext.predict.scene_door import DoorOptions
+
+    return DoorOptions(
+        statistics=options.statistics,
+        level=options.level,
+        substitutes=tuple((options.substitute or {}).items()),
+        fill=options.fill,
+        strict=options.strict,
+    )
