@@ -7,12 +7,18 @@ those (decision 121). Vectors are averaged over passes.
 Shapes: B windows, C bands, H W pixels, P patches, p pixels on a side of a patch, D numbers a pixel.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from geopretext.data.fingerprint import files_fingerprint
 from geopretext.errors import BundleError
 from geopretext.modality import Kind
 from geopretext.nn.autoencoder import MaskedAutoencoder
+from geopretext.nn.bundle import Encoder, load_autoencoder
+from geopretext.nn.bundle_files import CONFIG, PRETEXT_WEIGHTS, WEIGHTS, find_bundle
 from geopretext.nn.masking import patch_grid, patchify, unpatchify
 from geopretext.predict.passes import Passes, complementary_passes
 
@@ -126,6 +132,51 @@ class ModalityMaps:
         mean = patches.sum(-1, keepdim=True) / count.clamp(min=1)
         squares = ((patches - mean) * seen).square().sum(-1, keepdim=True)
         return mean, (squares / (count - 1).clamp(min=1)).sqrt()
+
+
+@dataclass(frozen=True)
+class ModalityMapsSource:
+    """The ``ModalityMaps`` of a bundle: a ``NetworkSource``. Made by ``ModalityMapsSource.of``."""
+
+    bundle: str
+    """folder, or a name on the Hugging Face hub"""
+    patch: int
+    """see ``NetworkSource``, as all that follow"""
+    extent: int
+    """of training's crops: windows are as large, and response norms are over all of a window"""
+    width: int
+    cell: int = 1
+    margin: int = 0
+    """what is less sure near the edge of a window fades out over the ramp"""
+
+    @classmethod
+    def of(cls, bundle: str | Path) -> "ModalityMapsSource":
+        """Describe a bundle.
+
+        Raises:
+            BundleError: it cannot be read, or cannot predict maps from an image alone.
+        """
+        maps = ModalityMaps(load_autoencoder(bundle))
+        settings = maps.network.encoder.settings
+        return cls(str(bundle), settings.patch_size, settings.image_size, maps.width)
+
+    @property
+    def window(self) -> int:
+        """Pixels on a side of a window: training's crop, or what leaves room for the ramp."""
+        return max(self.extent, 3 * self.patch)
+
+    def encoder(self) -> Encoder:
+        """See ``NetworkSource``."""
+        return Encoder.from_pretrained(self.bundle)
+
+    def load(self, device: str) -> ModalityMaps:
+        """See ``NetworkSource``."""
+        return ModalityMaps(load_autoencoder(self.bundle).to(device))
+
+    def fingerprint(self) -> str:
+        """See ``NetworkSource``."""
+        folder = find_bundle(self.bundle)
+        return files_fingerprint([folder / name for name in (CONFIG, WEIGHTS, PRETEXT_WEIGHTS)])
 
 
 def _without(name: str, network: MaskedAutoencoder) -> str | None:
