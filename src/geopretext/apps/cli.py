@@ -48,7 +48,7 @@ VERBS = (
     Verb("pretrain", "pretrain", "pretrain an encoder by a recipe -> bundle"),
     Verb("evaluate", "evaluate", "downstream worth of a bundle: k-NN, linear probe"),
     Verb("import-official", "import_official", "published weights (MMEarth, ConvNeXt V2) -> bundle"),
-    Verb("reconstruct", "reconstruct", "picture of every modality, predicted from a masked input"),
+    Verb("reconstruct", "reconstruct", "every modality from a masked input: tiles -> picture, scene -> maps"),
     Verb("serve-synthetic", "serve_synthetic", "an archive of the synthetic Earth: COGs, STAC items, a server"),
     Verb("export", "export", "a bundle for other programs: the Hugging Face hub, timm, ONNX"),
 )

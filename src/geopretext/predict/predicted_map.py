@@ -58,7 +58,8 @@ class PredictedMap:
 def write_map(path: Path, run: SceneRun, layout: MapLayout, tags: Mapping[str, str]) -> None:
     """Write a modality as a COG.
 
-    Continuous bands are rounded to the modality's stored type and kept within their valid range.
+    Quantities are float32 in the unit of their band, within its valid range, whatever type the modality is stored in:
+    rounded to whole metres, low vegetation or a gentle slope would be gone. Classes are codes in their stored type.
 
     Args:
         path: of the file.
@@ -70,21 +71,20 @@ def write_map(path: Path, run: SceneRun, layout: MapLayout, tags: Mapping[str, s
         StoreError: it cannot be written.
     """
     modality = layout.modality
-    nodata = _nodata(modality)
-    dtype = "float32" if np.isnan(nodata) else modality.dtype
-    classes = modality.classes
     categorical = modality.kind.is_categorical
+    nodata = _unused_code(modality) if categorical else np.nan
+    dtype = modality.dtype if categorical else "float32"
     bands = Bands(
         descriptions=modality.band_names,
         dtype=dtype,
         nodata=nodata,
         units=() if categorical else tuple(band.unit for band in modality.bands),
         colours=_colours(modality) if categorical and dtype == "uint8" else None,
-        categories={label.code: label.name for label in classes} if categorical else None,
+        categories={label.code: label.name for label in modality.classes} if categorical else None,
         tags=tags,
     )
     numbers = _codes if categorical else _quantities
-    _write(path, run, bands, (np.where(_seen(rows), numbers(rows, layout, dtype), nodata) for rows in run.rows()))
+    _write(path, run, bands, (np.where(_seen(rows), numbers(rows, layout), nodata) for rows in run.rows()))
 
 
 def write_confidence(path: Path, run: SceneRun, layout: MapLayout, tags: Mapping[str, str]) -> None:
@@ -116,21 +116,16 @@ def _seen(rows: Rows) -> Array:
     return np.asarray(rows.seen > _SEEN)[..., None]
 
 
-def _quantities(rows: Rows, layout: MapLayout, dtype: str) -> Array:
+def _quantities(rows: Rows, layout: MapLayout) -> Array:
     """Quantities of pixels, (h, w, C)."""
-    values = rows.values[..., list(layout.channels)] * layout.std + layout.mean
     low, high, _ = valid_range(layout.modality)
-    if dtype != "float32":
-        ends = np.iinfo(dtype)
-        low, high = np.maximum(low, ends.min), np.minimum(high, ends.max)
-        values = np.rint(values)
-    clipped: Array = values.clip(low, high)
-    return clipped
+    quantities: Array = (rows.values[..., list(layout.channels)] * layout.std + layout.mean).clip(low, high)
+    return quantities
 
 
-def _codes(rows: Rows, layout: MapLayout, dtype: str) -> Array:
+def _codes(rows: Rows, layout: MapLayout) -> Array:
     """Codes of the likeliest classes, (h, w, 1)."""
-    codes = np.array([label.code for label in layout.modality.classes], dtype)
+    codes = np.array([label.code for label in layout.modality.classes])
     found: Array = codes[_probabilities(rows, layout).argmax(2)][..., None]
     return found
 
@@ -140,12 +135,10 @@ def _probabilities(rows: Rows, layout: MapLayout) -> Array:
     return rows.values[..., list(layout.channels)]
 
 
-def _nodata(modality: Modality) -> float:
-    """The modality's own number; if it has none, one that is no class, or NaN, which makes the file float32."""
-    if modality.dtype == "float32" or modality.missing:
+def _unused_code(modality: Modality) -> float:
+    """The number that means "missing" where the modality has one, and else one that is no class."""
+    if modality.missing:
         return modality.fill
-    if not modality.kind.is_categorical:
-        return np.nan
     codes = {label.code for label in modality.classes}
     return next(number for number in range(len(codes) + 1) if number not in codes)
 

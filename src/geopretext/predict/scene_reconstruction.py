@@ -3,9 +3,8 @@
     found = reconstruct_scene("runs/first/bundle", "S2B_MSIL2A_20240830T100559.SAFE.zip", "reconstruction")
     found.maps["canopy_height_eth"].path          # a COG in metres, on the grid of the scene
 
-Each map becomes a COG in the numbers that its modality is stored in, with the same bands, no-data number, classes and
-colours, so that whatever reads the real product reads the predicted one. Quantities of the whole place (climate, month,
-biome) are averaged over windows spread over the scene.
+Each map becomes a COG on the grid of the scene: quantities in their unit, classes with the modality's own codes, names
+and colours. Quantities of the whole place (climate, month, biome) are averaged over windows spread over the scene.
 
 A scene is cut into windows of the size that the network was trained on, which overlap and are blended; in each, every
 patch is predicted in passes that show parts of the window (``predict.modality_maps``).
@@ -94,8 +93,8 @@ def reconstruct_scene(
         StoreError: the disk is full.
         MissingLibraryError: rasterio is not installed.
     """
-    statistics = Statistics.from_dict(load_statistics(bundle))
     network = ModalityMapsSource.of(bundle)
+    statistics = Statistics.from_dict(load_statistics(bundle))
     source = SceneSource(str(scene)) if isinstance(scene, str | Path) else scene
     options = options or RunOptions()
     options = replace(options, window=options.window or network.window, keep="float16")

@@ -44,6 +44,8 @@ class RunOptions:
     """pixels on a side; None: eight times the network's extent"""
     margin: int | None = None
     """pixels at inner edges of windows that are not used; None: what the network wants"""
+    ramp: int | None = None
+    """pixels over which windows are blended; None: two patches"""
     devices: tuple[str, ...] = ("cpu",)
     """where networks run; several processes take turns"""
     workers: int = 1
@@ -113,7 +115,7 @@ def scene_windows(scene: Scene, network: NetworkSource, options: RunOptions) -> 
     """
     patch = network.patch
     margin = _up(network.margin if options.margin is None else options.margin, patch)
-    ramp = 2 * patch
+    ramp = 2 * patch if options.ramp is None else _up(options.ramp, patch)
     size = _up(max(8 * network.extent, 3 * margin + ramp) if options.window is None else options.window, patch)
     return Windows.of(scene.height, scene.width, patch=patch, cell=network.cell, size=size, margin=margin, ramp=ramp)
 
