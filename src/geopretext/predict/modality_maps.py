@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from geopretext.data.fingerprint import files_fingerprint
@@ -60,8 +61,13 @@ class ModalityMaps:
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Standardised windows (B, C, H, W), 0 where missing -> (B, D, H, W) float32."""
+        """Standardised windows (B, C, H, W), 0 where missing -> (B, D, H, W) float32.
+
+        What windows lack to a whole number of patches is missing.
+        """
+        height, width = x.shape[2:]
         patch = self.network.encoder.settings.patch_size
+        x = F.pad(x, (0, -width % patch, 0, -height % patch))
         grid, passes = self._passes(x)
         sums = {name: x.new_zeros(len(x), grid[0] * grid[1], patch**2 * self._depth(name)) for name in self.channels}
         restorers = {name: self._patch_scale(x, name) for name in self.channels if self._restored(name)}
@@ -80,7 +86,7 @@ class ModalityMaps:
         for name, total in sums.items():
             times = passes.shown if self.network.predicts_visible(name) else passes.hidden
             maps.append(unpatchify(total / times, patch, grid=grid))
-        return torch.cat(maps, 1)
+        return torch.cat(maps, 1)[..., :height, :width]
 
     def vectors(self, x: Tensor) -> dict[str, Tensor]:
         """Modalities with one answer a window.
@@ -91,6 +97,8 @@ class ModalityMaps:
         Returns:
             By name: standardised numbers (B, C), or probabilities of classes or labels, float32.
         """
+        patch = self.network.encoder.settings.patch_size
+        x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
         _, passes = self._passes(x)
         every = [self._predict(x, visible) for visible in passes.visible.to(x.device)]
         found = {}
@@ -141,7 +149,7 @@ class ModalityMapsSource:
     bundle: str
     """folder, or a name on the Hugging Face hub"""
     patch: int
-    """see ``NetworkSource``, as all that follow"""
+    """see ``NetworkSource``, as all that follow: half a patch of the network's, see ``ramp``"""
     extent: int
     """of training's crops: windows are as large, and response norms are over all of a window"""
     width: int
@@ -158,12 +166,18 @@ class ModalityMapsSource:
         """
         maps = ModalityMaps(load_autoencoder(bundle))
         settings = maps.network.encoder.settings
-        return cls(str(bundle), settings.patch_size, settings.image_size, maps.width)
+        half = settings.patch_size // 2 if settings.patch_size % 2 == 0 else settings.patch_size
+        return cls(str(bundle), half, settings.image_size, maps.width)
 
     @property
-    def window(self) -> int:
-        """Pixels on a side of a window: training's crop, or what leaves room for the ramp."""
-        return max(self.extent, 3 * self.patch)
+    def ramp(self) -> int:
+        """Pixels over which two windows are blended: at least half of a window.
+
+        Windows follow each other by an odd number of half patches, so that where one has the borders of its patches its
+        neighbours have their middles, and no border shows (decision 122).
+        """
+        halves = max(1, self.extent // 2 // self.patch)
+        return self.extent - (halves - 1 + halves % 2) * self.patch
 
     def encoder(self) -> Encoder:
         """See ``NetworkSource``."""

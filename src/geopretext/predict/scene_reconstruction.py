@@ -80,8 +80,7 @@ def reconstruct_scene(
         bundle: that pretraining wrote (a bundle of an encoder alone cannot predict modalities).
         scene: a path (see ``predict.open_scene``), or a ``SceneSource`` that says more about it.
         folder: for ``MODALITY.tif`` of each map and ``reconstruction.json``; made if it is not there.
-        options: choices about input, windows, devices and processes; by default windows have the size that the network
-            was trained on.
+        options: choices about input, devices and processes; windows are always those that the network was trained on.
         confidence: also write ``MODALITY_confidence.tif`` of land cover and other classes.
         progress: told how many windows are done.
         looked: told what is done to the input's numbers.
@@ -96,8 +95,7 @@ def reconstruct_scene(
     network = ModalityMapsSource.of(bundle)
     statistics = Statistics.from_dict(load_statistics(bundle))
     source = SceneSource(str(scene)) if isinstance(scene, str | Path) else scene
-    options = options or RunOptions()
-    options = replace(options, window=options.window or network.window, keep="float16")
+    options = replace(options or RunOptions(), window=network.extent, ramp=network.ramp, keep="float16")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file", where=str(folder), hint="name a folder")

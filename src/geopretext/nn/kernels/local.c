@@ -1,7 +1,7 @@
 /* GELU and response norm whose strengths are over squares of blocks of cells (see nn/local_norm.py); forward only.
  *
- * Two passes over the features, each of which computes GELU: at the sizes of windows of scenes its exponential costs less
- * than keeping what the first pass found. Between them lie sums over blocks, which are few.
+ * Two passes over the features: the first leaves GELU where the result will be, the second multiplies. Between them lie
+ * sums over blocks, which are few.
  */
 
 #include "kernels.h"
@@ -31,23 +31,20 @@ INLINE int64_t place(float *share, int64_t cell, int64_t cells, Squares s)
     return first;
 }
 
-INLINE vec active(const void *h, int64_t at, const float *bias, int64_t c, int half)
-{
-    vec ignored;
-    const vec x = load(h, at + c, half) + load(bias, c, 0);
-    return x * normal(x, &ignored);
-}
-
-/* Sums of squares in each block of one row of blocks. */
-INLINE void sum_blocks(float *sums, const void *h, int64_t first_row, const float *bias, Squares s, int half)
+/* GELU of one row of blocks, and its sums of squares in each block. */
+INLINE void activate(void *z, float *sums, const void *h, int64_t first_row, const float *bias, Squares s, int half)
 {
     memset(sums, 0, (size_t)(s.width / s.block * s.channels) * sizeof(float));
     for (int64_t row = first_row; row < first_row + s.block; row++)
         for (int64_t column = 0; column < s.width; column++) {
             float *sum = sums + column / s.block * s.channels;
+            const int64_t at = (row * s.width + column) * s.channels;
             for (int64_t c = 0; c < s.channels; c += LANES) {
-                const vec a = active(h, (row * s.width + column) * s.channels, bias, c, half);
-                store(sum, c, load(sum, c, 0) + a * a, 0);
+                vec ignored;
+                const vec x = load(h, at + c, half) + load(bias, c, 0);
+                const vec active = x * normal(x, &ignored);
+                store(z, at + c, active, half);
+                store(sum, c, load(sum, c, 0) + active * active, 0);
             }
         }
 }
@@ -61,25 +58,25 @@ INLINE void factors(float *factor, float *upright, const float *sums, const floa
         for (int64_t i = 0; i < length; i += LANES)
             store(upright, i, load(upright, i, 0) + load(sums, row * length + i, 0), 0);
     for (int64_t first = 0; first < along(s.width, s); first++, factor += s.channels) {
-        vec total_strength = {0};
         for (int64_t c = 0; c < s.channels; c += LANES) {
             vec sum = {0};
             for (int64_t column = first; column < first + least(s.span, columns); column++)
                 sum += load(upright, column * s.channels + c, 0);
-            for (int i = 0; i < LANES; i++)
-                sum[i] = sqrtf(sum[i]);
-            total_strength += sum;
             store(factor, c, sum, 0);
         }
-        const float inverse_mean = 1 / (total(total_strength) / (float)s.channels + epsilon);
+        for (int64_t c = 0; c < s.channels; c++)
+            factor[c] = sqrtf(factor[c]);
+        vec strengths = {0};
+        for (int64_t c = 0; c < s.channels; c += LANES)
+            strengths += load(factor, c, 0);
+        const float inverse_mean = 1 / (total(strengths) / (float)s.channels + epsilon);
         for (int64_t c = 0; c < s.channels; c += LANES)
             store(factor, c, 1.0f + load(gamma, c, 0) * load(factor, c, 0) * inverse_mean, 0);
     }
 }
 
 /* One row of cells. factor: of all squares; mine: as long as a row of squares, for those between two rows of them. */
-INLINE void apply(void *z, float *mine, const float *factor, const void *h, int64_t row, const float *bias,
-                  const float *beta, Squares s, int half)
+INLINE void apply(void *z, float *mine, const float *factor, int64_t row, const float *beta, Squares s, int half)
 {
     float down;
     const int64_t length = along(s.width, s) * s.channels;
@@ -96,7 +93,7 @@ INLINE void apply(void *z, float *mine, const float *factor, const void *h, int6
         for (int64_t c = 0; c < s.channels; c += LANES) {
             const vec one = load(left, c, 0);
             const vec both = one + (load(right, c, 0) - one) * across;
-            store(z, at + c, active(h, at, bias, c, half) * both + load(beta, c, 0), half);
+            store(z, at + c, load(z, at + c, half) * both + load(beta, c, 0), half);
         }
     }
 }
@@ -125,7 +122,7 @@ INLINE int local_response(void *z, const void *h, const float *bias, const float
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < rows; row++)
                 if (!failed)
-                    sum_blocks(sums + row * length, from, row * s.block, bias, s, half);
+                    activate(to, sums + row * length, from, row * s.block, bias, s, half);
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < squares; row++)
                 if (!failed)
@@ -133,7 +130,7 @@ INLINE int local_response(void *z, const void *h, const float *bias, const float
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < s.height; row++)
                 if (!failed)
-                    apply(to, scratch, factor, from, row, bias, beta, s, half);
+                    apply(to, scratch, factor, row, beta, s, half);
         }
         free(scratch);
     }
