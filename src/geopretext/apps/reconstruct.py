@@ -1,6 +1,6 @@
 """``geopretext reconstruct``: every modality, predicted from a masked input: a picture of tiles, or maps of a scene."""
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,6 +64,14 @@ def _parser() -> VerbParser:
     whole_scene = parser.add_argument_group("maps of a scene")
     add = whole_scene.add_argument
     add("--confidence", action="store_true", help="also write the probability of each pixel's class")
+    add(
+        "--truth",
+        action="append",
+        default=[],
+        type=_truth,
+        metavar="NAME[:BAND,...]=FILE",
+        help="a real product on the grid of the scene to compare with, as sentinel1:asc_VV,asc_VH=S1.tif; repeatable",
+    )
     add("--device", default="cpu", metavar="D,D,...", help="where to compute, as cuda:0,cuda:1; default: %(default)s")
     add("--workers", type=whole(1), default=1, help="processes; default: one a device")
     add_scene_arguments(parser)
@@ -84,6 +92,7 @@ def _of_scene(options: Namespace) -> None:
     from geopretext.predict.scene_drawing import draw_scene
     from geopretext.predict.scene_reconstruction import reconstruct_scene
     from geopretext.predict.scene_run import RunOptions
+    from geopretext.predict.scene_truth import TruthFile
 
     found = reconstruct_scene(
         options.bundle,
@@ -93,6 +102,7 @@ def _of_scene(options: Namespace) -> None:
             door=door_options(options), devices=tuple(options.device.split(",")), workers=options.workers
         ),
         confidence=options.confidence,
+        truth={name: TruthFile(path, bands) for name, bands, path in options.truth},
         progress=ProgressLine("windows"),
         looked=lambda record: say("\n".join(door_lines(record))),
     )
@@ -103,6 +113,15 @@ def _of_scene(options: Namespace) -> None:
     except MissingLibraryError as error:  # the maps are there
         say(f"no picture: {error}")
     print(options.out)
+
+
+def _truth(text: str) -> tuple[str, tuple[str, ...], Path]:
+    """An argument type: ``sentinel1:asc_VV,asc_VH=S1.tif``."""
+    left, equals, path = text.partition("=")
+    name, _, bands = left.partition(":")
+    if not (name and equals and path):
+        raise ArgumentTypeError(f"{text!r} is no NAME=FILE such as sentinel1:asc_VV,asc_VH=S1.tif")
+    return name, tuple(bands.split(",")) if bands else (), Path(path)
 
 
 def _tiles(reader: TileReader, options: Namespace) -> npt.NDArray[np.int64]:

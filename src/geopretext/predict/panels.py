@@ -72,13 +72,13 @@ def choose_views(modality: Modality, values: Array, valid: Mask, most: int) -> l
         return [View(modality, ())]
     if set(TRUE_COLOUR) <= set(modality.band_names):
         bands = modality.band_indices(TRUE_COLOUR)
-        return [View(modality, bands, *_stretch(values[list(bands)], valid[list(bands)]))]
+        return [View(modality, bands, *stretch(values[list(bands)], valid[list(bands)]))]
     share = valid.mean(axis=(1, 2))
     best = sorted(np.argsort(-share, kind="stable")[:most])
-    return [View(modality, (int(band),), *_stretch(values[band], valid[band])) for band in best]
+    return [View(modality, (int(band),), *stretch(values[band], valid[band])) for band in best]
 
 
-def _stretch(values: Array, valid: Mask) -> tuple[float, float]:
+def stretch(values: Array, valid: Mask) -> tuple[float, float]:
     """2nd and 98th percentile of what was observed, kept apart."""
     if not valid.any():
         return 0.0, 1.0

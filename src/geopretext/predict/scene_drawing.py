@@ -26,11 +26,13 @@ from geopretext.predict.panels import (
     draw_color_bar,
     draw_missing_swatch,
     paint_values,
+    stretch,
 )
 from geopretext.predict.predicted_map import PredictedMap
-from geopretext.predict.quantities import NOT_OBSERVED, Row, place_text, vector_rows
+from geopretext.predict.quantities import NOT_OBSERVED, Row, compact, place_text, vector_rows
 from geopretext.predict.scene import Scene
 from geopretext.predict.scene_reconstruction import SceneReconstruction
+from geopretext.predict.scene_truth import Comparison
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +47,8 @@ _PIXELS = 640
 _READ_ROWS = 512
 """of the scene at a time"""
 _NONE = "–"
+_LEAST_SHARE = 0.005
+"""that is written as a percentage"""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,10 @@ def draw_scene(
     """
     scene = reconstruction.scene
     panels = [_input_panel(reconstruction)]
-    for found in reconstruction.maps.values():
-        panels += _map_panels(found, panels[0], reconstruction.input.name, bands_per_modality)
+    for name, found in reconstruction.maps.items():
+        compared = reconstruction.compared.get(name)
+        for panel in _map_panels(found, panels[0], reconstruction.input.name, bands_per_modality):
+            panels += [panel, *_real_panel(panel, compared)]
     scale = _SIDE / max(scene.height, scene.width)
     height = scene.height * scale
     columns = min(_COLUMNS, len(panels))
@@ -115,7 +121,7 @@ def _draw_panel(page: Page, left: float, top: float, panel: _Panel, width: float
     if not view.bands:
         present, more = classes_present([(panel.values, panel.valid)], _CLASSES)
         shares = [float((panel.values[panel.valid] == number).mean()) for number in present]
-        draw_legend(page, left, below, view.modality, present, more, [f"{share:4.0%}" for share in shares])
+        draw_legend(page, left, below, view.modality, present, more, [_share(share) for share in shares])
     elif len(view.bands) == 1:
         unit = view.modality.bands[view.bands[0]].unit
         draw_color_bar(page.axes(left, below, width, 0.06), VALUES_MAP, view.low, view.high)
@@ -160,10 +166,32 @@ def _map_panels(found: PredictedMap, image: _Panel, input_name: str, most: int) 
             view = replace(view, low=image.view.low, high=image.view.high)
             notes.append("stretched as the image")
         if found.restored:
-            notes.append("mean and contrast of each patch are the image's")
+            notes.append("brightness and contrast from the image")
         detail = f"{view.detail}, from the surroundings" if is_input else view.detail
         panels.append(_Panel(view.label, detail, view, *observed, "\n".join(notes)))
     return panels
+
+
+def _real_panel(predicted: _Panel, compared: Comparison | None) -> list[_Panel]:
+    """The real product beside a predicted one, in its own colours; none if it lacks the band."""
+    names = [predicted.view.modality.band_names[band] for band in predicted.view.bands]
+    if compared is None or not set(names) <= set(compared.modality.band_names):
+        return []
+    modality = compared.modality
+    shape = (predicted.valid.shape[-2], predicted.valid.shape[-1])
+    values, valid = compared.truth.read(modality, shape)
+    if compared.accuracy is not None:
+        agreement = f"{compared.accuracy:.0%} predicted right"
+        return [_Panel(f"{predicted.title}: real", agreement, View(modality, ()), values, valid)]
+    rows = modality.band_indices(names)
+    view = View(modality, rows, *stretch(values[list(rows)], valid[list(rows)]))
+    agreement = ", ".join(f"r {compared.correlation[row]:.2f}" for row in rows)
+    detail = f"{view.detail}, {agreement}, off by {compact(compared.rmse[rows[0]])}"
+    return [_Panel(f"{predicted.title}: real", detail, view, values, valid, "in its own stretch")]
+
+
+def _share(share: float) -> str:
+    return f"{share:4.0%}" if share >= _LEAST_SHARE else " <1%"
 
 
 def _read_scene(scene: Scene, bands: tuple[str, ...]) -> Observed[Array]:

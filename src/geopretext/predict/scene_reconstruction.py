@@ -24,7 +24,7 @@ from geopretext.data.statistics import POOLED, Statistics
 from geopretext.data.tiles import Coordinates
 from geopretext.errors import InputError
 from geopretext.modality import Modality
-from geopretext.nn.bundle import load_autoencoder, load_statistics
+from geopretext.nn.bundle import load_statistics
 from geopretext.predict.modality_maps import ModalityMaps, ModalityMapsSource
 from geopretext.predict.open_scene import SceneSource
 from geopretext.predict.predicted_map import MapLayout, PredictedMap, write_confidence, write_map
@@ -33,6 +33,7 @@ from geopretext.predict.scene_crew import SceneOpener
 from geopretext.predict.scene_door import SceneDoor, open_scene_door
 from geopretext.predict.scene_place import scene_coordinates
 from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun, run_scene
+from geopretext.predict.scene_truth import Comparison, TruthFile, compare
 from geopretext.predict.scene_vectors import PredictedVector, predict_vectors
 
 RECORD = "reconstruction.json"
@@ -57,6 +58,8 @@ class SceneReconstruction:
     """by modality, in the order of the network"""
     left_out: Mapping[str, str]
     """maps and bands that are not predicted, and why"""
+    compared: Mapping[str, Comparison]
+    """by modality, where there was a real product to compare with"""
     record: Mapping[str, Any]
     """all of this but pixels, as in ``reconstruction.json``"""
 
@@ -68,6 +71,7 @@ def reconstruct_scene(
     *,
     options: RunOptions | None = None,
     confidence: bool = False,
+    truth: Mapping[str, TruthFile] | None = None,
     progress: Progress | None = None,
     looked: Looked | None = None,
 ) -> SceneReconstruction:
@@ -82,12 +86,14 @@ def reconstruct_scene(
         folder: for ``MODALITY.tif`` of each map and ``reconstruction.json``; made if it is not there.
         options: choices about input, devices and processes; windows are always those that the network was trained on.
         confidence: also write ``MODALITY_confidence.tif`` of land cover and other classes.
+        truth: by modality, the real product on the grid of the scene, to compare with.
         progress: told how many windows are done.
         looked: told what is done to the input's numbers.
 
     Raises:
         BundleError: the bundle cannot be read, or holds an encoder only, or no statistics.
-        BandError, UnitError, GridError, InputError: the scene is not for this bundle; or the folder is a file.
+        BandError, UnitError, GridError, InputError: the scene is not for this bundle; a real product is none of its
+            modalities, or not on the grid of the scene; the folder is a file.
         CorruptError: the scene cannot be decoded.
         StoreError: the disk is full.
         MissingLibraryError: rasterio is not installed.
@@ -99,12 +105,17 @@ def reconstruct_scene(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file", where=str(folder), hint="name a folder")
+    model = network.load("cpu")
+    for name, real in (truth or {}).items():
+        if name not in model.channels:
+            raise InputError(f"the bundle predicts no map {name!r}", hint=f"it predicts {', '.join(model.channels)}")
+        real.check(model.network.targets[name], source.open())
     folder.mkdir(parents=True, exist_ok=True)
     with run_scene(source, network, folder / _PARTS, options, progress=progress, looked=looked) as run:
         door = open_scene_door(run.scene, network.encoder(), options.door)
-        model = ModalityMaps(load_autoencoder(bundle))
         layouts, left_out = _layouts(model, door, statistics)
         maps = {name: _write(name, layout, run, model, folder, confidence) for name, layout in layouts.items()}
+        compared = {name: compare(maps[name], real) for name, real in (truth or {}).items() if name in maps}
         coordinates = scene_coordinates(run.scene)
         vectors = predict_vectors(door, model, run.windows, statistics, coordinates)
         record = {
@@ -115,12 +126,15 @@ def reconstruct_scene(
             "time": None if run.scene.time is None else str(run.scene.time),
             "maps": {name: _map_record(each) for name, each in maps.items()},
             "left_out": left_out,
+            "compared": {name: each.to_dict() for name, each in compared.items()},
             "vectors": {name: _vector_record(each) for name, each in vectors.items()},
             "input": dict(run.record),
         }
         replace_file(folder / RECORD, json.dumps(record, indent=2).encode())
         run.discard()
-    return SceneReconstruction(run.scene, model.network.modality, coordinates, maps, vectors, left_out, record)
+    return SceneReconstruction(
+        run.scene, model.network.modality, coordinates, maps, vectors, left_out, compared, record
+    )
 
 
 def _layouts(
