@@ -10,8 +10,9 @@ from geopretext.modality import PUBLISHED
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.masking import patchify
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
-from geopretext.predict.modality_maps import ModalityMaps
+from geopretext.predict.modality_maps import ModalityMaps, ModalityMapsSource
 from geopretext.predict.passes import complementary_passes
+from geopretext.predict.windows import Windows
 from geopretext.pretext.mp_mae import standardise
 
 BANDS = ("B4", "B3", "B2", "B8")
@@ -158,6 +159,24 @@ def test_vectors_are_means_over_passes() -> None:
     np.testing.assert_allclose(found["era5"], np.mean([p["era5"].numpy() for p in every], 0), atol=1e-6)
     probabilities = np.mean([p["biome"].softmax(1).numpy() for p in every], 0)
     np.testing.assert_allclose(found["biome"], probabilities, atol=1e-6)
+
+
+def test_windows_that_end_within_a_patch_are_filled_up_with_nothing() -> None:
+    maps = ModalityMaps(network(("sentinel1", "era5")))
+    x = windows(1)[..., :20, :28]
+    filled = torch.nn.functional.pad(x, (0, 4, 0, 4))
+    with torch.inference_mode():
+        torch.testing.assert_close(maps(x), maps(filled)[..., :20, :28], rtol=0, atol=0)
+        torch.testing.assert_close(maps.vectors(x)["era5"], maps.vectors(filled)["era5"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("crop", "patch", "step"), [(64, 16, 24), (112, 16, 56), (56, 8, 28), (16, 8, 4), (32, 8, 12)])
+def test_windows_follow_each_other_by_an_odd_number_of_half_patches(crop: int, patch: int, step: int) -> None:
+    source = ModalityMapsSource("bundle", patch // 2, crop, 1)
+    windows = Windows.of(500, 300, patch=source.patch, cell=1, size=crop, margin=0, ramp=source.ramp)
+    assert windows.down.step == step
+    assert step % patch == patch // 2
+    assert crop / 4 <= step <= crop / 2
 
 
 def test_what_cannot_be_known_from_the_image_is_left_out() -> None:

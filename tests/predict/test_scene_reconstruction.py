@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geopretext.data.statistics import Statistics, StatisticsAccumulator
 from geopretext.data.synthetic import SyntheticEarth
-from geopretext.errors import BundleError, GridError, InputError
+from geopretext.errors import BandError, BundleError, CorruptError, GridError, InputError
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import Encoder, save_bundle
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
@@ -24,6 +24,7 @@ from geopretext.predict.scene import Georeference
 from geopretext.predict.scene_drawing import draw_scene
 from geopretext.predict.scene_reconstruction import SceneReconstruction, reconstruct_scene
 from geopretext.predict.scene_run import RunOptions
+from geopretext.predict.scene_truth import TruthFile
 
 BANDS = ("B4", "B3", "B2", "B8")
 TARGETS = ("sentinel2", "sentinel1", "era5", "dynamic_world", "month", "lat", "biome", "elements")
@@ -243,6 +244,83 @@ def test_the_picture_is_as_tall_as_the_scene_wants(
         with rasterio.open(tmp_path / name) as picture:
             heights.append(picture.height)
     assert heights[1] < heights[0]
+
+
+def real_product(path: Path, values: np.ndarray, **profile: object) -> Path:
+    options = {"crs": "EPSG:32632", "transform": rasterio.Affine(*UTM.transform), **profile}
+    count, height, width = values.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=count, dtype=values.dtype, **options
+    ) as file:
+        file.write(values)
+    return path
+
+
+def test_predictions_are_held_against_real_products(
+    found: SceneReconstruction, bundle: Path, scene: ArrayScene, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    radar = random.normal(-12, 4, (2, 90, 70))
+    radar[0, :10] = np.nan
+    predicted = content(found.maps["dynamic_world"].path)
+    cover = np.where(random.uniform(size=predicted.shape) < 0.3, 7, predicted).astype(np.uint8)
+    truth = {
+        "sentinel1": TruthFile(real_product(tmp_path / "s1.tif", radar), ("desc_VV", "asc_VH")),
+        "dynamic_world": TruthFile(real_product(tmp_path / "cover.tif", cover, nodata=0), ("landcover",)),
+    }
+    result = reconstruct_scene(bundle, Held(scene), tmp_path / "out", truth=truth)
+    assert scene.valid is not None
+    with rasterio.open(result.maps["sentinel1"].path) as file:
+        ours = [file.read(file.descriptions.index(name) + 1) for name in ("asc_VH", "desc_VV")]
+    compared = result.compared["sentinel1"]
+    assert compared.modality.band_names == ("asc_VH", "desc_VV")  # in the order of the modality, not of the file
+    for row, (mine, real) in enumerate(zip(ours, (radar[1], radar[0]), strict=True)):
+        both = scene.valid & np.isfinite(real)
+        p, t = mine[both].astype(np.float64), real[both]
+        assert compared.pixels[row] == both.sum()
+        np.testing.assert_allclose(compared.correlation[row], np.corrcoef(p, t)[0, 1], atol=1e-6)
+        np.testing.assert_allclose(compared.rmse[row], np.sqrt(np.mean((p - t) ** 2)), rtol=1e-5)
+        np.testing.assert_allclose(compared.bias[row], np.mean(p - t), rtol=1e-5)
+    right = (cover == predicted)[0][scene.valid].mean()
+    np.testing.assert_allclose(result.compared["dynamic_world"].accuracy, right)
+    assert result.record["compared"]["sentinel1"]["bands"]["asc_VH"]["pixels"] == scene.valid.sum()
+    draw_scene(result, tmp_path / "with.png", dpi=40)
+    draw_scene(replace(result, compared={}), tmp_path / "without.png", dpi=40)
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "profile", "error", "message"),
+    [
+        ("canopy", (), {}, InputError, "predicts no map 'canopy'"),
+        ("sentinel1", (), {}, BandError, "none of its bands is one of 'sentinel1'"),
+        ("sentinel1", ("asc_VV", "asc_VH"), {}, BandError, "2 names for 1 bands"),
+        ("sentinel1", ("asc_VV",), {"crs": "EPSG:32633"}, GridError, "not lie on the grid"),
+        ("sentinel1", ("asc_VV",), {"transform": rasterio.Affine(10, 0, 500_001, 0, -10, 5e6)}, GridError, "grid"),
+    ],
+)
+def test_products_that_cannot_be_compared_are_refused_at_once(
+    bundle: Path,
+    scene: ArrayScene,
+    tmp_path: Path,
+    name: str,
+    bands: tuple[str, ...],
+    profile: dict[str, object],
+    error: type[Exception],
+    message: str,
+) -> None:
+    truth = TruthFile(real_product(tmp_path / "real.tif", np.zeros((1, 90, 70), np.float32), **profile), bands)
+    with pytest.raises(error, match=message):
+        reconstruct_scene(bundle, Held(scene), tmp_path / "out", truth={name: truth})
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_no_products_are_refused(bundle: Path, scene: ArrayScene, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        reconstruct_scene(bundle, Held(scene), tmp_path, truth={"sentinel1": TruthFile(tmp_path / "no.tif")})
+    (tmp_path / "text.tif").write_text("no raster")
+    with pytest.raises(CorruptError, match="cannot be read as a raster"):
+        reconstruct_scene(bundle, Held(scene), tmp_path, truth={"sentinel1": TruthFile(tmp_path / "text.tif")})
 
 
 @pytest.mark.parametrize(

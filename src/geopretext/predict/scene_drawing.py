@@ -77,15 +77,16 @@ def draw_scene(
         MissingLibraryError: matplotlib or rasterio is not installed.
     """
     scene = reconstruction.scene
-    panels = [_input_panel(reconstruction)]
+    image = _input_panel(reconstruction)
+    groups = [[image]]
     for name, found in reconstruction.maps.items():
         compared = reconstruction.compared.get(name)
-        for panel in _map_panels(found, panels[0], reconstruction.input.name, bands_per_modality):
-            panels += [panel, *_real_panel(panel, compared)]
+        predicted = _map_panels(found, image, reconstruction.input.name, bands_per_modality)
+        groups += [[panel, *_real_panel(panel, compared)] for panel in predicted]
     scale = _SIDE / max(scene.height, scene.width)
     height = scene.height * scale
-    columns = min(_COLUMNS, len(panels))
-    lines = [panels[start : start + columns] for start in range(0, len(panels), columns)]
+    lines = _lines(groups)
+    columns = max(map(len, lines))
     feet = [max(map(_foot, line)) for line in lines]
     rows, classes = _vector_rows(reconstruction)
     text_columns = 2 if columns >= 4 else 1
@@ -102,6 +103,16 @@ def draw_scene(
     if table:
         _draw_vectors(page, top + 0.1, rows, classes, text_columns)
     page.save(Path(path), dpi)
+
+
+def _lines(groups: list[list[_Panel]]) -> list[list[_Panel]]:
+    """Panels line by line; what is to be compared stays side by side."""
+    lines: list[list[_Panel]] = [[]]
+    for group in groups:
+        if len(lines[-1]) + len(group) > _COLUMNS:
+            lines.append([])
+        lines[-1] += group
+    return lines
 
 
 def _draw_head(page: Page, reconstruction: SceneReconstruction) -> None:
