@@ -1,6 +1,8 @@
 """Every modality of a whole scene: on which grid, in which numbers, and the same however it is computed."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from geopretext.predict.scene_reconstruction import SceneReconstruction, reconst
 from geopretext.predict.scene_run import RunOptions
 from geopretext.predict.scene_truth import TruthFile
 
+DOCS = Path(__file__).parents[2] / "docs"
 BANDS = ("B4", "B3", "B2", "B8")
 TARGETS = ("sentinel2", "sentinel1", "era5", "dynamic_world", "month", "lat", "biome", "elements")
 CLOUD = (slice(40, 60), slice(5, 30))
@@ -352,3 +355,18 @@ def test_bundles_and_folders_that_cannot_be_used(bundle: Path, scene: ArrayScene
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):
         reconstruct_scene(bundle, Held(scene), tmp_path / "file")
+
+
+def test_the_example_in_the_documentation_runs(
+    bundle: Path, scene: ArrayScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "reconstruction.md").read_text("utf-8"), re.DOTALL)
+    shutil.copytree(bundle, tmp_path / "runs/first/bundle")
+    real_product(tmp_path / "scene.tif", scene.values.astype(np.uint16), nodata=0)
+    with rasterio.open(tmp_path / "scene.tif", "r+") as file:
+        file.descriptions, file.units = scene.bands, [scene.unit] * len(scene.bands)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    code = code.replace("canopy_height_eth", "sentinel1")  # which this bundle predicts
+    exec(code, names)
+    assert (tmp_path / "reconstruction" / "sentinel1.tif").exists()

@@ -197,7 +197,7 @@ def _real_panel(predicted: _Panel, compared: Comparison | None) -> list[_Panel]:
     rows = modality.band_indices(names)
     view = View(modality, rows, *stretch(values[list(rows)], valid[list(rows)]))
     agreement = ", ".join(f"r {compared.correlation[row]:.2f}" for row in rows)
-    detail = f"{view.detail}, {agreement}, off by {compact(compared.rmse[rows[0]])}"
+    detail = f"{view.detail}, {agreement}, RMSE {compact(compared.rmse[rows[0]])}"
     return [_Panel(f"{predicted.title}: real", detail, view, values, valid, "in its own stretch")]
 
 
