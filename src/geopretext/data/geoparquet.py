@@ -1,4 +1,4 @@
-"""``tiles.parquet``: GeoParquet 1.1 of the tiles' coordinates and footprints, for DuckDB, geopandas and QGIS.
+"""GeoParquet 1.1 of tiles' coordinates and footprints, for DuckDB, geopandas and QGIS: ``tiles.parquet`` of a store.
 
 Footprints are polygons in longitude and latitude (OGC:CRS84), written as WKB by pyarrow alone. With pyproj they are the
 four corners of the tile's own grid; without it, or for a tile whose grid is unknown, a box of the tile's size in metres
@@ -7,7 +7,6 @@ around its centre, which is right to a few metres but for the rotation of the UT
 
 import io
 import json
-import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +39,6 @@ def tiles_to_parquet(
         ground_sampling_distance: metres a pixel.
     """
     footprint = footprints(coordinates, tile_size=tile_size, ground_sampling_distance=ground_sampling_distance)
-    known = np.asarray(np.isfinite(footprint).all(axis=(1, 2)))
     seconds = coordinates.time.astype("datetime64[s]")
     assert coordinates.split is not None
     assert coordinates.source_items is not None
@@ -62,10 +60,8 @@ def tiles_to_parquet(
     for name, codes in coordinates.levels.items():
         levels = np.array(["unknown", *modalities[name].levels], object)
         columns[f"{name}_level"] = pa.array(levels[codes.astype(np.int64) + 1].tolist(), pa.string())
-    columns["geometry"] = pa.array(
-        [_polygon(ring) if ok else None for ring, ok in zip(footprint, known, strict=True)], pa.binary()
-    )
-    table = pa.table(columns).replace_schema_metadata({"geo": json.dumps(_geo_metadata(footprint[known]))})
+    columns["geometry"] = polygon_column(footprint)
+    table = pa.table(columns).replace_schema_metadata({"geo": json.dumps(geo_metadata(footprint))})
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd")
     return file.getvalue()
@@ -98,9 +94,19 @@ def footprints(coordinates: Coordinates, *, tile_size: int, ground_sampling_dist
     return rings
 
 
-def _polygon(ring: npt.NDArray[np.float64]) -> bytes:
-    """Well-known binary of a polygon of one ring: little-endian, type 3."""
-    return struct.pack("<BIII", 1, 3, 1, len(ring)) + ring.astype("<f8").tobytes()
+def polygon_column(rings: npt.NDArray[np.float64]) -> Any:
+    """A column of polygons of one ring each, as well-known binary.
+
+    Args:
+        rings: (n, 5, 2) degrees east and north; null where any is not finite.
+    """
+    records = np.zeros(len(rings), [("order", "u1"), ("numbers", "<u4", 3), ("ring", "<f8", rings.shape[1:])])
+    records["order"] = 1  # little-endian
+    records["numbers"] = (3, 1, rings.shape[1])  # a polygon, of one ring, of so many points
+    records["ring"] = rings
+    unknown = ~np.isfinite(rings).all(axis=(1, 2))
+    plain = records.view(f"V{records.dtype.itemsize}").astype(object) if len(rings) else np.empty(0, object)
+    return pa.array(plain, pa.binary(), mask=unknown)
 
 
 def _present_names(present: npt.NDArray[np.uint32], names: tuple[str, ...]) -> list[list[str]]:
@@ -108,10 +114,18 @@ def _present_names(present: npt.NDArray[np.uint32], names: tuple[str, ...]) -> l
     return [by_bits[bits] for bits in present.tolist()]
 
 
-def _geo_metadata(rings: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """GeoParquet's ``geo`` entry; without a ``crs`` the coordinates are OGC:CRS84."""
+def geo_metadata(rings: npt.NDArray[np.float64] | None, *, covering: str | None = None) -> dict[str, Any]:
+    """GeoParquet's ``geo`` entry for a column "geometry"; without a ``crs`` the coordinates are OGC:CRS84.
+
+    Args:
+        rings: all of them, for the box around them; those that are not finite do not count. None: they are not known.
+        covering: column of a struct of xmin, ymin, xmax and ymax, by which readers skip what lies elsewhere.
+    """
     column: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Polygon"], "orientation": "counterclockwise"}
-    if len(rings):
-        low, high = rings.min(axis=(0, 1)), rings.max(axis=(0, 1))
+    known = np.empty((0, 5, 2)) if rings is None else rings[np.isfinite(rings).all(axis=(1, 2))]
+    if len(known):
+        low, high = known.min(axis=(0, 1)), known.max(axis=(0, 1))
         column["bbox"] = [*low.tolist(), *high.tolist()]
+    if covering is not None:
+        column["covering"] = {"bbox": {side: [covering, side] for side in ("xmin", "ymin", "xmax", "ymax")}}
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}

@@ -1,5 +1,23 @@
-"""Use of a trained bundle: features of tiles and images, reconstructions, later maps and neighbours.
+"""Use of a trained bundle: features of tiles and images, reconstructions, embeddings of scenes, maps and neighbours.
 
 What may live here: inference on bounded memory, and the pictures of it. No training and no scores. Imports ``nn``,
 ``data``, ``modality`` and ``errors``.
+
+``embed`` is loaded when it is first asked for, so that importing the package costs nothing.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geopretext.predict.cube_embeddings import embed
+
+__all__ = ["embed"]
+
+_MODULES = {"embed": "cube_embeddings"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"geopretext.predict.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

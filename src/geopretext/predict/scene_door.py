@@ -159,6 +159,12 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
     options = options or DoorOptions()
     level = options.level or scene.level
     images = _looked_at(scene, encoder)
+    if not len(images):
+        raise InputError(
+            "nothing was observed anywhere in it: all is missing, or under clouds",
+            where=scene.where,
+            hint="look at its no-data value and at its mask of clouds",
+        )
     door = ImageDoor.open(
         images,
         encoder.modality,
@@ -173,6 +179,11 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
     if options.strict:
         gate.require_plausible(where=scene.where)
     return SceneDoor(scene, door, gate)
+
+
+def anything_seen(scene: Scene, encoder: Encoder) -> bool:
+    """Whether there is a window of it that ``open_scene_door`` would look at."""
+    return len(_looked_at(scene, encoder)) > 0
 
 
 def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:
@@ -192,10 +203,4 @@ def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:
             found.append((row, column))
         if len(found) == _LOOKED_AT:
             break
-    if not found:
-        raise InputError(
-            "nothing was observed anywhere in it: all is missing, or under clouds",
-            where=scene.where,
-            hint="look at its no-data value and at its mask of clouds",
-        )
     return SceneImages(scene, tuple(sorted(found)), height, width)

@@ -31,8 +31,8 @@ Progress = Callable[[int, int], None]
 Looked = Callable[[Mapping[str, Any]], None]
 """called with ``SceneRun.record`` as soon as it is known what is done to the numbers"""
 
-_BATCH = 8
-"""windows at a time on an accelerator; on a CPU more than one gain nothing"""
+_CPU_PIXELS, _DEVICE_PIXELS = 32 * 64 * 64, 2048 * 2048
+"""of the windows of a batch: on a CPU, what stays in its caches (see ``predict.features``); elsewhere, what fills it"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RunOptions:
 
     door: DoorOptions = field(default_factory=DoorOptions)
     window: int | None = None
-    """pixels on a side; None: eight times the network's extent"""
+    """pixels on a side; None: eight times the network's extent; of a network without a margin, a patch"""
     margin: int | None = None
     """pixels at inner edges of windows that are not used; None: what the network wants"""
     devices: tuple[str, ...] = ("cpu",)
@@ -49,7 +49,7 @@ class RunOptions:
     workers: int = 1
     """processes; at least one a device. One computes in this process"""
     batch: int | None = None
-    """windows at a time; None: 1 on a CPU, 8 elsewhere"""
+    """windows at a time; None: as many small ones as do the device good"""
     readers: int = 2
     """threads a process that read"""
     keep: Literal["float32", "float16"] = "float32"
@@ -113,8 +113,9 @@ def scene_windows(scene: Scene, network: NetworkSource, options: RunOptions) -> 
     """
     patch = network.patch
     margin = _up(network.margin if options.margin is None else options.margin, patch)
-    ramp = 2 * patch
-    size = _up(max(8 * network.extent, 3 * margin + ramp) if options.window is None else options.window, patch)
+    ramp = 2 * patch if margin else 0
+    size = patch if not margin else max(8 * network.extent, 3 * margin + ramp)
+    size = _up(size if options.window is None else options.window, patch)
     return Windows.of(scene.height, scene.width, patch=patch, cell=network.cell, size=size, margin=margin, ramp=ramp)
 
 
@@ -156,7 +157,7 @@ def run_scene(
     devices = options.processes
     if parts is None and len(devices) > 1:
         raise InputError(f"{len(devices)} processes want a folder for what they finish")
-    batch = options.batch or (1 if devices[0].startswith("cpu") else _BATCH)
+    batch = options.batch or _batch(windows, devices[0])
     job = StripJob(source, network, door.closed(), windows, batch, options.readers)
     every = range(len(windows.down.starts))
     if parts is None:
@@ -195,6 +196,11 @@ def _compute(
     for strip in job.strips(iter(missing), devices[0]):
         files.save(strip)
         finished(strip.number)
+
+
+def _batch(windows: Windows, device: str) -> int:
+    pixels = _CPU_PIXELS if device.startswith("cpu") else _DEVICE_PIXELS
+    return max(1, pixels // (windows.down.extent * windows.across.extent))
 
 
 def _identity(scene: Scene, network: NetworkSource, windows: Windows, options: RunOptions) -> dict[str, str]:
