@@ -387,6 +387,7 @@ def test_a_saved_bundle_predicts_the_same(store: Store, label: str, tmp_path: Pa
     assert saved.statistics == encoder.statistics
     assert saved.recipe["trained"] == "lora"
     assert saved.recipe["seed"] == 5
+    assert saved.recipe["image_height"] == saved.recipe["image_width"] == prepared.feed.window.height
     assert saved.metrics["validation"] == run.validation
     assert saved.metrics[f"test_{task.metric}"] == run.outcome.measure(task.metric)
 

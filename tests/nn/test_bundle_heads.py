@@ -6,7 +6,7 @@ import torch
 from geopretext.errors import BundleError, MissingLibraryError, RecipeError
 from geopretext.modality import PUBLISHED
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.bundle_heads import head_settings, load_head, load_head_labels, make_head, save_head
+from geopretext.nn.bundle_heads import head_settings, load_head, load_head_labels, make_head, save_head, trained_extent
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.settings import HEADS, SEGMENTERS, EncoderSettings, HeadLabels, HeadSettings
@@ -22,13 +22,13 @@ def make(kind, pair=None, classes=5, **settings):
     return make_head(HeadSettings(kind, classes, pair), encoder).eval()
 
 
-def save(folder, network, labels=None, **scales):
+def save(folder, network, labels=None, recipe=None, **scales):
     save_head(
         folder,
         network,
         modality=PUBLISHED["sentinel2"].select(BANDS),
         statistics=scales or None,
-        recipe={"name": "tuned"},
+        recipe=recipe or {"name": "tuned"},
         metrics={"f1": 1},
         labels=labels,
     )
@@ -223,3 +223,25 @@ def test_dense_settings_leave_masked_use_alone(patch):
     with torch.no_grad():
         assert torch.equal(plain(images, visible), other(images, visible))
         assert plain(images).shape != other(images).shape or not torch.allclose(plain(images), other(images), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "extent"),
+    [({"image_height": 40, "image_width": 61}, 40), ({"image_height": 61, "image_width": 61}, 56), ({"epochs": 3}, 16)],
+)
+def test_a_head_knows_the_size_of_the_images_that_it_was_trained_on(tmp_path, recipe, extent):
+    save(tmp_path, make("classifier"), recipe=recipe)
+    assert trained_extent(tmp_path) == extent
+
+
+def test_an_encoder_knows_the_size_of_its_crops(tmp_path):
+    save(tmp_path, make("classifier"), recipe={"image_height": 40, "image_width": 40})
+    Encoder.from_pretrained(tmp_path).save_pretrained(tmp_path / "encoder")
+    assert trained_extent(tmp_path / "encoder") == 16
+
+
+@pytest.mark.parametrize("side", [3, "64", None])
+def test_images_of_no_size_are_refused(tmp_path, side):
+    save(tmp_path, make("classifier"), recipe={"image_height": side, "image_width": 64})
+    with pytest.raises(BundleError, match=r"images of .* x 64 pixels"):
+        trained_extent(tmp_path)

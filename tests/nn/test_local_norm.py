@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from geopretext.errors import GridError, InputError
+from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.decoders import make_segmenter
-from geopretext.nn.kernels import can_run, kernels_enabled, local_gelu_response
-from geopretext.nn.local_norm import Squares, local_norms, local_response
+from geopretext.nn.kernels import can_run, kernels_enabled, local_gelu_response_
+from geopretext.nn.local_norm import Squares, local_norms, local_response, needed_margin
+from geopretext.nn.settings import EncoderSettings
 
 
 def by_definition(x, gamma, beta, squares, epsilon):
@@ -60,7 +62,7 @@ def test_the_kernel_is_what_the_definition_says(squares, dtype):
     bias = beta.flip(0)
     active = F.gelu(h.double() + bias.double())
     expected = by_definition(active, gamma.double(), beta.double(), squares, 1e-3)
-    actual = local_gelu_response(h, bias, gamma, beta, 1e-3, block=squares.block, span=squares.span)
+    actual = local_gelu_response_(h, bias, gamma, beta, 1e-3, block=squares.block, span=squares.span)
     assert actual.dtype == dtype
     tolerance = 1e-5 if dtype == torch.float32 else 1e-2
     torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
@@ -94,7 +96,7 @@ def test_gradients_are_those_of_differences(make_encoder):
 def test_the_kernel_refuses_maps_that_do_not_divide_into_blocks():
     vector = torch.zeros(16)
     with pytest.raises(InputError, match="in blocks of 4"):
-        local_gelu_response(torch.zeros(1, 8, 6, 16), vector, vector, vector, 1e-6, block=4, span=1)
+        local_gelu_response_(torch.zeros(1, 8, 6, 16), vector, vector, vector, 1e-6, block=4, span=1)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,28 @@ def test_what_is_far_away_changes_little(make_encoder):
     with torch.inference_mode():
         ordinary = (network(x) - network(other)).abs()[..., :8].mean()
     assert (local - changed).abs()[..., :8].mean() < 0.01 * ordinary
+
+
+@pytest.mark.parametrize(
+    ("size", "patch_size", "extent"), [("micro", 8, 56), ("micro", 16, 64), ("micro", 8, 112), ("atto", 8, 56)]
+)
+def test_within_the_margin_a_window_has_the_features_of_one_pass(size, patch_size, extent):
+    settings = EncoderSettings(size=size, patch_size=patch_size, image_size=extent, bands=("B2", "B3", "B4"))
+    torch.manual_seed(0)
+    network = ConvNeXtV2(settings).eval()
+    for name, parameter in network.named_parameters():
+        if ".grn." in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    margin, patch = needed_margin(settings, extent), patch_size
+    left, width = 4 * patch, 2 * margin + 4 * patch
+    x = torch.randn(1, 3, extent + patch, width + 8 * patch).cumsum(3)  # what changes slowly is seen from far
+    x = x / x.std()
+    with torch.inference_mode(), local_norms(network, extent):
+        whole, window = network(x)[..., 4:-4], network(x[..., left : left + width])
+    error = ((window - whole).abs() / whole.std((0, 2, 3), keepdim=True)).amax((0, 1, 2))
+    inside = margin // patch
+    assert error[inside:-inside].max() < 1e-3
+    assert error.max() > 0.1  # it is the margin that does it
 
 
 def test_heads_have_the_local_norms_of_their_encoder(make_encoder):

@@ -49,6 +49,7 @@ VERBS = (
     Verb("evaluate", "evaluate", "downstream worth of a bundle: k-NN, linear probe"),
     Verb("import-official", "import_official", "published weights (MMEarth, ConvNeXt V2) -> bundle"),
     Verb("reconstruct", "reconstruct", "every modality from a masked input: tiles -> picture, scene -> maps"),
+    Verb("embed", "embed", "vectors of a scene's patches (COG) or of tiles (GeoParquet)"),
     Verb("serve-synthetic", "serve_synthetic", "an archive of the synthetic Earth: COGs, STAC items, a server"),
     Verb("export", "export", "a bundle for other programs: the Hugging Face hub, timm, ONNX"),
 )

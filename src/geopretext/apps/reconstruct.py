@@ -72,8 +72,8 @@ def _parser() -> VerbParser:
         metavar="NAME[:BAND,...]=FILE",
         help="a real product on the grid of the scene to compare with, as sentinel1:asc_VV,asc_VH=S1.tif; repeatable",
     )
-    add("--device", default="cpu", metavar="D,D,...", help="where to compute, as cuda:0,cuda:1; default: %(default)s")
-    add("--workers", type=whole(1), default=1, help="processes; default: one a device")
+    add("--workers", type=whole(1), default=1, metavar="N", help="processes; default: 1, or one a device")
+    add("--device", default="cpu", metavar="D,D,...", help="cpu, cuda:0, ...; default: %(default)s")
     add_scene_arguments(parser)
     return parser
 

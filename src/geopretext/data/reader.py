@@ -6,7 +6,7 @@ from geopretext.data.files import is_url
 from geopretext.data.statistics import Statistics, compute_statistics
 from geopretext.data.store import Store
 from geopretext.data.tiles import TileReader
-from geopretext.data.zarr_format import ROOT
+from geopretext.data.zarr_format import FORMAT, ROOT
 from geopretext.errors import StoreError
 
 
@@ -34,6 +34,16 @@ def open_tiles(path: str | Path) -> TileReader:
         where=str(path),
         hint="`geopretext convert SRC --out tiles.zarr` makes a store of a folder of GeoTIFFs",
     )
+
+
+def holds_tiles(path: str | Path) -> bool:
+    """Whether ``open_tiles`` is for it: a tile store, also a damaged one, or an official directory; nothing else."""
+    if is_url(path):
+        return str(path).startswith(("s3://", "gs://", "memory://", "file://"))
+    folder = Path(path)
+    if (folder / ROOT).exists():
+        return f'"{FORMAT}"' in (folder / ROOT).read_text(encoding="utf-8", errors="replace")
+    return folder.suffix == ".h5" or (folder.is_dir() and any(folder.glob("*.h5")))
 
 
 def statistics_of(reader: TileReader) -> Statistics:

@@ -29,7 +29,7 @@ from geopretext.evaluate.task import Task
 from geopretext.modality import Modality
 from geopretext.nn.adaptation import adapt, count_parameters, merge
 from geopretext.nn.bundle import Encoder, Scales
-from geopretext.nn.bundle_heads import save_head
+from geopretext.nn.bundle_heads import IMAGE_HEIGHT, IMAGE_WIDTH, save_head
 from geopretext.nn.settings import HeadLabels
 from geopretext.train.memory import keep_freed_memory
 from geopretext.train.quiet import lightning_quiet
@@ -162,7 +162,7 @@ def _fit(module: FinetuneModule, device: torch.device) -> int:
 def _save(folder: Path, module: FinetuneModule, encoder: Encoder, run: Run) -> None:
     network = module.scored.cpu().eval()
     merge(backbone_of(network))
-    task = module.prepared.task
+    task, window = module.prepared.task, module.prepared.feed.window
     modality, statistics = trained_input(module.prepared, encoder)
     save_head(
         folder,
@@ -170,6 +170,7 @@ def _save(folder: Path, module: FinetuneModule, encoder: Encoder, run: Run) -> N
         modality=modality,
         statistics=statistics,
         recipe={"task": task.name, "kind": str(task.kind), "classes": list(task.classes), "seed": module.seed}
+        | {IMAGE_HEIGHT: window.height, IMAGE_WIDTH: window.width}
         | asdict(module.settings),
         metrics=_metrics(run, task.kind),
         labels=_labels(module.objective, task),

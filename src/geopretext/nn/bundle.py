@@ -330,6 +330,16 @@ def load_autoencoder(folder: str | Path) -> MaskedAutoencoder:
     return network.eval()
 
 
+def load_settings(folder: str | Path) -> EncoderSettings:
+    """The architecture of a bundle's encoder, without its weights.
+
+    Raises:
+        BundleError: there is no bundle, or its description is damaged.
+    """
+    folder = find_bundle(folder)
+    return _encoder_of(folder, read_config(folder))[0]
+
+
 def load_statistics(folder: str | Path) -> dict[str, Any]:
     """The statistics of every modality that a pretrained bundle holds, as ``Statistics.from_dict`` reads them.
 

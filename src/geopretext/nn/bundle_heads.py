@@ -14,7 +14,7 @@ from torch import nn
 
 from geopretext.errors import BundleError, InputError
 from geopretext.modality import Modality
-from geopretext.nn.bundle import Encoder, Scales
+from geopretext.nn.bundle import Encoder, Scales, load_settings
 from geopretext.nn.bundle_files import (
     CONFIG,
     HEAD_WEIGHTS,
@@ -30,6 +30,9 @@ from geopretext.nn.decoders import Segmenter, make_segmenter
 from geopretext.nn.settings import HeadLabels, HeadSettings
 from geopretext.nn.siamese import Siamese, make_siamese
 from geopretext.nn.unet import UNet
+
+IMAGE_HEIGHT, IMAGE_WIDTH = "image_height", "image_width"
+"""In the recipe of a head: pixels of the images that it was trained on."""
 
 Head: TypeAlias = Classifier | UNet | Segmenter | Siamese
 """An encoder with what stands on it."""
@@ -75,7 +78,7 @@ def save_head(
         network: as trained.
         modality: the input, with just the encoder's bands.
         statistics: mean and standard deviation of each band by level; None if they are not known.
-        recipe: what it was trained with, plain data.
+        recipe: what it was trained with, plain data; ``IMAGE_HEIGHT`` and ``IMAGE_WIDTH`` are for ``trained_extent``.
         metrics: what it scored, plain data.
         labels: what the scores mean; None if that is not known.
 
@@ -130,6 +133,24 @@ def load_head_labels(folder: str | Path) -> HeadLabels:
             hint="`load_head` reads the network",
         )
     return labels
+
+
+def trained_extent(folder: str | Path) -> int:
+    """Pixels on a side of the images that a bundle was trained on, for ``nn.local_norm``: a multiple of its patch size.
+
+    Of a head, those of fine-tuning, and the smaller side if they differ; of anything else, and where a bundle does not
+    say it, ``EncoderSettings.image_size``.
+
+    Raises:
+        BundleError: there is no bundle, or it is damaged.
+    """
+    folder = find_bundle(folder)
+    settings, config = load_settings(folder), read_config(folder)
+    recipe = config.get("recipe") or {}
+    sides = [recipe[name] for name in (IMAGE_HEIGHT, IMAGE_WIDTH) if name in recipe] if config.get("head") else []
+    if not all(isinstance(side, int) and side >= settings.patch_size for side in sides):
+        raise _unreadable(folder, InputError(f"recipe: images of {' x '.join(map(str, sides))} pixels"))
+    return min(sides, default=settings.image_size) // settings.patch_size * settings.patch_size
 
 
 def _read_section(folder: Path) -> tuple[HeadSettings, HeadLabels | None]:

@@ -14,6 +14,7 @@ that it has no steps at blocks. An image that is one square has exactly its ordi
 Letters: ``B`` images, ``H W`` cells, ``h w`` blocks, ``r s`` squares along y and along x, ``C`` features.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.errors import GridError
+from geopretext.nn.settings import EncoderSettings
+
+_REACH = 3
+"""cells of a layer that its convolutions see on either side"""
+_CELLS = (8, 4, 2, 1)
+"""on a side of a patch, in each stage"""
+_PER_STEP, _PER_SQUARE = 1.5, 0.75
+"""measured, see ``needed_margin``"""
 
 _extents: ContextVar[dict[int, int]] = ContextVar("extents of local norms, by identity of a module")
 
@@ -66,6 +75,25 @@ def local_norms(network: nn.Module, extent: int) -> Iterator[None]:
         yield
     finally:
         _extents.reset(token)
+
+
+def needed_margin(settings: EncoderSettings, extent: int) -> int:
+    """Pixels from an inner edge of a window at which features are those of one pass, within a thousandth.
+
+    That is of each feature's standard deviation, at worst. The influence of an edge spreads inwards like a random walk,
+    each 7 x 7 convolution a step of up to three cells, and through the squares that touch what it has reached; the two
+    factors are such that no encoder that was measured wants more (``docs/decisions/111-margins-of-windows.md``).
+
+    Args:
+        settings: of the encoder.
+        extent: of its local norms, pixels.
+
+    Returns:
+        A multiple of the patch size.
+    """
+    steps = sum(depth * (_REACH / cells) ** 2 for depth, cells in zip(settings.depths, _CELLS, strict=True))
+    patches = _PER_STEP * math.sqrt(steps) + _PER_SQUARE * extent / settings.patch_size
+    return math.ceil(patches) * settings.patch_size
 
 
 def squares_of(module: nn.Module, *, patch_size: int, block: int) -> Squares | None:

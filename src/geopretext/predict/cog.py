@@ -169,6 +169,8 @@ def _write_rows(
         _describe(file, bands)
         top = 0
         for rows in _in_steps(blocks, side):
+            if bands.dtype == "float16":  # GDAL would cut digits off, not round
+                rows = rows.astype(np.float16).astype(np.float32)
             file.write(rows.transpose(2, 0, 1), window=((top, top + len(rows)), (0, width)))
             top += len(rows)
         assert top == height, f"{top} rows of {height}"

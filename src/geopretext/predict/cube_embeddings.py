@@ -87,7 +87,8 @@ class _Block:
         return slice((self.start - self.first) // cell, -(-(self.stop - self.first) // cell))
 
     def count(self, cell: int) -> int:
-        return self.cells(cell).stop - self.cells(cell).start
+        """How many those are."""
+        return -(-(self.stop - self.start) // cell)
 
 
 def embed(

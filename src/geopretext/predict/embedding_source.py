@@ -1,6 +1,5 @@
-"""An encoder as what is computed of a scene: one vector a patch."""
+"""An encoder as what is computed of a scene: one vector a patch, or one a tile."""
 
-import hashlib
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +13,13 @@ from torch import Tensor
 from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.local_norm import local_norms
-
-_SURROUNDINGS = 1.5
-"""extents around a result that it depends on. Measured on encoders of 1 and 2 blocks a stage, on 256 px windows of a
-scene: beyond it, features differ from those of one pass by less than 1e-3 of their standard deviation."""
+from geopretext.nn.local_norm import local_norms, needed_margin
+from geopretext.nn.settings import POOLINGS
+from geopretext.predict.tile_embeddings import encoder_fingerprint
 
 
 class EmbeddingNetwork:
-    """An encoder as ``predict.scene_maps`` computes it; see ``SceneNetwork``.
+    """An encoder as ``predict.scene_maps`` computes it: features of patches; see ``SceneNetwork``.
 
     Args:
         encoder: on the device where it is to run.
@@ -46,21 +43,51 @@ class EmbeddingNetwork:
         return F.pad(features, (0, lacking, 0, lacking), mode="replicate") if lacking else features
 
 
+class PooledNetwork:
+    """An encoder that says one thing of each window.
+
+    Args:
+        encoder: on the device where it is to run.
+        tile: pixels on a side of windows.
+        pooling: one of ``nn.settings.POOLINGS``.
+    """
+
+    def __init__(self, encoder: Encoder, tile: int, pooling: str) -> None:
+        self.cell = tile
+        self.width = encoder.settings.pooled_width(pooling)
+        self._encoder = encoder.eval()
+        self._pooling = pooling
+        self._device = next(encoder.parameters()).device
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Standardised tiles (B, C, h, w) -> (B, D, 1, 1)."""
+        return self._encoder.features(x.to(self._device), self._pooling)[..., None, None]
+
+
 @dataclass(frozen=True)
 class EmbeddingSource:
-    """Where an encoder is; see ``scene_crew.NetworkSource``."""
+    """Where an encoder is, and of what it gives vectors; see ``scene_crew.NetworkSource``."""
 
     bundle: str | Path | Encoder
     """folder, name of a repository on the hub, or the encoder itself"""
     context: int | None = None
-    """pixels on a side of the squares of response norms; None: the crop that the encoder was trained on"""
+    """of patches: pixels on a side of the squares of response norms; None: the crop that the encoder was trained on"""
+    tile: int | None = None
+    """pixels on a side of tiles, each of which gets one vector; None: each patch gets one"""
+    pooling: str = "stages"
+    """of tiles, see ``nn.settings.POOLINGS``"""
 
     def __post_init__(self) -> None:
-        if self.extent < self.patch or self.extent % self.patch:
-            raise InputError(
-                f"response norms over squares of {self.extent} pixels",
-                hint=f"--context wants a multiple of the patch size, {self.patch}",
-            )
+        size = self._encoder.settings.patch_size
+        for pixels, option, what in (
+            (self.tile, "--tile", "tiles"),
+            (self.context, "--context", "response norms over squares"),
+        ):
+            if pixels is not None and (pixels < size or pixels % size):
+                hint = f"{option} wants a multiple of the patch size, {size}"
+                raise InputError(f"{what} of {pixels} pixels", hint=hint)
+        if self.pooling not in POOLINGS:
+            raise InputError(f"pooling is {self.pooling!r}", hint=f"one of {', '.join(POOLINGS)}")
 
     @property
     def name(self) -> str:
@@ -70,7 +97,7 @@ class EmbeddingSource:
     @property
     def patch(self) -> int:
         """See ``NetworkSource``."""
-        return self._encoder.settings.patch_size
+        return self._encoder.settings.patch_size if self.tile is None else self.tile
 
     @property
     def cell(self) -> int:
@@ -80,32 +107,35 @@ class EmbeddingSource:
     @property
     def width(self) -> int:
         """See ``NetworkSource``."""
-        return self._encoder.width
+        return self._encoder.width if self.tile is None else self._encoder.settings.pooled_width(self.pooling)
 
     @property
     def extent(self) -> int:
         """See ``NetworkSource``."""
+        if self.tile is not None:
+            return self.tile
         return self._encoder.settings.image_size if self.context is None else self.context
 
     @property
     def margin(self) -> int:
-        """See ``NetworkSource``."""
-        return int(_SURROUNDINGS * self.extent)
+        """See ``NetworkSource``; tiles see nothing but themselves."""
+        return 0 if self.tile is not None else needed_margin(self._encoder.settings, self.extent)
 
     def encoder(self) -> Encoder:
         """See ``NetworkSource``."""
         return self._encoder
 
-    def load(self, device: str) -> EmbeddingNetwork:
+    def load(self, device: str) -> EmbeddingNetwork | PooledNetwork:
         """See ``NetworkSource``."""
         there = next(self._encoder.parameters()).device
-        same = torch.device(device) == there
-        return EmbeddingNetwork(self._encoder if same else deepcopy(self._encoder).to(device), self.extent)
+        encoder = self._encoder if torch.device(device) == there else deepcopy(self._encoder).to(device)
+        if self.tile is not None:
+            return PooledNetwork(encoder, self.tile, self.pooling)
+        return EmbeddingNetwork(encoder, self.extent)
 
     def fingerprint(self) -> str:
         """See ``NetworkSource``."""
-        files = sorted(self._encoder.files().items())
-        return joined_fingerprint([*(hashlib.sha256(content).hexdigest() for _, content in files), str(self.extent)])
+        return joined_fingerprint([encoder_fingerprint(self._encoder), str(self.extent), str(self.tile), self.pooling])
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -113,4 +143,4 @@ class EmbeddingSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A process to which it is sent loads the bundle itself."""
-        return (EmbeddingSource, (self.bundle, self.context))
+        return (EmbeddingSource, (self.bundle, self.context, self.tile, self.pooling))

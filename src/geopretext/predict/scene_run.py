@@ -41,7 +41,7 @@ class RunOptions:
 
     door: DoorOptions = field(default_factory=DoorOptions)
     window: int | None = None
-    """pixels on a side; None: eight times the network's extent; of a network without a margin, a patch"""
+    """pixels on a side; None: six times the margin, of which two thirds count; of a network without one, a patch"""
     margin: int | None = None
     """pixels at inner edges of windows that are not used; None: what the network wants"""
     ramp: int | None = None
@@ -116,7 +116,7 @@ def scene_windows(scene: Scene, network: NetworkSource, options: RunOptions) -> 
     patch = network.patch
     margin = _up(network.margin if options.margin is None else options.margin, patch)
     ramp = (2 * patch if margin else 0) if options.ramp is None else _up(options.ramp, patch)
-    size = patch if not margin else max(8 * network.extent, 3 * margin + ramp)
+    size = max(patch, 6 * margin)
     size = _up(size if options.window is None else options.window, patch)
     return Windows.of(scene.height, scene.width, patch=patch, cell=network.cell, size=size, margin=margin, ramp=ramp)
 

@@ -1,0 +1,261 @@
+"""Maps of whole scenes: no seams, the same by one process or several, and after being killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geopretext.errors import ClusterError, CorruptError, InputError, StoreError
+from geopretext.modality import PUBLISHED
+from geopretext.nn.bundle import Encoder, Scales
+from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.local_norm import local_norms
+from geopretext.nn.settings import EncoderSettings
+from geopretext.predict import disk_space
+from geopretext.predict.array_scene import ArrayScene
+from geopretext.predict.embedding_source import EmbeddingSource
+from geopretext.predict.scene import Georeference
+from geopretext.predict.scene_maps import SceneNetwork
+from geopretext.predict.scene_run import RunOptions, run_scene
+
+UTM = Georeference("EPSG:32632", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
+BANDS = ("B2", "B3", "B4")
+SMALL = RunOptions(window=96, margin=16)
+
+
+def make_encoder(seed: int = 0) -> Encoder:
+    """An encoder in which response norms matter."""
+    torch.manual_seed(seed)
+    network = ConvNeXtV2(EncoderSettings(size="micro", bands=BANDS, patch_size=8, image_size=32))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith(("grn.gamma", "grn.beta")):
+                parameter.normal_(std=0.3)
+    statistics: Scales = {"L2A": ((1000.0,) * 3, (500.0,) * 3)}
+    return Encoder(network, PUBLISHED["sentinel2"].select(BANDS), statistics=statistics).eval()
+
+
+def make_scene(height: int, width: int, seed: int = 0) -> ArrayScene:
+    """Fields of some size, so that neither windows nor their surroundings look alike."""
+    rng = np.random.default_rng(seed)
+    fields = rng.uniform(200, 3000, (3, height // 20 + 1, width // 20 + 1)).repeat(20, 1).repeat(20, 2)
+    values = fields[:, :height, :width] * rng.uniform(0.9, 1.1, (3, height, width))
+    return ArrayScene(values.astype(np.uint16), BANDS, "reflectance x 10000", UTM, level="L2A")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    make_encoder().save_pretrained(folder)
+    return folder
+
+
+def read(scene, network, parts, options=SMALL, **said):
+    with run_scene(scene, network, parts, options, **said) as run:
+        rows = list(run.rows())
+        values, seen = np.concatenate([r.values for r in rows]), np.concatenate([r.seen for r in rows])
+        assert values.shape == (run.height, run.columns, run.width)
+        return values, seen
+
+
+@dataclass(frozen=True)
+class Failing:
+    """An encoder that fails, or whose process dies, on windows that are bright somewhere."""
+
+    inner: EmbeddingSource
+    how: str
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def __reduce__(self):
+        return (Failing, (self.inner, self.how))
+
+    def load(self, device: str) -> SceneNetwork:
+        network = self.inner.load(device)
+        how = self.how
+
+        class Network:
+            cell, width = network.cell, network.width
+
+            def __call__(self, x):
+                if x.max() > 10:
+                    if how == "die":
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    raise CorruptError("cannot be decoded", where="the third file")
+                return network(x)
+
+        return Network()
+
+
+def bright(scene: ArrayScene) -> ArrayScene:
+    values = scene.values.copy()
+    values[:, -5:, -5:] = 20_000
+    return replace(scene, values=values)
+
+
+def test_windows_are_as_one_pass_over_the_whole_scene():
+    encoder, scene = make_encoder(), make_scene(237, 230)
+    network = EmbeddingSource(encoder)
+    windowed, _ = read(scene, network, None, RunOptions(window=200))
+    whole = np.zeros((3, 240, 232), np.float32)
+    whole[:, :237, :230] = (scene.values.astype(np.float32) - 1000) / 500
+    with torch.inference_mode(), local_norms(encoder, 32):
+        once = encoder(torch.from_numpy(whole)[None])[0].permute(1, 2, 0).numpy()
+    away = slice(1, -1)
+    difference = np.abs(windowed - once)[away, away] / once.std((0, 1))
+    assert difference.max() < 1e-3
+    # without the margin, or with norms over each window, it is not so
+    close, _ = read(scene, network, None, RunOptions(window=200, margin=0))
+    assert (np.abs(close - once) / once.std((0, 1))).max() > 0.1
+    other, _ = read(scene, EmbeddingSource(encoder, context=168), None, RunOptions(window=168, margin=48))
+    assert (np.abs(other - once) / once.std((0, 1))).max() > 0.1
+
+
+def test_two_processes_find_what_one_does(bundle, tmp_path):
+    scene, network = make_scene(200, 150), EmbeddingSource(bundle)
+    told: list[tuple[int, int]] = []
+    alone = read(scene, network, tmp_path / "one")
+    pair = read(scene, network, tmp_path / "two", replace(SMALL, workers=2), progress=lambda *said: told.append(said))
+    np.testing.assert_allclose(pair[0], alone[0], atol=1e-5)
+    np.testing.assert_array_equal(pair[1], alone[1])
+    assert told[0][0] == 0
+    assert told[-1][0] == told[-1][1] == told[0][1]
+
+
+def test_what_is_finished_is_not_computed_again(bundle, tmp_path):
+    scene, network, parts = bright(make_scene(200, 150)), EmbeddingSource(bundle), tmp_path / "parts"
+    with pytest.raises(CorruptError, match="the third file"):
+        read(scene, Failing(network, "raise"), parts)
+    finished = sorted(parts.glob("strip-*.npz"))
+    assert finished
+    stamps = [path.stat().st_mtime_ns for path in finished]
+    told: list[tuple[int, int]] = []
+    whole = read(scene, network, parts, progress=lambda *said: told.append(said))
+    assert told[0][0] > 0
+    assert [path.stat().st_mtime_ns for path in finished] == stamps
+    np.testing.assert_array_equal(whole[0], read(scene, network, None)[0])
+
+
+@pytest.mark.parametrize("changed", ["the scene", "the bundle", "the settings"])
+def test_parts_of_another_run_are_refused(bundle, tmp_path, changed):
+    scene, parts = make_scene(100, 100), tmp_path / "parts"
+    read(scene, EmbeddingSource(bundle), parts)
+    network, options = EmbeddingSource(bundle), SMALL
+    if changed == "the scene":
+        scene = make_scene(100, 100, seed=1)
+    elif changed == "the bundle":
+        network = EmbeddingSource(make_encoder(seed=1))
+    else:
+        options = replace(SMALL, window=64)
+    with pytest.raises(InputError, match=f"another run: since then changed {changed}\nhint: delete it"):
+        read(scene, network, parts, options)
+
+
+def test_a_folder_of_something_else_is_left_alone(bundle, tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years")
+    with pytest.raises(InputError, match="holds something else"):
+        read(make_scene(100, 100), EmbeddingSource(bundle), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "three years"
+
+
+def test_two_runs_of_one_output_are_refused(bundle, tmp_path):
+    scene, network = make_scene(60, 60), EmbeddingSource(bundle)
+    with (
+        run_scene(scene, network, tmp_path / "parts", SMALL),
+        pytest.raises(InputError, match="another process computes"),
+    ):
+        read(scene, network, tmp_path / "parts")
+
+
+def test_damaged_parts_are_said(bundle, tmp_path):
+    scene, network, parts = make_scene(100, 100), EmbeddingSource(bundle), tmp_path / "parts"
+    read(scene, network, parts)
+    path = sorted(parts.glob("strip-*.npz"))[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(CorruptError, match="is damaged"):
+        read(scene, network, parts)
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_said_and_its_run_goes_on(bundle, tmp_path):
+    scene, network, parts = bright(make_scene(200, 150)), EmbeddingSource(bundle), tmp_path / "parts"
+    with pytest.raises(ClusterError, match="was killed"):
+        read(scene, Failing(network, "die"), parts, replace(SMALL, workers=2))
+    np.testing.assert_allclose(read(scene, network, parts)[0], read(scene, network, None)[0], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_a_process_raises_is_raised_here(bundle, tmp_path):
+    scene, network = bright(make_scene(200, 150)), EmbeddingSource(bundle)
+    with pytest.raises(CorruptError, match="the third file: cannot be decoded"):
+        read(scene, Failing(network, "raise"), tmp_path / "parts", replace(SMALL, workers=2))
+
+
+def test_nothing_is_computed_where_nothing_was_seen(bundle):
+    scene = make_scene(300, 300)
+    valid = np.zeros((300, 300), bool)
+    valid[:60, :60] = True
+    values, seen = read(replace(scene, valid=valid), Failing(EmbeddingSource(bundle), "raise"), None)
+    assert (seen[:7, :7] == 1).all()
+    assert seen[7, 0] == 0.5  # rows 56 to 59 of 56 to 63
+    assert seen[8:].max() == 0
+    assert np.abs(values[:7, :7]).min() > 0
+    assert np.abs(values[20:, 20:]).max() == 0
+
+
+def test_a_full_disk_is_said_before_the_work(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(StoreError, match="keeping the finished strips takes up to"):
+        read(make_scene(100, 100), EmbeddingSource(bundle), tmp_path / "parts")
+
+
+def test_several_processes_want_a_folder(bundle):
+    with pytest.raises(InputError, match="want a folder"):
+        read(make_scene(60, 60), EmbeddingSource(bundle), None, replace(SMALL, workers=2))
+
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+from test_scene_run import SMALL, EmbeddingSource, make_scene, replace
+from geopretext.predict.embedding_map import embed_scene
+if __name__ == "__main__":
+    bundle, out, workers = sys.argv[1:]
+    embed_scene(make_scene(1500, 120), bundle, Path(out), run=replace(SMALL, workers=int(workers)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_killed_at_work_ends_in_the_same_bytes(bundle, tmp_path, workers):
+    script = tmp_path / "embed.py"
+    script.write_text(_SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{Path(__file__).parent}"}
+
+    def start(out: Path) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, script, bundle, out, str(workers)], env=environment)
+
+    assert start(tmp_path / "whole.tif").wait() == 0
+    out, parts = tmp_path / "out.tif", tmp_path / "out.tif.parts"
+    process = start(out)
+    while len(list(parts.glob("strip-*.npz"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not out.exists()
+    finished = {path: path.stat().st_mtime_ns for path in parts.glob("strip-*.npz")}
+    assert start(out).wait() == 0
+    assert finished
+    assert not parts.exists()
+    assert out.read_bytes() == (tmp_path / "whole.tif").read_bytes()
