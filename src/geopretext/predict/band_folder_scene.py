@@ -37,7 +37,7 @@ def open_source(source: SceneSource) -> FileScene:
     layers: dict[str, Layer] = {}
     meanings: dict[str, Numbers] = {}
     for name, href in chosen.items():
-        with datasets.lend(href) as dataset:
+        with datasets.lend(href, plain=True) as dataset:
             if dataset.count != 1:
                 raise BandError(f"has {dataset.count} bands, and the name of one", where=href)
             file = BandFile(href)
