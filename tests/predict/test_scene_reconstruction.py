@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import xarray as xr
 from torch import Tensor
 
 from geopretext.data.statistics import Statistics, StatisticsAccumulator
@@ -27,22 +28,13 @@ from geopretext.predict.scene_drawing import draw_scene
 from geopretext.predict.scene_reconstruction import SceneReconstruction, reconstruct_scene
 from geopretext.predict.scene_run import RunOptions
 from geopretext.predict.scene_truth import TruthFile
+from geopretext.predict.xarray_scene import scene_of_xarray
 
 DOCS = Path(__file__).parents[2] / "docs"
 BANDS = ("B4", "B3", "B2", "B8")
 TARGETS = ("sentinel2", "sentinel1", "era5", "dynamic_world", "month", "lat", "biome", "elements")
 CLOUD = (slice(40, 60), slice(5, 30))
 UTM = Georeference("EPSG:32632", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
-
-
-@dataclass(frozen=True)
-class Held:
-    """An opener of a scene in memory."""
-
-    scene: ArrayScene
-
-    def open(self) -> ArrayScene:
-        return self.scene
 
 
 def _statistics(earth: SyntheticEarth) -> Statistics:
@@ -86,7 +78,7 @@ def scene() -> ArrayScene:
 
 @pytest.fixture(scope="module")
 def found(bundle: Path, scene: ArrayScene, tmp_path_factory: pytest.TempPathFactory) -> SceneReconstruction:
-    return reconstruct_scene(bundle, Held(scene), tmp_path_factory.mktemp("found") / "new", confidence=True)
+    return reconstruct_scene(bundle, scene, tmp_path_factory.mktemp("found") / "new", confidence=True)
 
 
 def content(path: Path) -> np.ndarray:
@@ -119,7 +111,7 @@ def test_a_network_that_copies_its_input_gives_it_back(
         return everything
 
     monkeypatch.setattr(ModalityMaps, "__call__", copy)
-    found = reconstruct_scene(bundle, Held(scene), tmp_path)
+    found = reconstruct_scene(bundle, scene, tmp_path)
     copied = content(found.maps["sentinel2"].path)
     assert scene.valid is not None
     truth = scene.values[[3, 0]]
@@ -146,7 +138,7 @@ def test_classes_have_the_codes_names_and_colours_of_their_modality(
         return everything
 
     monkeypatch.setattr(ModalityMaps, "__call__", by_brightness)
-    found = reconstruct_scene(bundle, Held(scene), tmp_path, confidence=True).maps["dynamic_world"]
+    found = reconstruct_scene(bundle, scene, tmp_path, confidence=True).maps["dynamic_world"]
     modality = found.modality
     codes = content(found.path)[0]
     assert scene.valid is not None
@@ -211,18 +203,31 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
         seen.append(done)
 
     with pytest.raises(KeyboardInterrupt):
-        reconstruct_scene(bundle, Held(scene), tmp_path, progress=stop)
+        reconstruct_scene(bundle, scene, tmp_path, progress=stop)
     assert not (tmp_path / "sentinel1.tif").exists()
     seen: list[int] = []
-    resumed = reconstruct_scene(bundle, Held(scene), tmp_path, progress=watch)
+    resumed = reconstruct_scene(bundle, scene, tmp_path, progress=watch)
     assert seen[0] > 0
     for name, each in found.maps.items():
         np.testing.assert_array_equal(content(resumed.maps[name].path), content(each.path))
 
 
+def test_an_array_of_xarray_is_a_scene(
+    found: SceneReconstruction, bundle: Path, scene: ArrayScene, tmp_path: Path
+) -> None:
+    x, y = 500_005 + 10 * np.arange(70), 4_999_995 - 10 * np.arange(90)
+    values = np.where(scene.valid, scene.values, np.nan)
+    cube = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": list(BANDS), "y": y, "x": x})
+    cube.attrs["crs"] = "EPSG:32632"
+    same = scene_of_xarray(cube, unit=scene.unit, level="L2A")
+    result = reconstruct_scene(bundle, same, tmp_path)
+    for name, each in found.maps.items():
+        np.testing.assert_array_equal(content(result.maps[name].path), content(each.path))
+
+
 @pytest.mark.slow
 def test_processes_agree(found: SceneReconstruction, bundle: Path, scene: ArrayScene, tmp_path: Path) -> None:
-    several = reconstruct_scene(bundle, Held(scene), tmp_path, options=RunOptions(workers=2))
+    several = reconstruct_scene(bundle, scene, tmp_path, options=RunOptions(workers=2))
     for name, each in found.maps.items():
         np.testing.assert_array_equal(content(several.maps[name].path), content(each.path))
     np.testing.assert_array_equal(several.vectors["era5"].values, found.vectors["era5"].values)
@@ -241,7 +246,7 @@ def test_the_picture_is_as_tall_as_the_scene_wants(
 ) -> None:
     draw_scene(found, tmp_path / "tall.png", dpi=50)
     wide = replace(scene, values=scene.values[:, :32], valid=None)
-    draw_scene(reconstruct_scene(bundle, Held(wide), tmp_path / "wide"), tmp_path / "wide.png", dpi=50)
+    draw_scene(reconstruct_scene(bundle, wide, tmp_path / "wide"), tmp_path / "wide.png", dpi=50)
     heights = []
     for name in ("tall.png", "wide.png"):
         with rasterio.open(tmp_path / name) as picture:
@@ -271,7 +276,7 @@ def test_predictions_are_held_against_real_products(
         "sentinel1": TruthFile(real_product(tmp_path / "s1.tif", radar), ("desc_VV", "asc_VH")),
         "dynamic_world": TruthFile(real_product(tmp_path / "cover.tif", cover, nodata=0), ("landcover",)),
     }
-    result = reconstruct_scene(bundle, Held(scene), tmp_path / "out", truth=truth)
+    result = reconstruct_scene(bundle, scene, tmp_path / "out", truth=truth)
     assert scene.valid is not None
     with rasterio.open(result.maps["sentinel1"].path) as file:
         ours = [file.read(file.descriptions.index(name) + 1) for name in ("asc_VH", "desc_VV")]
@@ -314,16 +319,16 @@ def test_products_that_cannot_be_compared_are_refused_at_once(
 ) -> None:
     truth = TruthFile(real_product(tmp_path / "real.tif", np.zeros((1, 90, 70), np.float32), **profile), bands)
     with pytest.raises(error, match=message):
-        reconstruct_scene(bundle, Held(scene), tmp_path / "out", truth={name: truth})
+        reconstruct_scene(bundle, scene, tmp_path / "out", truth={name: truth})
     assert not (tmp_path / "out").exists()
 
 
 def test_files_that_are_no_products_are_refused(bundle: Path, scene: ArrayScene, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        reconstruct_scene(bundle, Held(scene), tmp_path, truth={"sentinel1": TruthFile(tmp_path / "no.tif")})
+        reconstruct_scene(bundle, scene, tmp_path, truth={"sentinel1": TruthFile(tmp_path / "no.tif")})
     (tmp_path / "text.tif").write_text("no raster")
     with pytest.raises(CorruptError, match="cannot be read as a raster"):
-        reconstruct_scene(bundle, Held(scene), tmp_path, truth={"sentinel1": TruthFile(tmp_path / "text.tif")})
+        reconstruct_scene(bundle, scene, tmp_path, truth={"sentinel1": TruthFile(tmp_path / "text.tif")})
 
 
 @pytest.mark.parametrize(
@@ -344,17 +349,17 @@ def test_scenes_of_which_nothing_can_be_said(
     message: str,
 ) -> None:
     with pytest.raises(error, match=message):
-        reconstruct_scene(bundle, Held(cut(scene)), tmp_path / "out")
+        reconstruct_scene(bundle, cut(scene), tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.tif"))
 
 
 def test_bundles_and_folders_that_cannot_be_used(bundle: Path, scene: ArrayScene, tmp_path: Path) -> None:
     Encoder.from_pretrained(bundle).save_pretrained(tmp_path / "encoder")
     with pytest.raises(BundleError, match="holds an encoder only"):
-        reconstruct_scene(tmp_path / "encoder", Held(scene), tmp_path / "out")
+        reconstruct_scene(tmp_path / "encoder", scene, tmp_path / "out")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):
-        reconstruct_scene(bundle, Held(scene), tmp_path / "file")
+        reconstruct_scene(bundle, scene, tmp_path / "file")
 
 
 def test_the_example_in_the_documentation_runs(
