@@ -297,6 +297,22 @@ def test_predictions_are_held_against_real_products(
     assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
+def test_a_real_product_without_a_common_pixel_says_nothing(bundle: Path, scene: ArrayScene, tmp_path: Path) -> None:
+    truth = {
+        "sentinel1": TruthFile(
+            real_product(tmp_path / "s1.tif", np.full((1, 90, 70), np.nan, np.float32)), ("asc_VV",)
+        ),
+        "dynamic_world": TruthFile(
+            real_product(tmp_path / "cover.tif", np.zeros((1, 90, 70), np.uint8)), ("landcover",)
+        ),
+    }
+    result = reconstruct_scene(bundle, scene, tmp_path / "out", truth=truth)
+    nothing = {"pixels": 0, "correlation": None, "rmse": None, "bias": None}
+    assert result.record["compared"]["sentinel1"]["bands"] == {"asc_VV": nothing}
+    assert result.record["compared"]["dynamic_world"]["accuracy"] is None
+    draw_scene(result, tmp_path / "picture.png", dpi=40)
+
+
 @pytest.mark.parametrize(
     ("name", "bands", "profile", "error", "message"),
     [

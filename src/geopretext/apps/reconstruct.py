@@ -94,18 +94,22 @@ def _of_scene(options: Namespace) -> None:
     from geopretext.predict.scene_run import RunOptions
     from geopretext.predict.scene_truth import TruthFile
 
-    found = reconstruct_scene(
-        options.bundle,
-        scene_source(options, options.scene),
-        options.out,
-        options=RunOptions(
-            door=door_options(options), devices=tuple(options.device.split(",")), workers=options.workers
-        ),
-        confidence=options.confidence,
-        truth={name: TruthFile(path, bands) for name, bands, path in options.truth},
-        progress=ProgressLine("windows"),
-        looked=lambda record: say("\n".join(door_lines(record))),
-    )
+    try:
+        found = reconstruct_scene(
+            options.bundle,
+            scene_source(options, options.scene),
+            options.out,
+            options=RunOptions(
+                door=door_options(options), devices=tuple(options.device.split(",")), workers=options.workers
+            ),
+            confidence=options.confidence,
+            truth={name: TruthFile(path, bands) for name, bands, path in options.truth},
+            progress=ProgressLine("windows"),
+            looked=lambda record: say("\n".join(door_lines(record))),
+        )
+    except KeyboardInterrupt:
+        say("stopped; what is finished is kept, and the same command goes on from there")
+        raise
     for what, why in found.left_out.items():
         say(f"not predicted: {what}: {why}")
     try:

@@ -184,17 +184,19 @@ def _map_panels(found: PredictedMap, image: _Panel, input_name: str, most: int) 
 
 
 def _real_panel(predicted: _Panel, compared: Comparison | None) -> list[_Panel]:
-    """The real product beside a predicted one, in its own colours; none if it lacks the band."""
+    """The real product beside a predicted one, in its own colours; none if it lacks the band, or any common pixel."""
     names = [predicted.view.modality.band_names[band] for band in predicted.view.bands]
     if compared is None or not set(names) <= set(compared.modality.band_names):
         return []
     modality = compared.modality
+    rows = modality.band_indices(names)
+    if not all(compared.pixels[row] for row in rows or (0,)):
+        return []
     shape = (predicted.valid.shape[-2], predicted.valid.shape[-1])
     values, valid = compared.truth.read(modality, shape)
     if compared.accuracy is not None:
         agreement = f"{compared.accuracy:.0%} predicted right"
         return [_Panel(f"{predicted.title}: real", agreement, View(modality, ()), values, valid)]
-    rows = modality.band_indices(names)
     view = View(modality, rows, *stretch(values[list(rows)], valid[list(rows)]))
     agreement = ", ".join(f"r {compared.correlation[row]:.2f}" for row in rows)
     detail = f"{view.detail}, {agreement}, RMSE {compact(compared.rmse[rows[0]])}"

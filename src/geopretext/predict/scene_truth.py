@@ -114,19 +114,23 @@ class Comparison:
     """share of pixels whose class is right; None for quantities"""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types."""
+        """Plain types; None where there is nothing to say, since no pixel is in both or all are equal."""
         if self.accuracy is not None:
-            return {"file": str(self.truth.path), "pixels": self.pixels[0], "accuracy": round(self.accuracy, 4)}
+            return {"file": str(self.truth.path), "pixels": self.pixels[0], "accuracy": _finite(self.accuracy)}
         bands = {
             name: {
                 "pixels": self.pixels[row],
-                "correlation": round(self.correlation[row], 4),
-                "rmse": float(f"{self.rmse[row]:.4g}"),
-                "bias": float(f"{self.bias[row]:.4g}"),
+                "correlation": _finite(self.correlation[row]),
+                "rmse": _finite(self.rmse[row]),
+                "bias": _finite(self.bias[row]),
             }
             for row, name in enumerate(self.modality.band_names)
         }
         return {"file": str(self.truth.path), "bands": bands}
+
+
+def _finite(value: float) -> float | None:
+    return float(f"{value:.4g}") if np.isfinite(value) else None
 
 
 def compare(found: PredictedMap, truth: TruthFile) -> Comparison:
