@@ -90,7 +90,7 @@ class StripFiles:
 def claimed(
     folder: Path, identity: Mapping[str, str], dtype: Literal["float32", "float16"] = "float32"
 ) -> Iterator[StripFiles]:
-    """The strips of a run, which no other process may compute meanwhile.
+    """The strips of a run, which no other process may compute meanwhile; a folder without any is deleted at the end.
 
     Args:
         folder: where they are, or will be.
@@ -111,7 +111,12 @@ def claimed(
         _check_identity(folder, dict(identity))
         for leftover in folder.glob(f".*{PARTIAL}"):
             leftover.unlink()
-        yield StripFiles(folder, dtype)
+        files = StripFiles(folder, dtype)
+        try:
+            yield files
+        finally:
+            if not any(folder.glob("strip-*.npz")):
+                files.discard()
 
 
 def _check_identity(folder: Path, identity: dict[str, str]) -> None:
