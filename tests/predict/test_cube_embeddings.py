@@ -161,6 +161,8 @@ def test_it_is_kept_by_zarr_and_netcdf(embedded, tmp_path):
 def test_cubes_that_are_not_for_the_encoder_are_refused(cube, bundle):
     with pytest.raises(BandError, match="wants band B3"):
         geopretext.predict.embed(cube[["B2", "B4"]], bundle, unit=UNIT)
+    with pytest.raises(InputError, match="no dates"):
+        geopretext.predict.embed(cube.isel(time=[]), bundle, unit=UNIT)
     with pytest.raises(InputError, match="nothing was observed"):
         geopretext.predict.embed(cube.isel(time=[0, 0]), bundle, unit=UNIT)
 
