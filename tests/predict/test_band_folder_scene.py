@@ -124,9 +124,11 @@ def test_files_that_do_not_fit_are_refused(
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no file that is named like a band of Sentinel-2"):
         open_scene(tmp_path, unit=UNIT)
-    write_raster(tmp_path / "LC08_L2SP_193027_20200801_02_T1_SR_B4.TIF", BANDS["B02"][None])
-    with pytest.raises(BandError, match="is a band of Landsat: its B4 is not Sentinel-2's"):
-        open_scene(tmp_path, unit=UNIT)
+    for name in ("LC08_L2SP_193027_20200801_02_T1_SR_B4.TIF", "HLS.L30.T32TPS.2020214T100559.v2.0.B05.tif"):
+        path = write_raster(tmp_path / name, BANDS["B02"][None])
+        with pytest.raises(BandError, match=r"is a band of Landsat: its B[45] is not Sentinel-2's"):
+            open_scene(tmp_path, unit=UNIT)
+        path.unlink()
     folder = files_of(BANDS, tmp_path / "bands")
     with pytest.raises(UnitError, match="does not say what its numbers are"):
         open_scene(folder)

@@ -159,6 +159,7 @@ def test_without_a_crs_positions_may_be_pixels(tmp_path: Path) -> None:
             BandError,
             "calls its bands B4, B8A, B2; declared is B2 for B4",
         ),
+        ({}, {"bands": ("B4", "B8A", "B3")}, BandError, "calls its bands B4, B8A, B2; declared is B3 for B2"),
         ({}, {"unit": None}, UnitError, "does not say what its numbers are\nhint: declare it: --unit 'reflectance x"),
         ({}, {"unit": "reflektance"}, UnitError, "there is no unit 'reflektance'"),
         ({}, {"date": "yesterday"}, InputError, "'yesterday' is not a date"),

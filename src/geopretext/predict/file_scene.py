@@ -92,7 +92,9 @@ class FileScene:
             for place, file, layer, known in zip(places, files, numbers, observed, strict=True):
                 if factor > 1:
                     layer, known = _finer(layer, known, factor, rows, columns)
-                values[place], valid[place] = layer * file.scale + file.offset, known
+                if (file.scale, file.offset) != (1.0, 0.0):
+                    layer = layer * file.scale + file.offset
+                values[place], valid[place] = layer, known
         if self.floor is not None:
             np.maximum(values, self.floor, out=values)
         if self.clouds is not None:
@@ -129,9 +131,10 @@ class FileScene:
             for number in file.missing:
                 known &= layer != number
         numbers = raw.astype(np.float32)
-        finite = np.isfinite(numbers)
-        observed &= finite
-        numbers[~finite] = 0
+        if raw.dtype.kind == "f":
+            finite = np.isfinite(numbers)
+            observed &= finite
+            numbers[~finite] = 0
         if any(any(sides) for sides in padding):
             numbers = np.pad(numbers, ((0, 0), *padding), mode="edge")
             observed = np.pad(observed, ((0, 0), *padding), mode="edge")
