@@ -268,3 +268,41 @@ def test_decoders_are_measured_beside_the_encoder(load: Any) -> None:
     network = decoders.networks(decoders.Options("micro"))["unet"]
     wanted = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("encoder."))
     assert of["unet"][1] == f"{wanted / 1e6:.2f} M"
+
+
+def test_a_made_scene_is_embedded_beside_the_bare_encoder(load: Any, tmp_path: Path) -> None:
+    inference, made = load("inference"), load("measuring.made_scene")
+    options = inference.Options(pixels=320, image_size=32, window=304, rounds=1)
+    made.write_made_scene(tmp_path / "scene.tif", height=320, width=320)
+    scene = inference.SceneSource(str(tmp_path / "scene.tif"), unit=made.UNIT)
+    rates = inference.measure_rates(scene, options)
+    assert rates["windows"] == {"size": 304, "margin": 128, "count": 4}
+    assert rates["share_of_windows_that_counts"] == pytest.approx(320**2 / (4 * 304**2))
+    assert rates["variants"][inference.BARE]["share_of_bare"] == 1
+    inference.make_encoder(options).save_pretrained(tmp_path / "bundle")
+    whole = inference.measure_whole(scene, tmp_path / "bundle", tmp_path / "out.tif", options)
+    assert whole["bytes_written"] > 0
+    whole |= {"megapixels_a_second": 1.0, "peak_bytes": 10**9}
+    plain = {
+        "machine": "m",
+        "torch": "t",
+        "threads": 1,
+        "options": {},
+        "scene_bytes": 1,
+        "rates": rates,
+        "whole": whole,
+    }
+    assert "limit of memory over its peak: 2 times" in inference.report(json.loads(json.dumps(plain)))
+
+
+def test_multiply_adds_of_inference_are_those_that_torch_counts(load: Any) -> None:
+    inference, operations = load("inference"), load("measuring.operations")
+    encoder = inference.make_encoder(inference.Options())
+    products = list(operations.encoder_products(encoder.settings, 16))
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.no_grad(),
+        load("geopretext.nn.kernels").kernels_enabled(False),
+    ):
+        encoder(torch.zeros(1, 12, 64, 64))
+    assert sum(product.forward for product in products) == counter.get_total_flops() / 2

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 
 from geopretext.nn.masking import visible_count
+from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.mp_mae import MPMAE
 
 
@@ -61,6 +62,20 @@ def multiply_adds(products: Iterable[Product], *, depthwise: bool = False) -> in
 def _products(method: MPMAE, *, encoded: int, decoded: int, predicted: int) -> Iterator[Product]:
     """On ``encoded`` patches, with ``decoded`` evaluations of the decoder, predicting ``predicted`` patches."""
     network, settings = method.network, method.network.encoder.settings
+    widths, pixels = settings.widths, settings.patch_size**2
+    yield from encoder_products(settings, encoded)
+    dim = method.settings.decoder_dim
+    yield Product("projection", encoded, widths[-1], dim)
+    yield from _block("decoder", settings.patches, dim, method.settings.decoder_depth * decoded)
+    for name, target in network.targets.items():
+        if target.kind.is_map:
+            yield Product(f"head {name}", predicted, dim, target.channels * pixels)
+        else:
+            yield Product(f"head {name}", 1, dim, target.channels)
+
+
+def encoder_products(settings: EncoderSettings, encoded: int) -> Iterator[Product]:
+    """Those of an encoder on so many patches."""
     widths, stride, pixels = settings.widths, settings.patch_size // 8, settings.patch_size**2
     sites = [encoded * (8 >> stage) ** 2 for stage in range(4)]
     if settings.stem == "mmearth":
@@ -72,14 +87,6 @@ def _products(method: MPMAE, *, encoded: int, decoded: int, predicted: int) -> I
         yield Product(f"downsample {number}", sites[number], 4 * before, after)
     for number, (width, depth) in enumerate(zip(widths, settings.depths, strict=True)):
         yield from _block(f"stage {number}", sites[number], width, depth)
-    dim = method.settings.decoder_dim
-    yield Product("projection", encoded, widths[-1], dim)
-    yield from _block("decoder", settings.patches, dim, method.settings.decoder_depth * decoded)
-    for name, target in network.targets.items():
-        if target.kind.is_map:
-            yield Product(f"head {name}", predicted, dim, target.channels * pixels)
-        else:
-            yield Product(f"head {name}", 1, dim, target.channels)
 
 
 def _block(name: str, sites: int, width: int, times: int) -> Iterator[Product]:
@@ -107,26 +114,35 @@ class SquareProduct:
 
 
 class OwnProducts:
-    """All matrix products of a step, forward and backward, one after the other and nothing else.
+    """All matrix products of a step, forward and (if it learns) backward, one after the other and nothing else.
 
     Args:
         products: of one tile.
         tiles: in a batch.
         dtype: of the matrices.
         device: where they lie.
+        gradients: False: those of inference only.
     """
 
-    def __init__(self, products: Iterable[Product], tiles: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        products: Iterable[Product],
+        tiles: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        gradients: bool = True,
+    ) -> None:
         self._products = [product for product in products if not product.is_depthwise]
-        self._tiles = tiles
+        self._tiles, self._gradients = tiles, gradients
         longest = max(product.rows * tiles * max(product.inner, product.columns) for product in self._products)
         self._x, self._gradient = (torch.rand(longest, device=device).to(dtype) for _ in range(2))
         widest = max(product.inner * product.columns for product in self._products)
         self._weight = torch.rand(widest, device=device).to(dtype)
-        self.multiply_adds = tiles * multiply_adds(self._products)
+        self.multiply_adds = tiles * sum(each.total if gradients else each.forward for each in self._products)
 
     def __call__(self) -> None:
-        """Multiply: the product, the gradient of its weight, and that of its input."""
+        """Multiply: the product, and, if it learns, the gradient of its weight and that of its input."""
         for product in self._products:
             rows, inner, columns = product.rows * self._tiles, product.inner, product.columns
             x = self._x[: rows * inner].view(rows, inner)
@@ -134,6 +150,8 @@ class OwnProducts:
             weight = self._weight[: inner * columns].view(columns, inner)
             for _ in range(product.times):
                 torch.mm(x, weight.T)
+                if not self._gradients:
+                    continue
                 torch.mm(gradient.T, x)
                 if not product.is_first:
                     torch.mm(gradient, weight)

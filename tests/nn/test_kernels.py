@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from geopretext.errors import ClassError, GridError, InputError
-from geopretext.nn import kernels
+from geopretext.nn import kernels, sites
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.kernels import compiler, kernels_enabled
 from geopretext.nn.masking import sample_visible
@@ -416,3 +416,15 @@ def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch, fres
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert fresh() is not None
+
+
+@pytest.mark.parametrize("patch", [8, 16])
+def test_maps_larger_than_the_kernels_room_are_computed_in_bands(monkeypatch, patch):
+    torch.manual_seed(0)
+    network = ConvNeXtV2(EncoderSettings(size="micro", patch_size=patch, bands=("B2", "B3"), image_size=64)).eval()
+    x = torch.randn(2, 2, 96, 64)
+    with torch.no_grad():
+        at_once = network.forward_stages(x)
+        monkeypatch.setattr(sites, "LARGEST_MAP", 64 * 20)
+        for ours, theirs in zip(network.forward_stages(x), at_once, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

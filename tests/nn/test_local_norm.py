@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from geopretext.errors import GridError, InputError
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.decoders import make_segmenter
-from geopretext.nn.kernels import can_run, kernels_enabled, local_gelu_response
+from geopretext.nn.kernels import can_run, kernels_enabled, local_gelu_response_
 from geopretext.nn.local_norm import Squares, local_norms, local_response, needed_margin
 from geopretext.nn.settings import EncoderSettings
 
@@ -62,7 +62,7 @@ def test_the_kernel_is_what_the_definition_says(squares, dtype):
     bias = beta.flip(0)
     active = F.gelu(h.double() + bias.double())
     expected = by_definition(active, gamma.double(), beta.double(), squares, 1e-3)
-    actual = local_gelu_response(h, bias, gamma, beta, 1e-3, block=squares.block, span=squares.span)
+    actual = local_gelu_response_(h, bias, gamma, beta, 1e-3, block=squares.block, span=squares.span)
     assert actual.dtype == dtype
     tolerance = 1e-5 if dtype == torch.float32 else 1e-2
     torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
@@ -96,7 +96,7 @@ def test_gradients_are_those_of_differences(make_encoder):
 def test_the_kernel_refuses_maps_that_do_not_divide_into_blocks():
     vector = torch.zeros(16)
     with pytest.raises(InputError, match="in blocks of 4"):
-        local_gelu_response(torch.zeros(1, 8, 6, 16), vector, vector, vector, 1e-6, block=4, span=1)
+        local_gelu_response_(torch.zeros(1, 8, 6, 16), vector, vector, vector, 1e-6, block=4, span=1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from geopretext.errors import InputError, MissingLibraryError
 from geopretext.modality import PUBLISHED, Band, ClassLabel, Kind, Modality, Observed
 from geopretext.predict.contact_sheet import draw_contact_sheet
 from geopretext.predict.drawing import draw
-from geopretext.predict.panels import _stretch, choose_views, class_colors, classes_present
+from geopretext.predict.panels import choose_views, class_colors, classes_present, stretch
 from geopretext.predict.quantities import axis_end, compact, place_text, vector_rows
 from geopretext.predict.reconstruct import Reconstruction, Target
 
@@ -238,4 +238,4 @@ def test_places_say_only_what_is_known() -> None:
 
 @pytest.mark.parametrize(("constant", "low", "high"), [(0.0, 0.0, 1.0), (20.0, 10.0, 30.0), (-8.0, -12.0, -4.0)])
 def test_a_constant_map_has_a_color_bar_with_room(constant: float, low: float, high: float) -> None:
-    assert _stretch(np.full((4, 4), constant), np.ones((4, 4), bool)) == (low, high)
+    assert stretch(np.full((4, 4), constant), np.ones((4, 4), bool)) == (low, high)

@@ -98,6 +98,7 @@ def test_small_tables_are_searched_as_they_are(table: EmbeddingTable) -> None:
 def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a table that is large beside what is compared."""
     monkeypatch.setattr(neighbours, "_CANDIDATES", 500)
+    monkeypatch.setattr(neighbours, "_CANDIDATES_NEAR", 500)
     monkeypatch.setattr(neighbours, "_FEW", 100)
     monkeypatch.setattr(neighbour_file, "_PART", 2500)
 

@@ -118,7 +118,10 @@ def _embed_scene(options: Namespace, *, table: bool) -> dict[str, Any]:
         f"{record['height']:,} x {record['width']:,} cells of {record['features']} features;"
         f" {without:.1%} have none: not observed, or under clouds"
     )
-    say(f"stored as {record['dtype']}: root mean square error {record['rms_error']:.2%} of a feature's deviation")
+    say(
+        f"stored as {record['dtype']}: mean error {record['mean_error']:.2%} of a feature's standard deviation"
+        f" over the scene (root mean square {record['rms_error']:.2%})"
+    )
     return record
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.data.derived import derived_vectors
 from geopretext.data.findings import Findings
 from geopretext.data.geotiff_dates import place_dates
 from geopretext.data.geotiff_file import (
@@ -179,18 +180,8 @@ class GeoTiffTiles:
         return items
 
     def _derived(self, coordinates: Coordinates) -> dict[str, Array]:
-        month = coordinates.time.astype("datetime64[M]").astype(int) % 12 + 1
-        angles = {
-            "lat": np.deg2rad(coordinates.lat),
-            "lon": np.deg2rad(coordinates.lon),
-            "month": np.where(np.isnat(coordinates.time), np.nan, 2 * np.pi * month / 12),
-        }
         names = {modality.name for modality in self.modalities}
-        return {
-            name: np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
-            for name, angle in angles.items()
-            if name in names
-        }
+        return {name: vector for name, vector in derived_vectors(coordinates).items() if name in names}
 
 
 def survey_geotiffs(root: str | Path, mapping: GeoTiffMapping) -> GeoTiffTiles:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from geopretext.nn.kernels import gelu_response, local_gelu_response
+from geopretext.nn.kernels import gelu_response, local_gelu_response_
 from geopretext.nn.local_norm import Squares, local_response
 
 EPSILON = 1e-6
@@ -63,11 +63,11 @@ class GlobalResponseNorm(nn.Module):
     def of_gelu(self, h: Tensor, bias: Tensor, epsilon: float = EPSILON, squares: Squares | None = None) -> Tensor:
         """``forward(gelu(h + bias))`` by a compiled kernel (see ``kernels.can_run``): (B, ..., C) -> (B, ..., C).
 
-        There is a gradient only without ``squares``, or where one of them covers the map.
+        With ``squares`` of which none covers the map, ``h`` is overwritten, and there is no gradient.
         """
         gamma, beta = self.gamma.flatten(), self.beta.flatten()
         if squares is not None and not squares.cover(h):
-            return local_gelu_response(h, bias, gamma, beta, epsilon, block=squares.block, span=squares.span)
+            return local_gelu_response_(h, bias, gamma, beta, epsilon, block=squares.block, span=squares.span)
         over_batch = self.over_batch and self.training
         return gelu_response(h, bias, gamma, beta, epsilon, over_batch=over_batch)
 

@@ -20,6 +20,7 @@ Letters: ``B`` tiles, ``H W`` cells at this resolution, ``D`` features, ``P = h 
 ``p`` cells on a side of a patch at this resolution.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import torch
@@ -27,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import GridError
-from geopretext.nn.kernels import Rows, can_run, conv_norm, fits, norm_fold, stem
+from geopretext.nn.kernels import LARGEST_MAP, Rows, can_run, conv_norm, fits, norm_fold, stem
 from geopretext.nn.local_norm import Squares
 from geopretext.nn.response_norm import EPSILON
 
@@ -97,13 +98,19 @@ class Whole:
 
     def convolve_norm(self, x: Tensor, conv: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:
         """See ``Sites``."""
-        return _convolve_norm(self, x, _rows_of_map(x, *x.shape[1:3]), conv, norm)
+        halo = conv.kernel_size[0] // 2
+        return _by_bands(x, 1, halo, 1, lambda y: _convolve_norm(self, y, _rows_of_map(y, *y.shape[1:3]), conv, norm))
 
     def stem(self, image: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
         """See ``Sites``."""
-        height, width = image.shape[2:]
-        y = _stem(self, image, _rows_of_map(image, height, width), first, second)
-        return y.reshape(len(image), height // _stride(second), width // _stride(second), -1)
+        stride = _stride(second)
+
+        def compute(band: Tensor) -> Tensor:
+            height, width = band.shape[2:]
+            y = _stem(self, band, _rows_of_map(band, height, width), first, second)
+            return y.reshape(len(band), height // stride, width // stride, -1)
+
+        return _by_bands(image, 2, stride, stride, compute)
 
 
 class Masked:
@@ -215,6 +222,28 @@ class Visible:
 
 def _rows_of_map(x: Tensor, height: int, width: int) -> Rows:
     return Rows(torch.arange(height, device=x.device)[None] * width, width, height, width)
+
+
+def _by_bands(x: Tensor, axis: int, halo: int, stride: int, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """Compute what is local of a map, in bands of rows if it is larger than kernels have room for.
+
+    Args:
+        x: (..., H, W, ...), with H at ``axis``.
+        axis: of the rows.
+        halo: rows above and below that a result depends on; a multiple of ``stride``.
+        stride: rows of the map for a row of results.
+        compute: a map, or a band -> (B, H / stride, W', D).
+    """
+    height, width = x.shape[axis : axis + 2]
+    if not can_run(x) or height * width <= LARGEST_MAP:
+        return compute(x)
+    step = max(1, (LARGEST_MAP // width - 2 * halo) // stride) * stride
+    outputs = []
+    for start in range(0, height, step):
+        stop, top = min(start + step, height), max(0, start - halo)
+        y = compute(x.narrow(axis, top, min(stop + halo, height) - top))
+        outputs.append(y[:, (start - top) // stride : (stop - top) // stride])
+    return torch.cat(outputs, 1)
 
 
 def _convolve_norm(sites: Sites, x: Tensor, rows: Rows, conv: nn.Conv2d, norm: nn.LayerNorm) -> Tensor:

@@ -3,7 +3,8 @@
 What may live here: inference on bounded memory, and the pictures of it. No training and no scores. Imports ``nn``,
 ``data``, ``modality`` and ``errors``.
 
-``embed`` is loaded when it is first asked for, so that importing the package costs nothing.
+``embed`` and ``reconstruct_scene`` are loaded when they are first asked for, so that importing the package costs
+nothing.
 """
 
 from importlib import import_module
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geopretext.predict.cube_embeddings import embed
+    from geopretext.predict.scene_reconstruction import reconstruct_scene
 
-__all__ = ["embed"]
+__all__ = ["embed", "reconstruct_scene"]
 
-_MODULES = {"embed": "cube_embeddings"}
+_MODULES = {"embed": "cube_embeddings", "reconstruct_scene": "scene_reconstruction"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,11 +8,11 @@ import numpy as np
 from geopretext.data.tiles import TileReader
 from geopretext.errors import InputError
 from geopretext.modality import Modality, Role
+from geopretext.predict.legends import LINE, draw_legend
 from geopretext.predict.page import QUIET, Page
 from geopretext.predict.panels import (
     VALUES_MAP,
     choose_views,
-    class_colors,
     classes_present,
     draw_color_bar,
     draw_missing_swatch,
@@ -22,7 +22,7 @@ from geopretext.predict.quantities import place_text
 
 # Lengths are in inches.
 _EDGE, _SIDE, _GAP, _HEAD, _FOOT, _CAPTION = 0.2, 1.3, 0.1, 0.62, 0.34, 0.2
-_LEGEND_LINE, _MOST_COLUMNS, _MOST_CLASSES = 0.118, 12, 12
+_MOST_COLUMNS, _MOST_CLASSES = 12, 12
 
 
 def draw_contact_sheet(
@@ -56,7 +56,7 @@ def draw_contact_sheet(
         for modality in maps
         if modality.kind.is_categorical
     }
-    foot = 0.1 + _LEGEND_LINE * max((len(present) + bool(more) for present, more in legends.values()), default=0)
+    foot = 0.1 + LINE * max((len(present) + bool(more) for present, more in legends.values()), default=0)
     row_height = _CAPTION + _SIDE + _FOOT
     page = Page(2 * _EDGE + len(maps) * (_SIDE + _GAP) - _GAP, _EDGE + _HEAD + len(numbers) * row_height + foot + _EDGE)
     coordinates = reader.coordinates.take(numbers)
@@ -92,11 +92,4 @@ def _draw_legends(page: Page, maps: Sequence[Modality], legends: dict[str, tuple
     for column, modality in enumerate(maps):
         if modality.name not in legends:
             continue
-        left = _EDGE + column * (_SIDE + _GAP)
-        present, more = legends[modality.name]
-        colors = class_colors(modality)
-        for line, number in enumerate(present):
-            page.swatch(left, top + line * _LEGEND_LINE + 0.01, colors[number])
-            page.text(left + 0.12, top + line * _LEGEND_LINE, modality.classes[number].name, size=6.2)
-        if more:
-            page.text(left + 0.12, top + len(present) * _LEGEND_LINE, f"and {more} more", size=6.2, color=QUIET)
+        draw_legend(page, _EDGE + column * (_SIDE + _GAP), top, modality, *legends[modality.name])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.modality import Observed
+from geopretext.predict.legends import draw_legend, draw_title
 from geopretext.predict.page import INK, QUIET, Page
 from geopretext.predict.panels import (
     ERROR_MAP,
@@ -20,7 +21,6 @@ from geopretext.predict.panels import (
     WRONG,
     View,
     choose_views,
-    class_colors,
     classes_present,
     draw_color_bar,
     draw_missing_swatch,
@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 _LEFT, _RIGHT, _TOP = 0.34, 0.15, 0.62
 _SIDE, _GAP = 1.42, 0.10
 _HEAD, _TITLES = 0.32, 0.34
-_BARS, _LEGEND_LINE, _TEXT_LINE = 0.74, 0.118, 0.158
+_BARS, _TEXT_LINE = 0.74, 0.158
 _COLUMNS, _NARROWEST = 7, 7.0
 _LEGEND_LINES = 7
 _NOTE = """Every modality is predicted
@@ -93,11 +93,6 @@ def _draw_key(page: Page, title: str) -> None:
         left += 0.13 + 0.0535 * len(words) + 0.18
 
 
-def _title(page: Page, left: float, top: float, title: str, detail: str) -> None:
-    page.text(left, top + 0.03, title, size=7.5 * min(1.0, 21 / len(title)), weight="bold")
-    page.text(left, top + 0.165, detail, size=6.5, color=QUIET)
-
-
 class _Block:
     """The part of the page that shows one tile."""
 
@@ -149,7 +144,7 @@ class _Block:
         shown = Observed(self.reconstruction.shown.values[self.index], self.reconstruction.shown.valid[self.index])
         view = choose_views(self.reconstruction.input, *shown, 1)[0]
         seen = self.reconstruction.visible[self.index].mean()
-        _title(page, left, top, f"Input ({seen:.0%} visible)", view.detail)
+        draw_title(page, left, top, f"Input ({seen:.0%} visible)", view.detail)
         axes = page.axes(left, top + _TITLES, _SIDE, _SIDE)
         paint_values(axes, view, *shown, self.reconstruction.visible[self.index])
         page.text(left, top + _TITLES + _SIDE + 0.06, _NOTE, size=6.8, color=QUIET, linespacing=1.35)
@@ -167,7 +162,7 @@ class _Block:
         if is_input:  # beside its own visible patches the prediction is easier to judge
             prediction, everywhere = np.where(hidden, prediction, truth.values), hidden | truth.valid
             shown = None
-        _title(page, left, top, view.label, view.detail)
+        draw_title(page, left, top, view.label, view.detail)
         tops = [top + _TITLES + row * (_SIDE + 0.06) for row in range(3)]
         paint_values(page.axes(left, tops[0], _SIDE, _SIDE), view, *truth)
         paint_values(page.axes(left, tops[1], _SIDE, _SIDE), view, prediction, everywhere, shown)
@@ -202,14 +197,7 @@ class _Block:
 
     def _draw_legend(self, page: Page, left: float, top: float, view: View, maps: Any, right: float) -> None:
         present, more = classes_present(maps, _LEGEND_LINES - 2)
-        colors = class_colors(view.modality)
-        for line, number in enumerate(present):
-            y = top + line * _LEGEND_LINE
-            page.swatch(left, y + 0.01, colors[number])
-            page.text(left + 0.12, y, view.modality.classes[number].name, size=6.2)
-        y = top + len(present) * _LEGEND_LINE
-        if more:
-            page.text(left + 0.12, y, f"and {more} more", size=6.2, color=QUIET)
+        y = draw_legend(page, left, top, view.modality, present, more)
         if np.isfinite(right):
             page.text(left + _SIDE, y, f"{right:.0%} right", size=6.2, ha="right", color=QUIET)
 

@@ -154,6 +154,7 @@ def _record(
     network: EmbeddingSource, run: SceneRun, options: EmbeddingOptions, look: _Look, quantisation: Quantisation
 ) -> dict[str, Any]:
     cells = run.height * run.columns
+    mean, rms = quantisation.errors(look.sample)
     return {
         "geopretext_version": __version__,
         "kind": "embeddings",
@@ -166,7 +167,8 @@ def _record(
         "width": run.columns,
         "dtype": options.dtype,
         "formula": "feature = number * scale + offset" if options.dtype == "int8" else "feature = number",
-        "rms_error": quantisation.error(look.sample),
+        "mean_error": mean,
+        "rms_error": rms,
         "least_seen": options.least_seen,
         "cells": cells,
         "cells_without_vector": cells - look.cells,

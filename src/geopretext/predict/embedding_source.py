@@ -13,14 +13,9 @@ from torch import Tensor
 from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.local_norm import local_norms
+from geopretext.nn.local_norm import local_norms, needed_margin
 from geopretext.nn.settings import POOLINGS
 from geopretext.predict.tile_embeddings import encoder_fingerprint
-
-_OF_EXTENT, _OF_REACH = 0.5, 0.6
-"""What a result sees of its surroundings: half a square of the response norms, and of what convolutions can reach, the
-part that matters. Measured on trained encoders of 1 and 2 blocks a stage in 256 px windows of a scene: so far from a
-window's edges, features differ from those of one pass by less than 1e-3 of their standard deviation."""
 
 
 class EmbeddingNetwork:
@@ -85,13 +80,12 @@ class EmbeddingSource:
     def __post_init__(self) -> None:
         size = self._encoder.settings.patch_size
         for pixels, option, what in (
-            (self.extent, "--context", "response norms over squares"),
-            (self.cell, "--tile", "tiles"),
+            (self.tile, "--tile", "tiles"),
+            (self.context, "--context", "response norms over squares"),
         ):
-            if pixels < size or pixels % size:
-                raise InputError(
-                    f"{what} of {pixels} pixels", hint=f"{option} wants a multiple of the patch size, {size}"
-                )
+            if pixels is not None and (pixels < size or pixels % size):
+                hint = f"{option} wants a multiple of the patch size, {size}"
+                raise InputError(f"{what} of {pixels} pixels", hint=hint)
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling is {self.pooling!r}", hint=f"one of {', '.join(POOLINGS)}")
 
@@ -125,12 +119,7 @@ class EmbeddingSource:
     @property
     def margin(self) -> int:
         """See ``NetworkSource``; tiles see nothing but themselves."""
-        if self.tile is not None:
-            return 0
-        settings = self._encoder.settings
-        cells = (settings.patch_size // 8 << stage for stage in range(4))  # pixels on a side of one, in each stage
-        reach = sum(3 * depth * side for depth, side in zip(settings.depths, cells, strict=True))
-        return int(_OF_EXTENT * self.extent + _OF_REACH * reach)
+        return 0 if self.tile is not None else needed_margin(self._encoder.settings, self.extent)
 
     def encoder(self) -> Encoder:
         """See ``NetworkSource``."""

@@ -32,8 +32,8 @@ AGAINST = 0.25
 """Weight of counter-examples (decision 118)."""
 INDEXED_FROM = 50_000
 """Rows from which a table gets an index."""
-_CANDIDATES = 3_000
-"""rows whose true vectors are compared, for ten neighbours; more if more are wanted"""
+_CANDIDATES, _CANDIDATES_NEAR = 1_000, 3_000
+"""rows whose true vectors are compared for ten neighbours, without clusters and with them"""
 _FEW = 50_000
 """of so many rows that may be found, all are compared"""
 _AT_ONCE = 8_192
@@ -153,7 +153,7 @@ class NeighbourIndex:
         Of the rows with the best codes, those that may be found are the best of these by their codes. So it is enough
         to look until there are as many of them as would be compared without ``where``.
         """
-        wanted = max(_CANDIDATES, 50 * count)
+        wanted = max(_CANDIDATES_NEAR if file.share else _CANDIDATES, 50 * count)
         share = 1.0
         if where is not None:
             selected = np.count_nonzero(where)

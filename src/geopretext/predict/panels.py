@@ -28,7 +28,7 @@ SPARE_COLORS = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#ee7733", "#009988", "#33bbee",
     "#882255", "#999933",
 )  # fmt: skip
-_TRUE_COLOUR = ("B4", "B3", "B2")
+TRUE_COLOUR = ("B4", "B3", "B2")
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ def choose_views(modality: Modality, values: Array, valid: Mask, most: int) -> l
     """
     if modality.kind.is_categorical:
         return [View(modality, ())]
-    if set(_TRUE_COLOUR) <= set(modality.band_names):
-        bands = modality.band_indices(_TRUE_COLOUR)
-        return [View(modality, bands, *_stretch(values[list(bands)], valid[list(bands)]))]
+    if set(TRUE_COLOUR) <= set(modality.band_names):
+        bands = modality.band_indices(TRUE_COLOUR)
+        return [View(modality, bands, *stretch(values[list(bands)], valid[list(bands)]))]
     share = valid.mean(axis=(1, 2))
     best = sorted(np.argsort(-share, kind="stable")[:most])
-    return [View(modality, (int(band),), *_stretch(values[band], valid[band])) for band in best]
+    return [View(modality, (int(band),), *stretch(values[band], valid[band])) for band in best]
 
 
-def _stretch(values: Array, valid: Mask) -> tuple[float, float]:
+def stretch(values: Array, valid: Mask) -> tuple[float, float]:
     """2nd and 98th percentile of what was observed, kept apart."""
     if not valid.any():
         return 0.0, 1.0

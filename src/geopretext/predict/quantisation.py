@@ -3,8 +3,9 @@
     feature = number * scale + offset
 
 A range of each feature is divided into 254 steps; what lies beyond is clipped. It is the whole range over the scene, or
-what is left of it without its ends (of a sample, 0.01 % to 1 % of the cells at either), whichever loses least by
-rounding and clipping together: a few odd cells (glint, edges of clouds) shall not take most of the steps from the rest.
+what is left of it without its ends (of a sample, 0.01 % to 1 % of the cells at either), whichever has the least mean
+absolute error, of rounding and clipping together. Squared errors would keep a few odd cells (glint, edges of clouds) at
+the cost of all others.
 
 Shapes: N cells, D features.
 """
@@ -52,15 +53,15 @@ class Quantisation:
         if dtype != "int8":
             return cls(dtype, np.empty(0, np.float32), np.empty(0, np.float32))
         best = cls._over(lowest, highest)
-        least = best._squares(sample)
+        least = best._lost(sample).mean(0)
         for share in _CLIPPED:
             low, high = np.quantile(sample, (share, 1 - share), axis=0)
             other = cls._over(low, high)
-            squares = other._squares(sample)
-            better = squares < least
+            error = other._lost(sample).mean(0)
+            better = error < least
             scale = np.where(better, other.scale, best.scale)
             best = cls(dtype, scale, np.where(better, other.offset, best.offset))
-            least = np.minimum(least, squares)
+            least = np.minimum(least, error)
         return best
 
     @classmethod
@@ -69,10 +70,10 @@ class Quantisation:
         half = np.maximum((high - low) / 2, 1e-6 * np.maximum(np.abs(high), 1))  # of a feature that never changes
         return cls("int8", (half / _STEPS).astype(np.float32), ((low + high) / 2).astype(np.float32))
 
-    def _squares(self, sample: Floats) -> Floats:
-        """Mean square of what is lost of each feature, (D,)."""
-        squares: Floats = np.square(self.decode(self.encode(sample)) - sample).mean(0)
-        return squares
+    def _lost(self, sample: Floats) -> Floats:
+        """Absolute errors (N, D)."""
+        lost: Floats = np.abs(self.decode(self.encode(sample)) - sample)
+        return lost
 
     @property
     def nodata(self) -> float:
@@ -101,7 +102,7 @@ class Quantisation:
         plain = numbers.astype(np.float32)
         return plain * self.scale + self.offset if self.dtype == "int8" else plain
 
-    def error(self, sample: Floats) -> float:
-        """Root mean square of what is lost of a sample (N, D), in standard deviations of each feature."""
-        spread = np.maximum(sample.var(0), np.float32(1e-20))
-        return float(np.sqrt((self._squares(sample) / spread).mean()))
+    def errors(self, sample: Floats) -> tuple[float, float]:
+        """Mean absolute error, and root mean square, of a sample (N, D), in standard deviations of each feature."""
+        lost = self._lost(sample) / np.maximum(sample.std(0), np.float32(1e-10))
+        return float(lost.mean()), float(np.sqrt(np.square(lost).mean()))

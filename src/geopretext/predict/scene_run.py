@@ -11,7 +11,7 @@ read back is the same, bit for bit, whether a run was stopped or not.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,10 @@ Looked = Callable[[Mapping[str, Any]], None]
 _CPU_PIXELS, _DEVICE_PIXELS = 32 * 64 * 64, 2048 * 2048
 """of the windows of a batch: on a CPU, what stays in its caches (see ``predict.features``); elsewhere, what fills it"""
 
+_LARGEST = 1024
+"""pixels on a side of windows that were not asked for: a process with an encoder of size micro and patches of 16 then
+stays under 2 GB"""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -41,16 +45,19 @@ class RunOptions:
 
     door: DoorOptions = field(default_factory=DoorOptions)
     window: int | None = None
-    """pixels on a side; None: six times the margin, of which two thirds count; of a network without one, a patch"""
+    """pixels on a side; None: six times the margin, of which two thirds count, but for the sake of memory not above
+    1024, unless three margins and a ramp are; of a network without a margin, a patch"""
     margin: int | None = None
     """pixels at inner edges of windows that are not used; None: what the network wants"""
+    ramp: int | None = None
+    """pixels over which windows are blended; None: two patches, or none of a network without a margin"""
     devices: tuple[str, ...] = ("cpu",)
     """where networks run; several processes take turns"""
     workers: int = 1
     """processes; at least one a device. One computes in this process"""
     batch: int | None = None
     """windows at a time; None: as many small ones as do the device good"""
-    readers: int = 2
+    readers: int = 1
     """threads a process that read"""
     keep: Literal["float32", "float16"] = "float32"
     """how results are kept in parts"""
@@ -113,8 +120,8 @@ def scene_windows(scene: Scene, network: NetworkSource, options: RunOptions) -> 
     """
     patch = network.patch
     margin = _up(network.margin if options.margin is None else options.margin, patch)
-    ramp = 2 * patch if margin else 0
-    size = max(patch, 6 * margin)
+    ramp = (2 * patch if margin else 0) if options.ramp is None else _up(options.ramp, patch)
+    size = max(patch, 3 * margin + ramp, min(6 * margin, _LARGEST))
     size = _up(size if options.window is None else options.window, patch)
     return Windows.of(scene.height, scene.width, patch=patch, cell=network.cell, size=size, margin=margin, ramp=ramp)
 
@@ -164,8 +171,7 @@ def run_scene(
         yield SceneRun(scene, windows, network.width, record, None, lambda: job.strips(iter(every), devices[0]))
         return
     identity = _identity(scene, network, windows, options)
-    with ExitStack() as claim:
-        files = claim.enter_context(claimed(parts, identity, options.keep))
+    with claimed(parts, identity, options.keep) as files:
         missing = [number for number in every if not files.has(number)]
         wanted = sum(_strip_bytes(windows, number, network.width, options) for number in missing)
         require_space(parts, wanted, what="keeping the finished strips")

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -59,6 +59,10 @@ class XarrayScene:
     """DataArray (y, x) of scene classes by which pixels are masked"""
     floor: float | None = None
     """what was observed is no less than this, so that no number is taken for "missing" """
+
+    def open(self) -> Self:
+        """As ``scene_run.SceneOpener``: it is open already."""
+        return self
 
     @property
     def bands(self) -> tuple[str, ...]:

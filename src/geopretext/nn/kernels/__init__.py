@@ -20,6 +20,7 @@ from geopretext.nn.kernels.operators import LANES
 
 __all__ = [
     "LANES",
+    "LARGEST_MAP",
     "Rows",
     "can_run",
     "compute_dtype",
@@ -28,14 +29,15 @@ __all__ = [
     "fits",
     "gelu_response",
     "kernels_enabled",
-    "local_gelu_response",
+    "local_gelu_response_",
     "norm_fold",
     "squared_error",
     "stem",
 ]
 
 _DTYPES = (torch.float32, torch.bfloat16)
-_LARGEST_MAP = 512 * 512
+LARGEST_MAP = 512 * 512
+"""cells"""
 _enabled = os.environ.get("GEOPRETEXT_KERNELS", "1") != "0"
 
 
@@ -75,7 +77,7 @@ def _compiled() -> bool:
 
 def fits(rows: Rows) -> bool:
     """Whether maps are small enough for a core's cache to be of use."""
-    return rows.height * rows.width <= _LARGEST_MAP
+    return rows.height * rows.width <= LARGEST_MAP
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -123,13 +125,13 @@ def gelu_response(h: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, epsilon:
     return z
 
 
-def local_gelu_response(
+def local_gelu_response_(
     h: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, *, block: int, span: int
 ) -> Tensor:
-    """Response norm of ``gelu(h + bias)`` with strengths over squares, see ``nn.local_norm``; it has no gradient.
+    """Response norm of ``gelu(h + bias)`` with strengths over squares (``nn.local_norm``), in place; without gradient.
 
     Args:
-        h: (B, H, W, C), float32 or bfloat16; H and W are multiples of ``block``, C of ``LANES``.
+        h: (B, H, W, C), contiguous, float32 or bfloat16; H and W are multiples of ``block``, C of ``LANES``.
         bias: (C,), added first.
         gamma: (C,) of the norm.
         beta: (C,) of the norm.
@@ -137,8 +139,8 @@ def local_gelu_response(
         block: cells on a side of a block.
         span: blocks on a side of a square.
     """
-    z: Tensor = torch.ops.geopretext.local_gelu_response(h, bias, gamma, beta, block, span, epsilon)
-    return z
+    torch.ops.geopretext.local_gelu_response(h, bias, gamma, beta, block, span, epsilon)
+    return h
 
 
 def stem(

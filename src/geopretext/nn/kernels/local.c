@@ -1,7 +1,7 @@
 /* GELU and response norm whose strengths are over squares of blocks of cells (see nn/local_norm.py); forward only.
  *
- * Two passes over the features: the first leaves GELU where the result will be, the second multiplies. Between them lie
- * sums over blocks, which are few.
+ * Two passes over the features, in place: the first applies GELU, the second multiplies. Between them lie sums over
+ * blocks, which are few.
  */
 
 #include "kernels.h"
@@ -31,8 +31,8 @@ INLINE int64_t place(float *share, int64_t cell, int64_t cells, Squares s)
     return first;
 }
 
-/* GELU of one row of blocks, and its sums of squares in each block. */
-INLINE void activate(void *z, float *sums, const void *h, int64_t first_row, const float *bias, Squares s, int half)
+/* GELU of (h + bias) in one row of blocks, in place, and its sums of squares in each block. */
+INLINE void activate(void *h, float *sums, int64_t first_row, const float *bias, Squares s, int half)
 {
     memset(sums, 0, (size_t)(s.width / s.block * s.channels) * sizeof(float));
     for (int64_t row = first_row; row < first_row + s.block; row++)
@@ -43,7 +43,7 @@ INLINE void activate(void *z, float *sums, const void *h, int64_t first_row, con
                 vec ignored;
                 const vec x = load(h, at + c, half) + load(bias, c, 0);
                 const vec active = x * normal(x, &ignored);
-                store(z, at + c, active, half);
+                store(h, at + c, active, half);
                 store(sum, c, load(sum, c, 0) + active * active, 0);
             }
         }
@@ -76,7 +76,7 @@ INLINE void factors(float *factor, float *upright, const float *sums, const floa
 }
 
 /* One row of cells. factor: of all squares; mine: as long as a row of squares, for those between two rows of them. */
-INLINE void apply(void *z, float *mine, const float *factor, int64_t row, const float *beta, Squares s, int half)
+INLINE void apply(void *h, float *mine, const float *factor, int64_t row, const float *beta, Squares s, int half)
 {
     float down;
     const int64_t length = along(s.width, s) * s.channels;
@@ -93,12 +93,12 @@ INLINE void apply(void *z, float *mine, const float *factor, int64_t row, const 
         for (int64_t c = 0; c < s.channels; c += LANES) {
             const vec one = load(left, c, 0);
             const vec both = one + (load(right, c, 0) - one) * across;
-            store(z, at + c, load(z, at + c, half) * both + load(beta, c, 0), half);
+            store(h, at + c, load(h, at + c, half) * both + load(beta, c, 0), half);
         }
     }
 }
 
-INLINE int local_response(void *z, const void *h, const float *bias, const float *gamma, const float *beta,
+INLINE int local_response(void *h, const float *bias, const float *gamma, const float *beta,
                           int64_t tiles, Squares s, float epsilon, int half)
 {
     const int64_t rows = s.height / s.block, squares = along(s.height, s);
@@ -117,12 +117,11 @@ INLINE int local_response(void *z, const void *h, const float *bias, const float
         float *scratch = aligned(length * (int64_t)sizeof(float));
         failed = scratch == NULL;
         for (int64_t tile = 0; tile < tiles; tile++) {
-            const char *from = (const char *)h + (size_t)tile * tile_bytes;
-            char *to = (char *)z + (size_t)tile * tile_bytes;
+            char *mine = (char *)h + (size_t)tile * tile_bytes;
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < rows; row++)
                 if (!failed)
-                    activate(to, sums + row * length, from, row * s.block, bias, s, half);
+                    activate(mine, sums + row * length, row * s.block, bias, s, half);
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < squares; row++)
                 if (!failed)
@@ -130,7 +129,7 @@ INLINE int local_response(void *z, const void *h, const float *bias, const float
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < s.height; row++)
                 if (!failed)
-                    apply(to, scratch, factor, row, beta, s, half);
+                    apply(mine, scratch, factor, row, beta, s, half);
         }
         free(scratch);
     }
@@ -139,12 +138,12 @@ INLINE int local_response(void *z, const void *h, const float *bias, const float
     return failed;
 }
 
-/* h, z: (tiles, height, width, channels); channels is a multiple of LANES, height and width are multiples of block. */
-int geopretext_local_response_forward(void *z, const void *h, const float *bias, const float *gamma, const float *beta,
+/* h, in place: (tiles, height, width, channels); channels is a multiple of LANES, height and width are multiples of block. */
+int geopretext_local_response_forward(void *h, const float *bias, const float *gamma, const float *beta,
                                       int64_t tiles, int64_t height, int64_t width, int64_t channels, int64_t block,
                                       int64_t span, float epsilon, int half)
 {
     const Squares s = {height, width, channels, block, span};
-    return half ? local_response(z, h, bias, gamma, beta, tiles, s, epsilon, 1)
-                : local_response(z, h, bias, gamma, beta, tiles, s, epsilon, 0);
+    return half ? local_response(h, bias, gamma, beta, tiles, s, epsilon, 1)
+                : local_response(h, bias, gamma, beta, tiles, s, epsilon, 0);
 }

@@ -106,18 +106,16 @@ def _gelu_response(
 
 def _local_gelu_response(
     h: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, block: int, span: int, epsilon: float
-) -> Tensor:
-    h = h.contiguous()
+) -> None:
     tiles, height, width, features = h.shape
-    if features % LANES or height % block or width % block or block < 1 or span < 1:
+    divide = not (features % LANES or height % block or width % block) and block > 0 and span > 0
+    if not (divide and h.is_contiguous()):
         raise InputError(
             f"{height} x {width} cells of {features} features, in blocks of {block}",
-            hint=f"multiples of a block, and of {LANES} features; use plain torch for others",
+            hint=f"contiguous, and multiples of a block and of {LANES} features; use plain torch for others",
         )
-    z = torch.empty_like(h)
     sizes = tiles, height, width, features, block, span
-    call("local_response_forward", z, h, *_numbers(bias, gamma, beta), *sizes, epsilon, _is_half(h))
-    return z
+    call("local_response_forward", h, *_numbers(bias, gamma, beta), *sizes, epsilon, _is_half(h))
 
 
 def _gelu_response_backward(
@@ -277,8 +275,8 @@ def _gelu_response_backward_shape(by_z: Tensor, h: Tensor, *rest: Any) -> Any:  
     return _like(h), *(_like(rest[2]) for _ in range(3))
 
 
-def _local_gelu_response_shape(h: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001 -- torch passes it
-    return _like(h)
+def _local_gelu_response_shape(h: Tensor, *rest: Any) -> None:  # it writes where it reads
+    pass
 
 
 def _stem_shape(image: Tensor, place: Tensor, length: int, *rest: Any) -> Tensor:
@@ -388,8 +386,8 @@ _SCHEMAS = {
     " -> (Tensor, Tensor)",
     "gelu_response_backward": "(Tensor by_z, Tensor h, Tensor z, Tensor strength, Tensor bias, Tensor gamma,"
     " Tensor beta, float epsilon, bool over_batch) -> (Tensor, Tensor, Tensor, Tensor)",
-    "local_gelu_response": "(Tensor h, Tensor bias, Tensor gamma, Tensor beta, int block, int span, float epsilon)"
-    " -> Tensor",
+    "local_gelu_response": "(Tensor(a!) h, Tensor bias, Tensor gamma, Tensor beta, int block, int span,"
+    " float epsilon) -> ()",
     "stem": f"({_STEM}, ScalarType dtype) -> Tensor",
     "stem_backward": f"(Tensor by_out, {_STEM}) -> ({', '.join(['Tensor'] * 8)})",
     "norm_fold": "(Tensor x, Tensor gamma, Tensor beta, float epsilon, ScalarType dtype) -> Tensor",

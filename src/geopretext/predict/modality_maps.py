@@ -1,0 +1,207 @@
+"""Every modality that a pretrained network predicts, of windows of which it is given the whole.
+
+A window goes through several passes that show different parts of it (``predict.passes``); what is kept of each pass is
+what pretraining trained: maps at hidden patches, or, of a network that was trained to predict shown patches, too, at
+those (decision 121). Vectors are averaged over passes.
+
+Shapes: B windows, C bands, H W pixels, P patches, p pixels on a side of a patch, D numbers a pixel.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geopretext.data.fingerprint import files_fingerprint
+from geopretext.errors import BundleError
+from geopretext.modality import Kind
+from geopretext.nn.autoencoder import MaskedAutoencoder
+from geopretext.nn.bundle import Encoder, load_autoencoder
+from geopretext.nn.bundle_files import CONFIG, PRETEXT_WEIGHTS, WEIGHTS, find_bundle
+from geopretext.nn.masking import patch_grid, patchify, unpatchify
+from geopretext.predict.passes import Passes, complementary_passes
+
+
+class ModalityMaps:
+    """Maps of every modality, one above the other: a ``SceneNetwork``.
+
+    Continuous bands come standardised, classes as probabilities. The bands of the input come in the input's own
+    standardisation, patch by patch with its own mean and deviation where the network predicts them without.
+
+    Args:
+        network: in evaluation mode, on the device where it is to run.
+
+    Raises:
+        BundleError: the network predicts no map of which anything can be said from the image alone.
+    """
+
+    cell = 1
+
+    def __init__(self, network: MaskedAutoencoder) -> None:
+        self.network = network
+        self.channels: dict[str, slice] = {}
+        """numbers of each modality among all D, in the order of the network"""
+        self.width = 0
+        for name, target in network.targets.items():
+            if target.kind.is_map and _without(name, network) is None:
+                self.channels[name] = slice(self.width, self.width + target.channels)
+                self.width += target.channels
+        if not self.channels:
+            raise BundleError(
+                "the network predicts no map from the image alone",
+                hint="pretrain with targets such as sentinel1, canopy_height_eth or esa_worldcover",
+            )
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Maps that cannot be predicted from the image alone, and why."""
+        reasons = {name: _without(name, self.network) for name in self.network.targets}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Standardised windows (B, C, H, W), 0 where missing -> (B, D, H, W) float32.
+
+        What windows lack to a whole number of patches is missing.
+        """
+        height, width = x.shape[2:]
+        patch = self.network.encoder.settings.patch_size
+        x = F.pad(x, (0, -width % patch, 0, -height % patch))
+        grid, passes = self._passes(x)
+        sums = {name: x.new_zeros(len(x), grid[0] * grid[1], patch**2 * self._depth(name)) for name in self.channels}
+        restorers = {name: self._patch_scale(x, name) for name in self.channels if self._restored(name)}
+        for visible in passes.visible.to(x.device):
+            predictions = self._predict(x, visible)
+            for name, total in sums.items():
+                kept = visible if self.network.predicts_visible(name) else ~visible
+                tokens = predictions[name][:, kept].float()
+                if self.network.targets[name].kind.is_categorical:
+                    tokens = tokens.reshape(*tokens.shape[:2], patch**2, -1).softmax(-1).flatten(2)
+                if name in restorers:
+                    mean, deviation = restorers[name]
+                    tokens = tokens * deviation[:, kept] + mean[:, kept]
+                total[:, kept] += tokens
+        maps = []
+        for name, total in sums.items():
+            times = passes.shown if self.network.predicts_visible(name) else passes.hidden
+            maps.append(unpatchify(total / times, patch, grid=grid))
+        return torch.cat(maps, 1)[..., :height, :width]
+
+    def vectors(self, x: Tensor) -> dict[str, Tensor]:
+        """Modalities with one answer a window.
+
+        Args:
+            x: as for maps.
+
+        Returns:
+            By name: standardised numbers (B, C), or probabilities of classes or labels, float32.
+        """
+        patch = self.network.encoder.settings.patch_size
+        x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
+        _, passes = self._passes(x)
+        every = [self._predict(x, visible) for visible in passes.visible.to(x.device)]
+        found = {}
+        for name, target in self.network.targets.items():
+            if target.kind.is_map:
+                continue
+            answers = torch.stack([predictions[name].float() for predictions in every])
+            if target.kind is Kind.CATEGORICAL_VECTOR:
+                answers = answers.softmax(-1)
+            elif target.kind is Kind.MULTILABEL_VECTOR:
+                answers = answers.sigmoid()
+            found[name] = answers.mean(0)
+        return found
+
+    def _passes(self, x: Tensor) -> tuple[tuple[int, int], Passes]:
+        settings = self.network.encoder.settings
+        grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=settings.patch_size)
+        return grid, complementary_passes(grid, self.network.settings.mask_ratio)
+
+    def _predict(self, x: Tensor, visible: Tensor) -> dict[str, Tensor]:
+        predictions: dict[str, Tensor] = self.network(x, visible.expand(len(x), -1), everywhere=True)
+        return predictions
+
+    def _depth(self, name: str) -> int:
+        return self.network.targets[name].channels
+
+    def _restored(self, name: str) -> bool:
+        return name in self.network.settings.standardise_patches
+
+    def _patch_scale(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each patch of the input over the bands that are predicted, (B, P, 1) each.
+
+        Of what was observed, which ``x`` shows by numbers other than 0.
+        """
+        bands = self.network.modality.band_indices(self.network.targets[name].band_names)
+        patches = patchify(x[:, list(bands)], self.network.encoder.settings.patch_size)
+        seen = patches != 0
+        count = seen.sum(-1, keepdim=True)
+        mean = patches.sum(-1, keepdim=True) / count.clamp(min=1)
+        squares = ((patches - mean) * seen).square().sum(-1, keepdim=True)
+        return mean, (squares / (count - 1).clamp(min=1)).sqrt()
+
+
+@dataclass(frozen=True)
+class ModalityMapsSource:
+    """The ``ModalityMaps`` of a bundle: a ``NetworkSource``. Made by ``ModalityMapsSource.of``."""
+
+    bundle: str
+    """folder, or a name on the Hugging Face hub"""
+    patch: int
+    """see ``NetworkSource``, as all that follow: half a patch of the network's, see ``ramp``"""
+    extent: int
+    """of training's crops: windows are as large, and response norms are over all of a window"""
+    width: int
+    cell: int = 1
+    margin: int = 0
+    """what is less sure near the edge of a window fades out over the ramp"""
+
+    @classmethod
+    def of(cls, bundle: str | Path) -> "ModalityMapsSource":
+        """Describe a bundle.
+
+        Raises:
+            BundleError: it cannot be read, or cannot predict maps from an image alone.
+        """
+        maps = ModalityMaps(load_autoencoder(bundle))
+        settings = maps.network.encoder.settings
+        half = settings.patch_size // 2 if settings.patch_size % 2 == 0 else settings.patch_size
+        return cls(str(bundle), half, settings.image_size, maps.width)
+
+    @property
+    def ramp(self) -> int:
+        """Pixels over which two windows are blended: at least half of a window.
+
+        Windows follow each other by an odd number of half patches, so that where one has the borders of its patches its
+        neighbours have their middles, and no border shows (decision 122).
+        """
+        halves = max(1, self.extent // 2 // self.patch)
+        return self.extent - (halves - 1 + halves % 2) * self.patch
+
+    def encoder(self) -> Encoder:
+        """See ``NetworkSource``."""
+        return Encoder.from_pretrained(self.bundle)
+
+    def load(self, device: str) -> ModalityMaps:
+        """See ``NetworkSource``."""
+        return ModalityMaps(load_autoencoder(self.bundle).to(device))
+
+    def fingerprint(self) -> str:
+        """See ``NetworkSource``."""
+        folder = find_bundle(self.bundle)
+        return files_fingerprint([folder / name for name in (CONFIG, WEIGHTS, PRETEXT_WEIGHTS)])
+
+
+def _without(name: str, network: MaskedAutoencoder) -> str | None:
+    """Why a map cannot be predicted from the image alone; None if it can."""
+    target = network.targets[name]
+    if not target.kind.is_map or name not in network.settings.standardise_patches:
+        return None
+    if name != network.modality.name:
+        return (
+            "the network predicts its contrast only: the mean and deviation of a patch cannot be known from the image"
+        )
+    if not set(target.band_names) <= set(network.modality.band_names):
+        return "the network predicts its contrast only, over bands that the input does not have"
+    return None
