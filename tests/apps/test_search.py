@@ -175,3 +175,16 @@ def test_bad_words(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "there is no place 8,99" in refused(str(table), "--like", "8,99", code=1)
     assert "there is no such file" in refused(str(tmp_path / "no.parquet"), "--like", "3", code=1)
     assert "no row fulfils all conditions" in refused(str(table), "--like", "3", "--to", "1999-01-01", code=1)
+
+
+def test_the_documented_lines_run(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
+    lines = text.partition("## In Python\n\n```python\n")[2].partition("```")[0]
+    (tmp_path / "embeddings.parquet").symlink_to(table)
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 20
+    assert all(float(line.split()[1]) >= 0 for line in printed)
