@@ -152,10 +152,11 @@ def test_scenes_and_single_dates_have_no_time(cube, bundle, embedded):
     np.testing.assert_allclose(geopretext.predict.embed(scene, bundle, run=RUN), embedded[1], atol=1e-5)
 
 
-def test_it_is_kept_by_zarr_and_netcdf(embedded, tmp_path):
-    embedded.to_netcdf(tmp_path / "out.nc")
-    with xr.open_dataarray(tmp_path / "out.nc") as read:
-        np.testing.assert_array_equal(read, embedded)
+def test_it_is_kept_by_zarr(embedded, tmp_path):
+    embedded.to_dataset(name="features").to_zarr(tmp_path / "out.zarr", consolidated=False)
+    with xr.open_zarr(tmp_path / "out.zarr", consolidated=False) as read:
+        np.testing.assert_array_equal(read["features"], embedded)
+        assert read["features"].attrs["crs"] == "EPSG:32632"
 
 
 def test_cubes_that_are_not_for_the_encoder_are_refused(cube, bundle):
