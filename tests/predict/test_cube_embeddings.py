@@ -25,7 +25,7 @@ BANDS = ("B2", "B3", "B4")
 UNIT = "reflectance x 10000"
 RUN = RunOptions(window=160)
 """in one pass"""
-BLOCKS = RunOptions(window=136)
+BLOCKS = RunOptions(window=128, margin=48)
 """Dask's blocks are no smaller than a window"""
 
 
@@ -99,12 +99,12 @@ def test_coordinates_are_middles_of_patches(cube, embedded):
 @pytest.mark.parametrize("chunks", [{"time": 1}, {"time": 3, "y": 50, "x": 70}])
 def test_dask_computes_the_same_when_asked(cube, bundle, embedded, chunks):
     lazy = geopretext.predict.embed(cube.chunk(chunks), str(bundle), unit=UNIT, level="L2A", run=BLOCKS)
-    assert lazy.data.numblocks == (3, 2, 1, 1)
+    assert lazy.data.numblocks == (3, 2, 2, 1)
     assert dask.is_dask_collection(lazy.data)
     assert dask.is_dask_collection(lazy.seen.data)
     one = lazy.sel(time="2024-07-01").compute(scheduler="synchronous")
     difference = np.abs(one - embedded.sel(time="2024-07-01")) / embedded.std(("time", "y", "x"))
-    assert float(difference.max()) < 1e-3
+    assert float(difference.max()) < 5e-3  # of a margin that is smaller than is needed
     np.testing.assert_array_equal(np.isnan(one), np.isnan(embedded[2]))
     np.testing.assert_allclose(one.seen, embedded.seen[2], atol=1e-6)
 
@@ -140,7 +140,7 @@ def test_processes_of_a_cluster_compute_it(cube, bundle, embedded):
     ):
         found = client.compute(lazy).result()
     difference = np.abs(found - embedded) / embedded.std(("time", "y", "x"))
-    assert float(difference.max()) < 1e-3
+    assert float(difference.max()) < 5e-3  # of a margin that is smaller than is needed
 
 
 def test_scenes_and_single_dates_have_no_time(cube, bundle, embedded):
@@ -161,6 +161,8 @@ def test_it_is_kept_by_zarr_and_netcdf(embedded, tmp_path):
 def test_cubes_that_are_not_for_the_encoder_are_refused(cube, bundle):
     with pytest.raises(BandError, match="wants band B3"):
         geopretext.predict.embed(cube[["B2", "B4"]], bundle, unit=UNIT)
+    with pytest.raises(InputError, match="no dates"):
+        geopretext.predict.embed(cube.isel(time=[]), bundle, unit=UNIT)
     with pytest.raises(InputError, match="nothing was observed"):
         geopretext.predict.embed(cube.isel(time=[0, 0]), bundle, unit=UNIT)
 

@@ -217,6 +217,7 @@ def test_a_full_disk_is_said_before_the_work(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(StoreError, match="keeping the finished strips takes up to"):
         read(make_scene(100, 100), EmbeddingSource(bundle), tmp_path / "parts")
+    assert not list(tmp_path.iterdir())
 
 
 def test_several_processes_want_a_folder(bundle):

@@ -48,6 +48,7 @@ VERBS = (
     Verb("pretrain", "pretrain", "pretrain an encoder by a recipe -> bundle"),
     Verb("evaluate", "evaluate", "downstream worth of a bundle: k-NN, linear probe"),
     Verb("import-official", "import_official", "published weights (MMEarth, ConvNeXt V2) -> bundle"),
+    Verb("search", "search", "places like this one, in a table of embeddings"),
     Verb("reconstruct", "reconstruct", "picture of every modality, predicted from a masked input"),
     Verb("embed", "embed", "vectors of a scene's patches (COG) or of tiles (GeoParquet)"),
     Verb("serve-synthetic", "serve_synthetic", "an archive of the synthetic Earth: COGs, STAC items, a server"),

@@ -103,7 +103,6 @@ def join(
     record: Mapping[str, Any],
     datasets: OpenDatasets,
     local: tuple[Path, ...] = (),
-    drivers: tuple[str, ...] = (),
 ) -> FileScene:
     """A scene on the grid of the finest band.
 
@@ -117,7 +116,6 @@ def join(
         record: what was found so far.
         datasets: that are open.
         local: see ``FileScene``.
-        drivers: see ``FileScene``.
 
     Raises:
         InputError: there is no band.
@@ -157,7 +155,7 @@ def join(
         clouds=classes if mask_clouds else None,
         floor=1.0 if unit == REFLECTANCE and any(file.missing for file in placed.values()) else None,
         local=local,
-        drivers=drivers,
+        plain=True,
         _datasets=datasets,
     )
 

@@ -17,7 +17,7 @@ from geopretext.predict.raster_facts import Numbers, missing_numbers, numbers_of
 from geopretext.predict.scene_clouds import SCENE_CLASSES, cloud_record
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
-_LANDSAT = re.compile(r"^L[COTEM]\d\d_", re.IGNORECASE)
+_LANDSAT = re.compile(r"^(?:L[COTEM]\d\d_|HLS\.L30\.)", re.IGNORECASE)
 
 
 def open_source(source: SceneSource) -> FileScene:
@@ -37,7 +37,7 @@ def open_source(source: SceneSource) -> FileScene:
     layers: dict[str, Layer] = {}
     meanings: dict[str, Numbers] = {}
     for name, href in chosen.items():
-        with datasets.lend(href) as dataset:
+        with datasets.lend(href, plain=True) as dataset:
             if dataset.count != 1:
                 raise BandError(f"has {dataset.count} bands, and the name of one", where=href)
             file = BandFile(href)

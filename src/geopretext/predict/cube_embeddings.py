@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.errors import MissingLibraryError
+from geopretext.errors import InputError, MissingLibraryError
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.door_report import gate_lines
 from geopretext.predict.embedding_source import EmbeddingSource
@@ -131,10 +131,11 @@ def embed(
     """
     source, run = EmbeddingSource(bundle, context), run or RunOptions()
     if isinstance(data, xr.Dataset | xr.DataArray):
-        facts: dict[str, Any] = {
-            "bands": bands, "unit": unit, "level": level, "clouds": clouds, "allow_no_crs": allow_no_crs,
-        }  # fmt: skip
+        facts: dict[str, Any] = {"bands": bands, "unit": unit, "level": level}
+        facts |= {"clouds": clouds, "allow_no_crs": allow_no_crs}
         axis = next((str(name) for name in data.dims if name in _TIME), None)
+        if axis is not None and not data.sizes[axis]:
+            raise InputError("the cube has no dates")
         several = [data] if axis is None else [data.isel({axis: [number]}) for number in range(data.sizes[axis])]
         scenes: list[Scene] = [scene_of_xarray(one, **facts) for one in several]
         times = None if axis is None else data.coords.get(axis, xr.DataArray(np.arange(len(scenes)), dims="time"))

@@ -7,7 +7,7 @@ Shapes: C bands, h w pixels of a window.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,8 @@ class FileScene:
     """what was observed is no less than this, so that no number is taken for "missing"; in the scene's unit"""
     local: tuple[Path, ...] = ()
     """files on this machine that hold all of its content; none if it is elsewhere"""
-    drivers: tuple[str, ...] = ()
-    """of GDAL that may open its files; all of them if empty"""
+    plain: bool = False
+    """its files are GeoTIFF and JPEG 2000, and nothing else is opened"""
     _datasets: OpenDatasets = field(default_factory=OpenDatasets, repr=False, compare=False)
 
     @property
@@ -92,7 +92,9 @@ class FileScene:
             for place, file, layer, known in zip(places, files, numbers, observed, strict=True):
                 if factor > 1:
                     layer, known = _finer(layer, known, factor, rows, columns)
-                values[place], valid[place] = layer * file.scale + file.offset, known
+                if (file.scale, file.offset) != (1.0, 0.0):
+                    layer = layer * file.scale + file.offset
+                values[place], valid[place] = layer, known
         if self.floor is not None:
             np.maximum(values, self.floor, out=values)
         if self.clouds is not None:
@@ -102,10 +104,11 @@ class FileScene:
 
     def fingerprint(self) -> str:
         """See ``Scene``; content that is not on this machine is known by some windows of it."""
-        settings = [*map(repr, self.files.items()), repr(self.clouds), self.unit, str(self.floor)]
-        if self.local:
-            return joined_fingerprint([files_fingerprint(self.local), *(s.replace(self.where, "") for s in settings)])
-        return joined_fingerprint([*settings, *self._samples()])
+        # names, since the same files may lie elsewhere, and signed addresses change
+        files = {name: _named(file) for name, file in self.files.items()}
+        settings = [repr(files), repr(self.clouds and _named(self.clouds)), self.unit, str(self.floor)]
+        content = [files_fingerprint(self.local)] if self.local else self._samples()
+        return joined_fingerprint([*settings, *content])
 
     def _samples(self) -> list[str]:
         """Numbers of some windows along the diagonal."""
@@ -121,16 +124,17 @@ class FileScene:
         """What a window needs of bands of one file: numbers as they stand there, finite, and which were observed."""
         window, padding = _needed(files[0].factor, rows, columns, self.height, self.width)
         indexes = [file.index for file in files]
-        with self._datasets.lend(files[0].href, self.drivers) as dataset:
+        with self._datasets.lend(files[0].href, plain=self.plain) as dataset:
             raw = dataset.read(indexes, window=window)
             observed = _observed(dataset, indexes, raw, window)
         for layer, known, file in zip(raw, observed, files, strict=True):
             for number in file.missing:
                 known &= layer != number
         numbers = raw.astype(np.float32)
-        finite = np.isfinite(numbers)
-        observed &= finite
-        numbers[~finite] = 0
+        if raw.dtype.kind == "f":
+            finite = np.isfinite(numbers)
+            observed &= finite
+            numbers[~finite] = 0
         if any(any(sides) for sides in padding):
             numbers = np.pad(numbers, ((0, 0), *padding), mode="edge")
             observed = np.pad(observed, ((0, 0), *padding), mode="edge")
@@ -144,6 +148,11 @@ class FileScene:
             classes, known = _division(file.factor, rows, columns).nearest(classes, known, shape)
         clouded: Mask = ~known | np.isin(classes, CLOUDED)
         return clouded
+
+
+def _named(file: BandFile) -> BandFile:
+    """With its name in the place of its path or address."""
+    return replace(file, href=Path(file.href.partition("?")[0]).name)
 
 
 def _needed(
@@ -173,11 +182,11 @@ def _finer(numbers: Array, known: Mask, factor: int, rows: slice, columns: slice
 
 def _observed(dataset: Any, indexes: Sequence[int], raw: Array, window: Window) -> npt.NDArray[np.bool_]:
     """What a file says was observed; no-data numbers are compared here, as GDAL would read all blocks once more."""
-    flags = [set(dataset.mask_flag_enums[index - 1]) for index in indexes]
-    if all(flag <= {MaskFlags.all_valid, MaskFlags.nodata} for flag in flags):
+    flags, numbers = dataset.mask_flag_enums, dataset.nodatavals  # each looks at all bands of the file
+    if all(set(flags[index - 1]) <= {MaskFlags.all_valid, MaskFlags.nodata} for index in indexes):
         observed = np.ones(raw.shape, np.bool_)
         for layer, known, index in zip(raw, observed, indexes, strict=True):
-            number = dataset.nodatavals[index - 1]
+            number = numbers[index - 1]
             if number is not None and np.isfinite(number):
                 known &= layer != number
         return observed

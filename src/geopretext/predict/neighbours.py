@@ -1,8 +1,8 @@
 """Places like this one: the rows of a table whose vectors point most nearly the same way.
 
-Vectors are compared by their cosine after the mean of the table is taken off (decision 117: without that all rows of a
-table are alike). Several examples are one question: similarity is then the mean over the examples, less a part of the
-mean over the counter-examples (decision 118). ::
+Vectors are standardised over the table and compared by their cosine. Several examples are one question: similarity is
+then the mean over the examples, less a part of the mean over the counter-examples (decision 118). Small tables are
+searched as they are, large ones by an index that is made on first use and lies beside them. ::
 
     from geopretext.predict.embedding_table import EmbeddingTable
     from geopretext.predict.neighbours import NeighbourIndex
@@ -14,21 +14,29 @@ mean over the counter-examples (decision 118). ::
 Shapes: n rows, D features, k neighbours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from geopretext.errors import InputError
-from geopretext.predict.embedding_table import EmbeddingTable, Vectors
+from geopretext.predict.embedding_table import EmbeddingTable
+from geopretext.predict.neighbour_file import NeighbourFile, Progress
+from geopretext.predict.unit_space import UnitSpace, Vectors
 
 Mask = npt.NDArray[np.bool_]
 Rows = Sequence[int] | npt.NDArray[np.int64]
 
-AGAINST = 0.5
+AGAINST = 0.25
 """Weight of counter-examples (decision 118)."""
+INDEXED_FROM = 50_000
+"""Rows from which a table gets an index."""
+_CANDIDATES, _CANDIDATES_NEAR = 1_000, 3_000
+"""rows whose true vectors are compared for ten neighbours, without clusters and with them"""
+_FEW = 50_000
+"""of so many rows that may be found, all are compared"""
+_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True)
@@ -49,28 +57,53 @@ class NeighbourIndex:
 
     Args:
         table: the rows.
-        mean: (D,) that is taken off every vector.
-        units: (n, D) vectors without the mean, of length 1.
+        space: in which they are compared.
+        units: (n, D) vectors in that space.
+        file: codes of all rows; None: all vectors are compared.
     """
 
-    def __init__(self, table: EmbeddingTable, mean: Vectors, units: Vectors) -> None:
+    def __init__(
+        self, table: EmbeddingTable, space: UnitSpace, units: Vectors, file: NeighbourFile | None = None
+    ) -> None:
         self.table = table
-        self._mean = mean
+        self.space = space
         self._units = units
+        self._file = file
 
     @classmethod
-    def open(cls, table: EmbeddingTable) -> "NeighbourIndex":
+    def open(
+        cls,
+        table: EmbeddingTable,
+        *,
+        standardised: bool = True,
+        indexed: bool | None = None,
+        notice: Callable[[str], None] | None = None,
+        progress: Progress | None = None,
+    ) -> "NeighbourIndex":
         """Get ready to search a table.
 
         Args:
             table: the rows.
+            standardised: compare vectors standardised over the table; otherwise the plain cosine.
+            indexed: by the index beside the table, which is made if there is none; None: from ``INDEXED_FROM`` rows.
+            notice: told, in a sentence, that an index is made.
+            progress: told how far that is: rows done, and in all.
 
         Raises:
             CorruptError: the table is damaged.
+            MissingLibraryError: an index is needed, and FAISS is not installed.
         """
+        if len(table) >= INDEXED_FROM if indexed is None else indexed:
+            file = NeighbourFile.open(table, standardised=standardised, notice=notice, progress=progress)
+            return cls(table, file.space, file.units, file)
         vectors = table.vectors()
-        mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return cls(table, mean, _unit(vectors - mean))
+        space = UnitSpace.measured([vectors], table.width) if standardised else UnitSpace.plain(table.width)
+        return cls(table, space, space(vectors))
+
+    @property
+    def share(self) -> float:
+        """Of the clusters of rows that a question looks at; 0: it looks at all rows."""
+        return 0.0 if self._file is None else self._file.share
 
     def like(
         self,
@@ -97,12 +130,50 @@ class NeighbourIndex:
             InputError: there is no example, or no such row; or ``vectors`` or ``where`` have another shape.
         """
         query = self._query(rows, vectors, unlike, against)
-        allowed = np.ones(len(self.table), np.bool_) if where is None else np.array(where, np.bool_)
-        if allowed.shape != (len(self.table),):
-            raise InputError(f"where has shape {allowed.shape}, not ({len(self.table)},)")
-        allowed[[*rows, *unlike]] = False
-        selected = np.flatnonzero(allowed)
-        return _best(selected, self._units[selected] @ query, count)
+        if where is not None and where.shape != (len(self.table),):
+            raise InputError(f"where has shape {where.shape}, not ({len(self.table)},)")
+        own = np.unique(np.asarray([*rows, *unlike], np.int64))
+        found = None if self._file is None else self._promising(self._file, query, count, own, where)
+        if found is None:
+            allowed = np.ones(len(self.table), np.bool_) if where is None else np.array(where, np.bool_)
+            allowed[own] = False
+            found = np.flatnonzero(allowed)
+        return _best(found, self._similarity(found, query), count)
+
+    def _promising(
+        self,
+        file: NeighbourFile,
+        query: Vectors,
+        count: int,
+        own: npt.NDArray[np.int64],
+        where: Mask | None,
+    ) -> npt.NDArray[np.int64] | None:
+        """Rows among which the best are; None if all that may be found must be compared.
+
+        Of the rows with the best codes, those that may be found are the best of these by their codes. So it is enough
+        to look until there are as many of them as would be compared without ``where``.
+        """
+        wanted = max(_CANDIDATES_NEAR if file.share else _CANDIDATES, 50 * count)
+        share = 1.0
+        if where is not None:
+            selected = np.count_nonzero(where)
+            if selected <= max(_FEW, wanted):
+                return None
+            share = selected / len(where)
+        candidates = file.candidates(
+            query, int(wanted / share * 1.5) if share < 1 else wanted, everywhere=where is not None or count > 10
+        )
+        if where is not None:
+            candidates = candidates[where[candidates]]
+        if len(candidates) < min(wanted, len(self.table)):
+            return None
+        return candidates[~np.isin(candidates, own)]
+
+    def _similarity(self, rows: npt.NDArray[np.int64], query: Vectors) -> Vectors:
+        if len(rows) == len(self._units):
+            return np.asarray(self._units @ query)
+        parts = [self._units[rows[start : start + _AT_ONCE]] @ query for start in range(0, len(rows), _AT_ONCE)]
+        return np.concatenate([np.empty(0, np.float32), *parts])
 
     def _query(self, rows: Rows, vectors: Vectors | None, unlike: Rows, against: float) -> Vectors:
         if not len(rows) and (vectors is None or not len(vectors)):
@@ -112,7 +183,7 @@ class NeighbourIndex:
             raise InputError(
                 f"there is no row {beyond[0]}", where=str(self.table.path), hint=f"rows are 0 to {len(self.table) - 1}"
             )
-        examples = self._units[np.asarray(rows, np.int64)]
+        examples = np.asarray(self._units[np.asarray(rows, np.int64)])
         if vectors is not None:
             if vectors.ndim != 2 or vectors.shape[1] != self.table.width:
                 raise InputError(
@@ -120,21 +191,14 @@ class NeighbourIndex:
                     where=str(self.table.path),
                     hint="take the bundle and the pooling that the table was made with",
                 )
-            examples = np.concatenate([examples, _unit(vectors.astype(np.float32) - self._mean)])
+            examples = np.concatenate([examples, self.space(vectors)])
         query: Vectors = examples.mean(axis=0)
         if len(unlike):
             query = query - np.float32(against) * self._units[np.asarray(unlike, np.int64)].mean(axis=0)
         return query
 
 
-def _unit(vectors: Vectors) -> Vectors:
-    """Of length 1; a vector of length 0 stays, and is like nothing."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    return unit
-
-
-def _best(rows: npt.NDArray[Any], similarity: Vectors, count: int) -> Neighbours:
+def _best(rows: npt.NDArray[np.int64], similarity: Vectors, count: int) -> Neighbours:
     """The ``count`` best; of equal ones the first rows."""
     if count < len(rows):
         some = np.argpartition(-similarity, count - 1)[:count]

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from geopretext.errors import CorruptError, MissingLibraryError
+from geopretext.errors import CorruptError, InputError, MissingLibraryError, Reason, SourceError
+from geopretext.predict.open_scene import is_url
 
 try:
     import rasterio
@@ -24,20 +25,27 @@ _CACHE = 400
 """MB of decoded blocks that GDAL keeps of all open files of a process, unless the environment says otherwise: two rows
 of blocks of a whole Sentinel-2 product"""
 _OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",  # addresses cannot be listed, and a folder may hold a million files
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
     "GTIFF_IGNORE_READ_ERRORS": "NO",
 }
-_opening = Lock()
+_OF_ADDRESSES = {**_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""files beside the one that is opened are not looked for: that would be a dozen requests each time"""
+_alone = Lock()
+"""held for what concerns the whole process: the start of GDAL, filters of warnings"""
 
 
 class OpenDatasets:
     """Datasets by path or address. Picklable: what is unpickled has none open yet."""
 
     def __init__(self) -> None:
+        # As an option of an environment, GDAL_CACHEMAX would end with the first of them that is left.
+        os.environ.setdefault("GDAL_CACHEMAX", str(_CACHE))
+        # The first environment of a process makes rasterio's file systems known to GDAL, which is not safe in threads.
+        with _alone, rasterio.Env(**_OPTIONS):
+            pass
         self._idle: dict[str, list[Any]] = defaultdict(list)
         self._process = os.getpid()
         self._lock = Lock()
@@ -46,26 +54,26 @@ class OpenDatasets:
         return OpenDatasets, ()
 
     @contextmanager
-    def lend(self, href: str, drivers: tuple[str, ...] = ()) -> Iterator[Any]:
+    def lend(self, href: str, *, plain: bool = False) -> Iterator[Any]:
         """An open dataset for the caller alone, within an environment of GDAL.
 
         Args:
             href: as GDAL opens it.
-            drivers: of GDAL that may open it; all of them if empty.
+            plain: it is a GeoTIFF or JPEG 2000 by its name; others, as VRT, could make GDAL read files of their choice.
 
         Raises:
+            InputError: it is no raster.
             CorruptError: it cannot be opened, or read within the ``with`` block.
+            SourceError: so it is, at an address.
         """
-        with rasterio.Env(**_OPTIONS):
+        with rasterio.Env(**(_OF_ADDRESSES if is_url(href) else _OPTIONS)):
+            dataset = self._take(href) or _open(href, plain)
             try:
-                dataset = self._take(href) or _open(href, drivers)
                 yield dataset
             except RasterioError as error:
-                raise CorruptError(
-                    f"cannot be decoded: {error.__cause__ or error}",
-                    where=href,
-                    hint="copy or download it again",
-                ) from error
+                if is_url(href):
+                    raise _unreachable(href, error) from error
+                raise _corrupt(href, error) from error
             with self._lock:
                 self._idle[href].append(dataset)
 
@@ -77,10 +85,35 @@ class OpenDatasets:
             return idle.pop() if idle else None
 
 
-def _open(href: str, drivers: tuple[str, ...]) -> Any:
-    # As an option of an environment, GDAL_CACHEMAX would end with the first of them that is left.
-    os.environ.setdefault("GDAL_CACHEMAX", str(_CACHE))
-    # Filters of warnings are of the whole process.
-    with _opening, warnings.catch_warnings():
+def _open(href: str, plain: bool) -> Any:
+    driver = ("JP2OpenJPEG" if href.partition("?")[0].endswith(".jp2") else "GTiff") if plain else None
+    with _alone, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(href, driver=list(drivers) or None)
+        try:
+            return rasterio.open(href, driver=driver)
+        except RasterioError as error:
+            if is_url(href):
+                raise _unreachable(href, error) from error
+            if "not recognized" in str(error):
+                raise InputError(
+                    "is no raster that GDAL reads",
+                    where=href,
+                    hint="if it should be one, its beginning is damaged: copy or download it again",
+                ) from error
+            raise _corrupt(href, error) from error
+
+
+def _corrupt(href: str, error: RasterioError) -> CorruptError:
+    return CorruptError(f"cannot be decoded: {error.__cause__ or error}", where=href, hint="copy or download it again")
+
+
+def _unreachable(href: str, error: RasterioError) -> SourceError:
+    said = f"{error.__cause__ or error}"
+    reason = Reason.NO_FILE if "404" in said or "does not exist" in said else Reason.SERVER
+    reason = Reason.FORBIDDEN if "403" in said or "401" in said else reason
+    return SourceError(
+        f"cannot be read: {said}",
+        reason=reason,
+        where=href.partition("?")[0],
+        hint="look at it in a browser; archives may want signed addresses, which expire",
+    )

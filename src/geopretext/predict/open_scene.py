@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, cast
+from typing import Literal, Protocol, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from geopretext.errors import InputError
@@ -99,10 +99,12 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
-def _kind(path: str) -> Any:
+def _kind(path: str) -> str:
     """Which module reads it."""
     suffix = Path(urlsplit(path).path if is_url(path) else path).suffix.lower()
     if is_url(path):
+        if suffix in (*_CUBE, ".zip", ".safe"):
+            raise InputError("is not read from an address", where=path, hint="download it, or open it with xarray")
         return "raster" if suffix in _RASTER else "stac"
     place = Path(path)
     if not place.exists():

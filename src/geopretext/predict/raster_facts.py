@@ -10,6 +10,7 @@ import numpy as np
 
 from geopretext.data.units import CONVERSIONS, REFLECTANCE
 from geopretext.errors import BandError, GridError, InputError, MissingLibraryError, UnitError
+from geopretext.modality import PUBLISHED
 from geopretext.predict.images import DIGITAL_NUMBER, RGB_BANDS, UNSTATED, band_name
 from geopretext.predict.scene import Georeference
 
@@ -25,6 +26,7 @@ OFFSET_UNIT = f"{REFLECTANCE} + 1000"
 UNITS = frozenset({UNSTATED, "K", "m", "degree", *(unit for pair in CONVERSIONS for unit in pair)})
 """that can be declared or stated"""
 
+_OURS = frozenset(PUBLISHED["sentinel2"].band_names)
 _PRODUCT = re.compile(r"_MSIL(1C|2A)_(\d{8}T\d{5,6})(?:_|$)")
 _COLOURS = dict(zip((ColorInterp.red, ColorInterp.green, ColorInterp.blue), RGB_BANDS, strict=True))
 
@@ -122,9 +124,9 @@ def names_of(dataset: Any, declared: Sequence[str] | None, *, where: str) -> dic
 
 
 def _check_descriptions(named: Sequence[str], described: Sequence[str], *, where: str) -> None:
-    """Refuse a declaration that the file contradicts: the same names in another order."""
+    """Refuse a declaration that the file contradicts: by names of Sentinel-2, or by the same names in another order."""
     wrong = [f"{name} for {there}" for name, there in zip(named, described, strict=True) if name not in (there, "-")]
-    if wrong and set(named) - {LEFT_OUT} <= set(described):
+    if wrong and (set(described) <= _OURS or set(named) - {LEFT_OUT} <= set(described)):
         raise BandError(
             f"calls its bands {', '.join(described)}; declared is {', '.join(wrong)}",
             where=where,

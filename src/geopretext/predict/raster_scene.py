@@ -59,6 +59,7 @@ def _scene(source: SceneSource, dataset: Any) -> FileScene:
             "kind": "raster",
             "path": where,
             "bands": list(indexes),
+            "pixel": georeference.transform[0],
             "unit": numbers.unit,
             "unit_known_from": numbers.known_from,
             "scale": numbers.scale,

@@ -11,8 +11,6 @@ from geopretext.predict.open_scene import SceneSource
 from geopretext.predict.safe_product import SafeProduct, read_product
 from geopretext.predict.scene_clouds import SCENE_CLASSES, cloud_record
 
-_DRIVERS = ("JP2OpenJPEG", "JP2KAK", "JP2ECW")
-"""of GDAL, any of which reads JPEG 2000"""
 _FULL = 10_000
 """number that is reflectance 1 in the unit of scenes"""
 
@@ -25,7 +23,7 @@ def open_source(source: SceneSource) -> FileScene:
     datasets = OpenDatasets()
     layers = {}
     for name, file in product.files.items():
-        with datasets.lend(f"{folder}/{file}", _DRIVERS) as dataset:
+        with datasets.lend(f"{folder}/{file}", plain=True) as dataset:
             layers[name] = look(dataset, _band_file(product, name, f"{folder}/{file}"), where=f"{folder}/{file}")
     return join(
         layers,
@@ -49,7 +47,6 @@ def open_source(source: SceneSource) -> FileScene:
         local=(path,)
         if path.suffix.lower() == ".zip"
         else tuple(Path(folder, file) for file in product.files.values()),
-        drivers=_DRIVERS,
         datasets=datasets,
     )
 

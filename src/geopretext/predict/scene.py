@@ -87,6 +87,7 @@ class Scene(Protocol):
 
         Raises:
             CorruptError: the file cannot be decoded.
+            SourceError: its address does not answer.
         """
 
     def fingerprint(self) -> str:

@@ -4,7 +4,6 @@ A folder beside the output holds ``run.json``, which says of what the strips are
 strip; whatever has that name is whole. Strips of another scene, bundle or settings are never mixed with these.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,6 +20,11 @@ import numpy as np
 from geopretext.data.local_file import PARTIAL, replace_file
 from geopretext.errors import CorruptError, InputError, StoreError
 from geopretext.predict.scene_maps import Strip
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there, nothing keeps two processes off one output
+    fcntl = None  # type: ignore[assignment]
 
 _RUN, _LOCK = "run.json", "lock"
 
@@ -90,7 +94,7 @@ class StripFiles:
 def claimed(
     folder: Path, identity: Mapping[str, str], dtype: Literal["float32", "float16"] = "float32"
 ) -> Iterator[StripFiles]:
-    """The strips of a run, which no other process may compute meanwhile.
+    """The strips of a run, which no other process may compute meanwhile; a folder without any is deleted at the end.
 
     Args:
         folder: where they are, or will be.
@@ -102,16 +106,29 @@ def claimed(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                "another process computes the same output", where=str(folder), hint="wait for it, or stop it"
-            ) from error
+        _lock(lock, folder)
         _check_identity(folder, dict(identity))
         for leftover in folder.glob(f".*{PARTIAL}"):
             leftover.unlink()
-        yield StripFiles(folder, dtype)
+        files = StripFiles(folder, dtype)
+        try:
+            yield files
+        finally:
+            if not any(folder.glob("strip-*.npz")):
+                files.discard()
+
+
+def _lock(lock: IO[str], folder: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            "another process computes the same output", where=str(folder), hint="wait for it, or stop it"
+        ) from error
+    except OSError:  # some network disks know no locks
+        return
 
 
 def _check_identity(folder: Path, identity: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ read back is the same, bit for bit, whether a run was stopped or not.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -169,8 +169,7 @@ def run_scene(
         yield SceneRun(scene, windows, network.width, record, None, lambda: job.strips(iter(every), devices[0]))
         return
     identity = _identity(scene, network, windows, options)
-    with ExitStack() as claim:
-        files = claim.enter_context(claimed(parts, identity, options.keep))
+    with claimed(parts, identity, options.keep) as files:
         missing = [number for number in every if not files.has(number)]
         wanted = sum(_strip_bytes(windows, number, network.width, options) for number in missing)
         require_space(parts, wanted, what="keeping the finished strips")

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -111,9 +112,10 @@ def _fetch(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310, its scheme has just been checked
             content: bytes = answer.read(_MOST_BYTES + 1)
     except urllib.error.HTTPError as error:
+        error.close()
         reason = {401: Reason.FORBIDDEN, 403: Reason.FORBIDDEN, 404: Reason.NO_FILE}.get(error.code, Reason.SERVER)
         raise SourceError(f"answers {error.code} {error.reason}", reason=reason, where=url) from error
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise SourceError(f"does not answer: {error}", reason=Reason.SERVER, where=url) from error
     if len(content) > _MOST_BYTES:
         raise CorruptError(f"has more than {_MOST_BYTES} bytes: no item has", where=url)

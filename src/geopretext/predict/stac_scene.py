@@ -32,8 +32,6 @@ from geopretext.predict.raster_facts import (
 from geopretext.predict.scene_clouds import SCENE_CLASSES, cloud_record
 from geopretext.predict.stac_item import ItemBand, StacItem, read_item
 
-_DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW")
-"""of GDAL; others, as VRT, could make it read files of the item's choice"""
 _SCALE = 1e-4
 """reflectance of a number of Sentinel-2's"""
 _DECIDE = f"decide with --unit: {REFLECTANCE!r}, or {OFFSET_UNIT!r}"
@@ -53,7 +51,7 @@ def open_source(source: SceneSource) -> FileScene:
     layers: dict[str, Layer] = {}
     meanings: dict[str, Numbers] = {}
     for name, band in item.bands.items():
-        with datasets.lend(band.href, _DRIVERS) as dataset:
+        with datasets.lend(band.href, plain=True) as dataset:
             file = BandFile(band.href, band.index, missing=() if band.nodata is None else (band.nodata,))
             if name != SCENE_CLASSES:
                 numbers = meanings[name] = stated or _other_numbers(band, dataset, source, where)
@@ -79,7 +77,6 @@ def open_source(source: SceneSource) -> FileScene:
             "clouds": cloud_record(source.clouds, found=SCENE_CLASSES in item.bands),
         },
         local=_local(item),
-        drivers=_DRIVERS,
         datasets=datasets,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from geopretext.errors import BandError, GridError, InputError, MissingLibraryError, UnitError
-from geopretext.predict.band_files import band_in
+from geopretext.predict.band_files import RESOLUTIONS, band_in
 from geopretext.predict.images import band_name
 from geopretext.predict.raster_facts import (
     LEFT_OUT,
@@ -55,7 +55,9 @@ def layers_of(data: Any, bands: Sequence[str] | None, *, where: str) -> dict[str
         lacking = [name for name in bands or () if name not in maps]
         if lacking:
             raise BandError(f"has no variable {', '.join(lacking)}; there are {', '.join(maps)}", where=where)
-        chosen = list(bands) if bands else [name for name in maps if band_in(name)]
+        order = list(RESOLUTIONS)  # a Zarr group on disk lists its arrays in any
+        own = sorted((name for name in maps if band_in(name)), key=lambda name: order.index(_name(name)))
+        chosen = list(bands) if bands else own
         pairs = [(_name(name), maps[name]) for name in chosen]
     else:
         raise InputError(f"is a {type(data).__name__}", where=where, hint="give an xarray Dataset or DataArray")
@@ -96,6 +98,11 @@ def _axis(layer: Any, names: Sequence[str]) -> str | None:
     return next((str(name) for name in layer.dims if str(name).lower() in names), None)
 
 
+def _coordinate(layer: Any, *names: str) -> Any:
+    """The first of these that is there; xarray would count pixels for a dimension that has none."""
+    return next((layer.coords[name] for name in names if name in layer.coords), None)
+
+
 def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any, np.datetime64 | None]:
     """A band at one date, (y, x), and which date that is.
 
@@ -104,10 +111,12 @@ def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any,
         GridError: it has other dimensions.
     """
     name = _axis(layer, _TIME)
-    coordinate = layer.coords.get(name) if name else next((layer.coords[t] for t in _TIME if t in layer.coords), None)
+    coordinate = _coordinate(layer, *([name] if name else _TIME))
     if name is None:
         return layer, _moment(coordinate)
-    dates = coordinate.to_numpy().astype("datetime64[s]") if coordinate is not None else np.zeros(layer.sizes[name])
+    if coordinate is None:
+        raise InputError(f"has a dimension {name} and no dates along it", where=where, hint="choose one with isel")
+    dates = coordinate.to_numpy().astype("datetime64[s]")
     at = 0
     if len(dates) != 1:
         if day is None:
@@ -126,7 +135,7 @@ def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any,
                 hint="choose one with date (--date)",
             )
         at = int(matches[0])
-    return layer.isel({name: at}), None if coordinate is None else dates[at]
+    return layer.isel({name: at}), dates[at]
 
 
 def _moment(coordinate: Any) -> np.datetime64 | None:
@@ -159,7 +168,8 @@ def dtype_of(layer: Any) -> np.dtype[Any]:
     """Of a band's numbers: NetCDF 3 has no unsigned ones, and says by ``_Unsigned`` that signed ones stand for them."""
     if layer.dtype.kind == "i" and str(layer.attrs.get("_Unsigned", "")).lower() == "true":
         return np.dtype(f"u{layer.dtype.itemsize}")
-    return np.dtype(layer.dtype)
+    dtype: np.dtype[Any] = layer.dtype
+    return dtype
 
 
 def numbers_of_layers(layers: Mapping[str, Any], declared: str | None, *, where: str) -> Numbers:
@@ -211,7 +221,7 @@ def georeference_of_layer(data: Any, layer: Any, *, where: str, allow_no_crs: bo
     """
     crs = _crs(data, layer)
     transform = _transform(data, layer, where=where)
-    if transform is not None:
+    if crs is not None and transform is not None:
         check_north_up(transform, where=where)
     if (crs is None or transform is None) and not allow_no_crs:
         lacks = "no CRS" if crs is None else "no coordinates"
@@ -259,7 +269,7 @@ def _grid_mappings(data: Any, layer: Any) -> Iterator[Any]:
 
 def _transform(data: Any, layer: Any, *, where: str) -> tuple[float, float, float, float, float, float] | None:
     """By coordinates of pixels' centres, or GDAL's ``GeoTransform`` of the grid mapping where there are none."""
-    y, x = (layer.coords.get(name) for name in layer.dims)
+    y, x = (_coordinate(layer, name) for name in layer.dims)
     if y is not None and x is not None and min(layer.shape) > 1:
         columns, rows = (axis.to_numpy().astype(np.float64) for axis in (x, y))
         for name, axis in (("x", columns), ("y", rows)):

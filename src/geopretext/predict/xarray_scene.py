@@ -20,7 +20,7 @@ from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.data.units import REFLECTANCE
 from geopretext.errors import BandError, CorruptError, GridError, InputError, MissingLibraryError
 from geopretext.predict.open_scene import Clouds, SceneSource
-from geopretext.predict.raster_facts import Numbers, check_unit_name, missing_numbers, product_facts, read_date
+from geopretext.predict.raster_facts import Numbers, check_unit_name, missing_numbers, read_date
 from geopretext.predict.scene import Array, Georeference, Mask
 from geopretext.predict.scene_clouds import CLOUDED, SCENE_CLASSES, cloud_record
 from geopretext.predict.xarray_facts import (
@@ -130,8 +130,8 @@ def open_source(source: SceneSource) -> XarrayScene:
     path = Path(source.path)
     try:
         # scale and missing numbers are seen to here; xarray fails on whole numbers whose _FillValue is NaN
-        engine = "zarr" if path.suffix.lower() == ".zarr" else "h5netcdf"
-        data = xr.open_dataset(path, engine=engine, mask_and_scale=False)
+        zarr: dict[str, Any] = {"engine": "zarr", "consolidated": False} if path.suffix.lower() == ".zarr" else {}
+        data = xr.open_dataset(path, mask_and_scale=False, **zarr)
     except ImportError as error:
         raise MissingLibraryError("h5netcdf", extra="geo", purpose="read NetCDF") from error
     except (OSError, ValueError, KeyError) as error:
@@ -201,20 +201,21 @@ def scene_of_xarray(
     numbers = numbers_of_layers(layers, unit, where=where)
     stated = {name: missing_of(layer) for name, layer in layers.items()}
     implied = missing_numbers(numbers.unit, [str(dtype_of(layer)) for layer in layers.values()])
-    masked = classes if clouds == "mask" else None
+    georeference = georeference_of_layer(data, first, where=where, allow_no_crs=allow_no_crs)
     time = next((time for time in times if time is not None), None)
     return XarrayScene(
         where=where,
         layers=layers,
         numbers=numbers,
         missing={name: tuple(sorted({*own, *implied})) for name, own in stated.items()},
-        georeference=georeference_of_layer(data, first, where=where, allow_no_crs=allow_no_crs),
-        level=level or product_facts(str(data.attrs.get("title", "")))[0],
+        georeference=georeference,
+        level=level,
         time=time if time is not None else day,
         record={
             "kind": "cube",
             "path": where,
             "bands": list(layers),
+            "pixel": georeference.transform[0],
             "unit": numbers.unit,
             "unit_known_from": numbers.known_from,
             "scale": numbers.scale,
@@ -222,6 +223,6 @@ def scene_of_xarray(
             "date": None if time is None else str(time),
             "clouds": cloud_record(clouds, found=classes is not None),
         },
-        clouds=masked,
+        clouds=classes if clouds == "mask" else None,
         floor=1.0 if numbers.unit == REFLECTANCE and implied else None,
     )

@@ -1,0 +1,64 @@
+"""Images as examples for a search: through the door of images, with the bundle that made the table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from geopretext.errors import InputError
+from geopretext.modality import known_scales
+from geopretext.nn.bundle import Encoder
+from geopretext.predict.embedding_table import EmbeddingTable
+from geopretext.predict.features import image_features
+from geopretext.predict.image_door import ImageDoor
+from geopretext.predict.images import ImageFiles
+from geopretext.predict.tile_embeddings import encoder_fingerprint
+from geopretext.predict.unit_space import Vectors
+
+
+def image_vectors(
+    table: EmbeddingTable,
+    encoder: Encoder,
+    paths: Sequence[Path],
+    *,
+    bands: Sequence[str] | None = None,
+    unit: str | None = None,
+    level: str | None = None,
+) -> Vectors:
+    """Vectors (m, D) of images, as the rows of a table were made.
+
+    Args:
+        table: to be searched.
+        encoder: that made its vectors.
+        paths: images of one size.
+        bands: names in file order, where the files do not tell them.
+        unit: of all bands, where the files do not tell it.
+        level: processing level, where the encoder knows several.
+
+    Raises:
+        InputError: the table was made with another encoder, or has a row for each cell of a scene.
+        BandError, UnitError, GridError, CorruptError: see ``ImageFiles.open`` and ``ImageDoor.open``.
+    """
+    made_with = table.facts.get("encoder")
+    if made_with is not None and made_with != encoder_fingerprint(encoder):
+        raise InputError(
+            "was made with another bundle", where=str(table.path), hint="take the bundle that the table was made with"
+        )
+    pooling = table.facts.get("pooling")
+    if pooling is None:
+        raise InputError(
+            "does not say how its rows were pooled from images",
+            where=str(table.path),
+            hint="make a table of the tiles of a store, or give a place or a tile as example",
+        )
+    images = ImageFiles.open(paths, bands=bands, unit=unit)
+    door = ImageDoor.open(
+        images,
+        encoder.modality,
+        encoder.statistics,
+        patch_size=encoder.settings.patch_size,
+        statistics="bundle" if known_scales(encoder.statistics) else "auto",
+        level=level,
+    )
+    vectors: Vectors = image_features(encoder, door, np.arange(len(images)), pooling=pooling)
+    return vectors
