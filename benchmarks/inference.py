@@ -95,8 +95,8 @@ class Options:
 def make_encoder(options: Options) -> Encoder:
     """Random weights, and response norms that do something."""
     torch.manual_seed(0)
-    sizes = {"image_size": options.image_size, "patch_size": options.patch_size}
-    network = ConvNeXtV2(EncoderSettings(size=options.size, **sizes))
+    settings = EncoderSettings(size=options.size, image_size=options.image_size, patch_size=options.patch_size)
+    network = ConvNeXtV2(settings)
     for name, parameter in network.named_parameters():
         if ".grn." in name:
             nn.init.normal_(parameter, std=0.5)
@@ -174,7 +174,7 @@ def measure_rates(scene: SceneSource, options: Options) -> dict[str, Any]:
     patches = (windows.across.extent // options.patch_size) ** 2
     products = list(encoder_products(source.encoder().settings, patches))
     device = torch.device("cpu")
-    floors = {
+    floors: dict[str, SquareProduct | OwnProducts] = {
         "square": SquareProduct(_SQUARE, torch.float32, device),
         "own shapes": OwnProducts(products, options.batch, torch.float32, device, gradients=False),
     }
