@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import shapely
-from pyogrio.errors import DataSourceError  # type: ignore[import-untyped]
+from pyogrio.errors import DataSourceError
 
 from geopretext.data.files import Files
 from geopretext.errors import InputError

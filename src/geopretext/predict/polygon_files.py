@@ -23,7 +23,7 @@ from geopretext.predict.ground_area import Ground
 from geopretext.predict.polygons import Region
 
 try:
-    import pyogrio  # type: ignore[import-untyped]  # it has no types
+    import pyogrio
     import shapely
 except ImportError as error:
     raise MissingLibraryError(error.name or "pyogrio", extra="geo", purpose="write polygons") from error
