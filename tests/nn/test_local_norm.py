@@ -199,3 +199,9 @@ def test_an_extent_that_is_no_multiple_of_the_patch_is_refused(make_encoder, ext
     network = make_encoder().network
     with pytest.raises(GridError, match=f"squares of {extent} pixels"), local_norms(network, extent):
         network(torch.randn(1, 3, 64, 64))
+
+
+def test_compiled_networks_are_refused():
+    network = torch.compile(ConvNeXtV2(EncoderSettings(size="micro", bands=("B2", "B3"), image_size=16)).eval())
+    with pytest.raises(InputError, match="compiled"), local_norms(network, 16):
+        pass

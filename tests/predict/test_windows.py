@@ -1,17 +1,20 @@
 """Windows of a scene: weights that add up to one, and maps that show no sign of having been put together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from torch import Tensor
 
-from geopretext.errors import InputError
+from geopretext.errors import GridError, InputError
 from geopretext.modality import PUBLISHED
 from geopretext.nn.bundle import Encoder, Scales
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.settings import EncoderSettings
 from geopretext.predict.array_scene import ArrayScene
+from geopretext.predict.door_report import door_lines
 from geopretext.predict.scene import Georeference
-from geopretext.predict.scene_door import SceneDoor, open_scene_door
+from geopretext.predict.scene_door import DoorOptions, SceneDoor, open_scene_door
 from geopretext.predict.scene_maps import compute_strips, join_strips
 from geopretext.predict.windows import Axis, Windows
 
@@ -80,6 +83,25 @@ def test_windows_put_together_are_the_scene(height: int, width: int) -> None:
     expected = (door.scene.read(slice(0, height), slice(0, width), BANDS)[0] - 1000) / 500
     np.testing.assert_allclose(values, expected.transpose(1, 2, 0), atol=1e-5)
     np.testing.assert_allclose(np.concatenate([rows.seen for rows in found]), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("crs", "pixel", "unlike"),
+    [("EPSG:32632", 10.0, False), ("EPSG:32632", 20.0, True), ("EPSG:4326", 9e-5, False), ("EPSG:4326", 3e-4, True)],
+)
+def test_pixels_of_another_size_are_said_and_refused_if_strict(crs: str, pixel: float, unlike: bool) -> None:
+    encoder = _encoder()
+    encoder.ground_sampling_distance = 10.0
+    start = (500_000.0, 5_000.0) if crs == "EPSG:32632" else (9.0, 1.0)
+    place = Georeference(crs, (pixel, 0.0, start[0], 0.0, -pixel, start[1]))
+    scene = replace(_scene(40, 40), georeference=place)
+    lines = door_lines(open_scene_door(scene, encoder).record)
+    assert any("trained on pixels of 10 m" in line for line in lines) is unlike
+    if unlike:
+        with pytest.raises(GridError, match="trained on pixels of 10 m"):
+            open_scene_door(scene, encoder, DoorOptions(strict=True))
+    encoder.ground_sampling_distance = None
+    assert not any("trained on pixels" in line for line in door_lines(open_scene_door(scene, encoder).record))
 
 
 def test_a_scene_of_nothing_is_refused() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from geopretext.apps.arguments import VerbParser, whole
 from geopretext.apps.progress import ProgressLine, say
-from geopretext.apps.scene_arguments import SCENES, add_scene_arguments, door_options, scene_source
+from geopretext.apps.run_arguments import add_run_arguments, run_options, said_to_be_resumable
+from geopretext.apps.scene_arguments import SCENES, add_scene_arguments, scene_source
 from geopretext.nn.settings import POOLINGS
 
 _ABOUT = f"""\
@@ -51,11 +52,8 @@ def run(arguments: Sequence[str]) -> None:
     tiles = holds_tiles(options.scene)
     if tiles and suffix in _MAPS:
         parser.error(f"{options.scene} holds tiles, which make no map: --out FILE.parquet")
-    try:
+    with said_to_be_resumable():
         record = _embed_store(options) if tiles else _embed_scene(options, table=suffix in _TABLES)
-    except KeyboardInterrupt:
-        say("stopped; what is finished is kept, and the same command goes on from there")
-        raise
     print(json.dumps({"path": str(options.out), **record}, indent=2) if options.json else options.out)
 
 
@@ -79,15 +77,7 @@ def _embed_store(options: Namespace) -> dict[str, Any]:
 
 
 def _embed_scene(options: Namespace, *, table: bool) -> dict[str, Any]:
-    from geopretext.predict.scene_run import RunOptions
-
-    computing = RunOptions(
-        door=door_options(options),
-        window=options.window,
-        devices=options.device,
-        workers=options.workers,
-        batch=options.batch_size,
-    )
+    computing = run_options(options)
     source = scene_source(options, options.scene)
     say_progress = ProgressLine("windows")
     if table:
@@ -145,18 +135,9 @@ def _parser() -> VerbParser:
     add("--tile", type=whole(1), metavar="PIXELS", help="side of a scene's tiles; default: the crop of training")
     add("--pooling", choices=POOLINGS, default="stages", help="of a tile's features; default: %(default)s")
     add("--json", action="store_true", help="print what was done instead of the path")
-    computing = parser.add_argument_group("computing")
-    add = computing.add_argument
-    add("--workers", type=whole(1), default=1, metavar="N", help="processes; default: 1, or one a device")
-    add("--device", type=_devices, default=("cpu",), metavar="D,D,...", help="cpu, cuda:0, ...; default: cpu")
-    add("--window", type=whole(1), metavar="PIXELS", help="side of windows: larger is faster, and takes more memory")
-    add("--batch-size", type=whole(1), metavar="N", help="windows at a time")
     add_scene_arguments(parser)
+    add_run_arguments(parser)
     return parser
-
-
-def _devices(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
 
 
 def _share(text: str) -> float:

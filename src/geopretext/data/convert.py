@@ -130,7 +130,7 @@ def convert_mmearth(
         len(reader),
         tile_size=reader.tile_size,
         recipe=recipe,
-        ground_sampling_distance=10.0,
+        ground_sampling_distance=reader.ground_sampling_distance,
         progress=progress,
     )
     store = Store.open(out)

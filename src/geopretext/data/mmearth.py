@@ -39,7 +39,7 @@ from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import SPLITS, Coordinates
 from geopretext.errors import CorruptError, GridError, InputError, MissingLibraryError, StoreError
-from geopretext.modality import PUBLISHED, Kind, Modality, find_modality
+from geopretext.modality import GROUND_SAMPLING_DISTANCE, PUBLISHED, Kind, Modality, find_modality
 
 try:
     import h5py
@@ -103,6 +103,11 @@ class MMEarthReader:
     def tile_size(self) -> int:
         """Height and width of a tile in pixels."""
         return self._tile_size
+
+    @property
+    def ground_sampling_distance(self) -> float:
+        """Metres a pixel: 10, as everywhere in MMEarth."""
+        return GROUND_SAMPLING_DISTANCE
 
     @property
     def coordinates(self) -> Coordinates:

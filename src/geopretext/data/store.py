@@ -90,6 +90,11 @@ class Store:
         return self._root.tile_size
 
     @property
+    def ground_sampling_distance(self) -> float:
+        """Metres a pixel."""
+        return float(self.attributes["ground_sampling_distance"])
+
+    @property
     def shard_size(self) -> int:
         """Tiles in one file of a map modality: reading in such steps reads each file once."""
         return self._root.shard_size
@@ -360,7 +365,7 @@ class Store:
         """Write ``tiles.parquet``: GeoParquet of the coordinates with footprints, for DuckDB, geopandas and QGIS."""
         from geopretext.data.geoparquet import tiles_to_parquet  # pyarrow takes a while to import
 
-        size = self.tile_size, float(self.attributes["ground_sampling_distance"])
+        size = self.tile_size, self.ground_sampling_distance
         self._files.write({PARQUET: tiles_to_parquet(self.coordinates, self.modalities, self.present, *size)})
 
     def _refuse_if_outdated(self) -> None:

@@ -135,6 +135,10 @@ class TileReader(Protocol):
         """Height and width of a tile in pixels."""
 
     @property
+    def ground_sampling_distance(self) -> float:
+        """Metres a pixel."""
+
+    @property
     def coordinates(self) -> Coordinates:
         """Of all tiles, in memory."""
 

@@ -174,6 +174,10 @@ def _save(folder: Path, module: FinetuneModule, encoder: Encoder, run: Run) -> N
         | asdict(module.settings),
         metrics=_metrics(run, task.kind),
         labels=_labels(module.objective, task),
+        # files of images do not say how large their pixels are
+        ground_sampling_distance=None
+        if isinstance(module.prepared.feed, ImageFeed)
+        else encoder.ground_sampling_distance,
     )
 
 

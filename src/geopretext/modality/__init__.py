@@ -4,7 +4,7 @@ What may live here: data about data, and the pure rules that follow from it (dec
 validity). No file formats, no tensors, no I/O other than reading a modality's own YAML. Imports only ``errors``.
 """
 
-from geopretext.modality.catalogue import BIOMES, ECOREGIONS, PRETEXT, PUBLISHED
+from geopretext.modality.catalogue import BIOMES, ECOREGIONS, GROUND_SAMPLING_DISTANCE, PRETEXT, PUBLISHED
 from geopretext.modality.custom import find_modality, load_modalities
 from geopretext.modality.observed import Observed
 from geopretext.modality.scales import POOLED, choose_scale, known_scales
@@ -13,6 +13,7 @@ from geopretext.modality.spec import Band, ClassLabel, Kind, Modality, Role
 __all__ = [
     "BIOMES",
     "ECOREGIONS",
+    "GROUND_SAMPLING_DISTANCE",
     "POOLED",
     "PRETEXT",
     "PUBLISHED",

@@ -277,3 +277,6 @@ PUBLISHED: dict[str, Modality] = {
     modality.name: modality for modality in (*PRETEXT, SCENE_CLASSIFICATION, CLOUD_MASK, CLOUD_PROBABILITY)
 }
 """All fifteen published modalities by name."""
+
+GROUND_SAMPLING_DISTANCE = 10.0
+"""Metres a pixel of MMEarth's tiles, all modalities alike."""

@@ -67,6 +67,7 @@ class Encoder(nn.Module, ModelHubMixin):
         targets: names of what it was trained to predict.
         licence: of the weights, as the Hugging Face hub spells it (``cc-by-4.0``).
         relations: how the bands of the training data vary together, by level; empty if that is not known.
+        ground_sampling_distance: of the training data, metres a pixel; None if that is not known.
 
     Raises:
         BundleError: the bands of ``modality`` or of ``statistics`` are not those of ``network``.
@@ -83,6 +84,7 @@ class Encoder(nn.Module, ModelHubMixin):
         targets: Iterable[str] = (),
         licence: str = "unknown",
         relations: Relations | None = None,
+        ground_sampling_distance: float | None = None,
     ) -> None:
         super().__init__()
         if modality.band_names != network.settings.bands:
@@ -104,6 +106,7 @@ class Encoder(nn.Module, ModelHubMixin):
         self.targets = tuple(targets)
         self.licence = licence
         self.relations: Relations = dict(relations or {})
+        self.ground_sampling_distance = ground_sampling_distance
 
     @property
     def settings(self) -> EncoderSettings:
@@ -206,6 +209,7 @@ class Encoder(nn.Module, ModelHubMixin):
             targets=(config.get("pretext") or {}).get("targets", {}),
             licence=config.get("licence", "unknown"),
             relations=config.get("relations"),
+            ground_sampling_distance=config.get("ground_sampling_distance"),
         )
         load_weights(encoder.network, folder / WEIGHTS, f"a {settings.size} encoder of {len(modality.bands)} bands")
         return encoder.eval()
@@ -245,6 +249,7 @@ class Encoder(nn.Module, ModelHubMixin):
             "input": self.modality.to_dict(),
             "statistics": scales_to_plain(self.statistics),
             "relations": self.relations,
+            "ground_sampling_distance": self.ground_sampling_distance,
             "pretext": pretext,
             "head": head,
             "recipe": self.recipe,
@@ -265,6 +270,7 @@ def save_bundle(
     statistics: Mapping[str, Any] | None,
     recipe: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    ground_sampling_distance: float | None = None,
 ) -> None:
     """Write a bundle that also holds what reconstruction needs.
 
@@ -275,6 +281,7 @@ def save_bundle(
             which leaves a bundle that cannot reconstruct.
         recipe: what it was trained with, plain data.
         metrics: what it scored, plain data.
+        ground_sampling_distance: of the tiles, metres a pixel; None if that is not known.
 
     Raises:
         BundleError: the statistics lack a band of the input.
@@ -287,6 +294,7 @@ def save_bundle(
         metrics=metrics,
         targets=network.targets,
         relations=None if statistics is None else input_relations(statistics, network.modality),
+        ground_sampling_distance=ground_sampling_distance,
     )
     pretext = {
         "network": asdict(network.settings),

@@ -70,6 +70,7 @@ def save_head(
     recipe: Mapping[str, Any],
     metrics: Mapping[str, Any],
     labels: HeadLabels | None = None,
+    ground_sampling_distance: float | None = None,
 ) -> None:
     """Write a bundle of an encoder and its head.
 
@@ -81,6 +82,7 @@ def save_head(
         recipe: what it was trained with, plain data; ``IMAGE_HEIGHT`` and ``IMAGE_WIDTH`` are for ``trained_extent``.
         metrics: what it scored, plain data.
         labels: what the scores mean; None if that is not known.
+        ground_sampling_distance: of the images, metres a pixel; None if that is not known.
 
     Raises:
         BundleError: the modality or the statistics do not fit the encoder's bands, the labels do not fit the head, or
@@ -91,7 +93,14 @@ def save_head(
         raise BundleError(f"the encoder is a {type(network.encoder).__name__}; bundles hold a ConvNeXtV2")
     if labels is not None:
         _check_labels(labels, settings)
-    encoder = Encoder(network.encoder, modality, statistics=statistics, recipe=recipe, metrics=metrics)
+    encoder = Encoder(
+        network.encoder,
+        modality,
+        statistics=statistics,
+        recipe=recipe,
+        metrics=metrics,
+        ground_sampling_distance=ground_sampling_distance,
+    )
     weights = {key: value for key, value in network.state_dict().items() if not key.startswith("encoder.")}
     section = {**asdict(settings), "labels": None if labels is None else asdict(labels)}
     write_bundle(Path(folder), {HEAD_WEIGHTS: tensors_to_bytes(weights), **encoder.files(head=section)})

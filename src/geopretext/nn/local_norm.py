@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from geopretext.errors import GridError
+from geopretext.errors import GridError, InputError
 from geopretext.nn.settings import EncoderSettings
 
 _REACH = 3
@@ -66,7 +66,12 @@ def local_norms(network: nn.Module, extent: int) -> Iterator[None]:
 
     Raises:
         GridError: ``extent`` is not above 0, or (from the network) not a multiple of its patch size.
+        InputError: the network, or a part of it, is compiled by ``torch.compile``: such code does not look around.
     """
+    if any("_orig_mod" in module._modules for module in network.modules()):  # what torch.compile wraps a module in
+        raise InputError(
+            "a compiled network cannot compute local response norms", hint="give the network before torch.compile"
+        )
     if extent < 1:
         raise GridError(f"response norms over squares of {extent} pixels", hint="the size of the training images")
     mine = {id(module): extent for module in network.modules()}
@@ -107,6 +112,8 @@ def squares_of(module: nn.Module, *, patch_size: int, block: int) -> Squares | N
     Raises:
         GridError: the extent is not a multiple of the patch size.
     """
+    if torch.compiler.is_compiling():
+        return None  # a context variable cannot be looked at there; ``local_norms`` refuses compiled networks
     extent = _extents.get({}).get(id(module))
     if extent is None:
         return None

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 
-from geopretext.modality import Modality
+from geopretext.modality import GROUND_SAMPLING_DISTANCE, Modality
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import Encoder, input_scales, save_bundle
 from geopretext.nn.bundle_files import ensure_replaceable
@@ -83,7 +83,14 @@ class Official:
         """
         ensure_replaceable(Path(folder))
         if isinstance(self.network, MaskedAutoencoder):
-            save_bundle(folder, self.network, statistics=self.statistics, recipe=self.recipe, metrics={})
+            save_bundle(
+                folder,
+                self.network,
+                statistics=self.statistics,
+                recipe=self.recipe,
+                metrics={},
+                ground_sampling_distance=GROUND_SAMPLING_DISTANCE if self.encoder.settings.stem == "mmearth" else None,
+            )
             return
         scales = None if self.statistics is None else input_scales(self.statistics, self.modality)
         if isinstance(self.network, ConvNeXtV2):

@@ -6,6 +6,8 @@ from typing import Any
 from geopretext.predict.input_gate import GateVerdict
 
 _NO_MORE = 3
+_ALIKE = 1.25
+"""times by which sizes of pixels may differ"""
 
 
 def door_lines(record: Mapping[str, Any]) -> list[str]:
@@ -28,7 +30,21 @@ def door_lines(record: Mapping[str, Any]) -> list[str]:
     if given != wanted and record["statistics"] == "dataset":
         unit = f"{given}, not converted to {wanted}"
     lines.append(f"unit: {unit}; standardised by means and deviations {statistics}")
+    if warning := unlike_pixels(record.get("pixel_sizes", {})):
+        lines.append(f"warning: {warning}")
     return lines + gate_lines(record["gate"])
+
+
+def unlike_pixels(sizes: Mapping[str, float | None]) -> str:
+    """What is wrong with the size of a scene's pixels; empty if nothing is, or that cannot be told.
+
+    Args:
+        sizes: metres a pixel of ``scene`` and of ``encoder``.
+    """
+    scene, encoder = sizes.get("scene"), sizes.get("encoder")
+    if scene is None or encoder is None or 1 / _ALIKE < scene / encoder < _ALIKE:
+        return ""
+    return f"the scene has pixels of {scene:.3g} m, the encoder was trained on pixels of {encoder:.3g} m"
 
 
 def gate_lines(gate: Mapping[str, Any]) -> list[str]:

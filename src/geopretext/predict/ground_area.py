@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.errors import GridError, MissingLibraryError
-from geopretext.predict.scene import Georeference
+from geopretext.predict.scene import Georeference, Scene
 
 try:
     import pyproj
@@ -82,6 +82,19 @@ class Ground:
             return self.longitude + (longitudes - self.longitude + 180) % 360 - 180, latitudes
 
         return np.asarray(shapely.transform(short, turn, interleaved=False))
+
+
+def pixel_size(scene: Scene) -> float | None:
+    """Metres on a side of a scene's pixel in its middle; None if it does not say where it lies.
+
+    Raises:
+        GridError: its coordinate reference system is none.
+    """
+    ground = ground_of(scene.georeference, height=scene.height, width=scene.width)
+    if ground is None:
+        return None
+    row = scene.height // 2
+    return float(np.sqrt(ground.pixel_areas(row, row + 1, columns=scene.width)[0]))
 
 
 def ground_of(georeference: Georeference, *, height: int, width: int) -> Ground | None:

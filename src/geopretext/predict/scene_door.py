@@ -7,16 +7,17 @@ Shapes: B windows, C bands, h w pixels of a window.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from geopretext.errors import InputError
+from geopretext.errors import GridError, InputError
 from geopretext.modality import known_scales
 from geopretext.nn.bundle import Encoder
+from geopretext.predict.door_report import unlike_pixels
 from geopretext.predict.image_door import ImageDoor, StatisticsChoice
 from geopretext.predict.input_gate import GateReport
 from geopretext.predict.reference import reference_of
@@ -100,11 +101,18 @@ class SceneDoor:
     """its images are windows of the encoder's own size, spread over the scene"""
     gate: GateReport
     """what they looked like"""
+    pixel_sizes: Mapping[str, float | None] = field(default_factory=dict)
+    """metres a pixel of ``scene`` and ``encoder``, None where that is not known"""
 
     @property
     def record(self) -> dict[str, Any]:
         """What was done to the numbers, in plain types."""
-        return {"scene": dict(self.scene.record), **self.door.record, "gate": self.gate.to_dict()}
+        return {
+            "scene": dict(self.scene.record),
+            **self.door.record,
+            "pixel_sizes": dict(self.pixel_sizes),
+            "gate": self.gate.to_dict(),
+        }
 
     def closed(self) -> Callable[[Scene], "SceneDoor"]:
         """The same decisions without the scene, to be sent to another process that opens it anew."""
@@ -154,6 +162,7 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
         BandError: the scene lacks a band of the encoder, and nothing is declared for it.
         UnitError: its unit cannot be converted exactly, or the numbers contradict it.
         GridError: it is smaller than a patch.
+        GridError: ``strict``, and its pixels are of another size than those that the encoder was trained on.
         InputError: nothing was observed anywhere in it; or ``strict``, and the gate finds it implausible.
     """
     options = options or DoorOptions()
@@ -176,14 +185,26 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
         fill=options.fill,
     )
     gate = door.judge(reference_of(encoder), np.arange(len(images)), level=level)
+    sizes = {"scene": _pixel_size(scene), "encoder": encoder.ground_sampling_distance}
     if options.strict:
         gate.require_plausible(where=scene.where)
-    return SceneDoor(scene, door, gate)
+        if warning := unlike_pixels(sizes):
+            raise GridError(warning, where=scene.where, hint="resample it first; without --strict this is a warning")
+    return SceneDoor(scene, door, gate, sizes)
 
 
 def anything_seen(scene: Scene, encoder: Encoder) -> bool:
     """Whether there is a window of it that ``open_scene_door`` would look at."""
     return len(_looked_at(scene, encoder)) > 0
+
+
+def _pixel_size(scene: Scene) -> float | None:
+    """Metres; None if the scene does not say where it lies, for which nothing needs to be installed."""
+    if not scene.georeference.crs:
+        return None
+    from geopretext.predict.ground_area import pixel_size
+
+    return pixel_size(scene)
 
 
 def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:

@@ -109,7 +109,12 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
     trainer = _fit(module, folder, progress=progress)
     if trainer.is_global_zero:
         save_bundle(
-            folder / BUNDLE, method.network, statistics=statistics.to_dict(), recipe=plain, metrics=last_row(folder)
+            folder / BUNDLE,
+            method.network,
+            statistics=statistics.to_dict(),
+            recipe=plain,
+            metrics=last_row(folder),
+            ground_sampling_distance=reader.ground_sampling_distance,
         )
     trainer.strategy.barrier("bundle")
     return _result(folder)
