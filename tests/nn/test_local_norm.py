@@ -201,6 +201,7 @@ def test_an_extent_that_is_no_multiple_of_the_patch_is_refused(make_encoder, ext
         network(torch.randn(1, 3, 64, 64))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler about itself
 def test_compiled_networks_are_refused():
     network = torch.compile(ConvNeXtV2(EncoderSettings(size="micro", bands=("B2", "B3"), image_size=16)).eval())
     with pytest.raises(InputError, match="compiled"), local_norms(network, 16):
