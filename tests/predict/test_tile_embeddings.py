@@ -22,6 +22,8 @@ from geopretext.predict import embedding_file, tile_embeddings
 from geopretext.predict.embedding_file import EmbeddingRows, write_embeddings
 from geopretext.predict.embedding_table import EmbeddingTable
 from geopretext.predict.features import tile_features
+from geopretext.predict.scene import Georeference
+from geopretext.predict.scene_table import _rings
 from geopretext.predict.tile_embeddings import embed_tiles, encoder_fingerprint
 
 TILES = 24
@@ -169,6 +171,30 @@ def test_blocks_of_any_size_make_one_table(tmp_path: Path, monkeypatch: pytest.M
     assert table.time[13] == np.datetime64("2020-01-14T10:00:00")
     assert set(table.biome) == {-1}
     assert pq.ParquetFile(path).metadata.num_row_groups == 6
+
+
+def test_tiles_over_the_antimeridian_lie_there(tmp_path: Path) -> None:
+    """As a projection gives their corners: the eastern ones beyond 180 degrees as negative numbers."""
+    metres = Georeference("EPSG:32601", (640.0, 0.0, 168_000.0, 0.0, -640.0, 1_108_000.0))
+    columns = np.arange(10)
+    rings = _rings(metres, np.zeros(10, np.int64), columns)
+    across = np.ptp(rings[:, :, 0], axis=1) > 180
+    assert across.any()
+    rows = EmbeddingRows.of_places(
+        columns,
+        names=np.array([f"cell {number}" for number in columns]),
+        rings=rings,
+        time=np.full(10, np.datetime64("NaT", "s")),
+        vectors=np.ones((10, 4), np.float32),
+    )
+    write_embeddings(tmp_path / "t.parquet", [rows], width=4)
+    table = EmbeddingTable.open(tmp_path / "t.parquet")
+    assert (np.abs(table.lon) > 179.9).all()
+    assert np.ptp(table.rings(columns)[:, :, 0], axis=1).max() < 0.01
+    steps = np.diff(np.where(table.lon < 0, table.lon + 360, table.lon))
+    np.testing.assert_allclose(steps, steps.mean(), rtol=1e-3)
+    boxes = pq.read_table(tmp_path / "t.parquet").column("bbox").to_pylist()
+    assert all(box["xmax"] - box["xmin"] < 0.01 for box in boxes)
 
 
 def test_what_cannot_be_stored_is_refused_and_leaves_the_old_table(tmp_path: Path) -> None:
