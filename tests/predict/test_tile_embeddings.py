@@ -261,6 +261,71 @@ def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
         EmbeddingTable.open(path).vectors(np.array([3, 99]))
 
 
+def test_a_table_that_changes_while_it_is_open_is_not_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_embeddings(path, [places(20)], width=4)
+    table = EmbeddingTable.open(path)
+    assert len(table.vectors()) == 20
+    write_embeddings(path, [places(12)], width=4)
+    for read in (
+        table.vectors,
+        lambda: table.vectors(np.array([15])),
+        lambda: list(table.blocks()),
+        lambda: table.rings(np.array([3])),
+        lambda: table.names(np.array([3])),
+    ):
+        with pytest.raises(StoreError, match="was changed since it was opened\nhint: open it again"):
+            read()
+    path.write_text("no table")
+    with pytest.raises(StoreError, match="was changed since it was opened"):
+        table.vectors()
+    path.unlink()
+    with pytest.raises(StoreError, match="was changed since it was opened"):
+        table.vectors()
+
+
+def foreign(path: Path, vectors: np.ndarray, **columns: object) -> Path:
+    """A table that another program wrote."""
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    degrees = np.linspace(0, 50, len(vectors))
+    content = pa.table({"embedding": lists, "lat": degrees, "lon": degrees, **columns})
+    pq.write_table(content, path, compression="none", use_dictionary=False)
+    return path
+
+
+def test_another_programs_table_is_told_from_one_with_the_same_footer(tmp_path: Path) -> None:
+    """Rows that change their places change neither sizes nor extremes."""
+    vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    first = EmbeddingTable.open(foreign(tmp_path / "t.parquet", vectors)).fingerprint
+    assert EmbeddingTable.open(tmp_path / "t.parquet").fingerprint == first
+    vectors[[20, 30]] = vectors[[30, 20]]
+    foreign(tmp_path / "t.parquet", vectors)
+    assert EmbeddingTable.open(tmp_path / "t.parquet").fingerprint != first
+    write_embeddings(tmp_path / "ours.parquet", [places(3)], width=4)
+    ours = EmbeddingTable.open(tmp_path / "ours.parquet").fingerprint
+    (tmp_path / "copied.parquet").write_bytes((tmp_path / "ours.parquet").read_bytes())
+    assert EmbeddingTable.open(tmp_path / "copied.parquet").fingerprint == ours
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+def test_vectors_that_are_not_finite_are_named(tmp_path: Path, number: float) -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, 4))
+    vectors[37, 2] = number
+    table = EmbeddingTable.open(foreign(tmp_path / "t.parquet", vectors))
+    for read in (table.vectors, lambda: list(table.blocks()), lambda: table.vectors(np.array([37]))):
+        with pytest.raises(InputError, match="the vector of row 37 holds what is no finite number"):
+            read()
+
+
+def test_columns_of_other_kinds_are_named(tmp_path: Path) -> None:
+    vectors = np.ones((3, 4), np.float32)
+    path = foreign(tmp_path / "t.parquet", vectors, time=pa.array(["July", "June", "May"]))
+    with pytest.raises(InputError, match="column 'time' is of string and cannot be read as timestamps"):
+        EmbeddingTable.open(path)
+    with pytest.raises(InputError, match="column 'biome' is of string and cannot be read as numbers"):
+        EmbeddingTable.open(foreign(tmp_path / "t.parquet", vectors, biome=pa.array(["tundra"] * 3)))
+
+
 def test_newer_formats_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     write_embeddings(path, [places(3)], width=4)
