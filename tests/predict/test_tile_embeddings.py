@@ -220,6 +220,9 @@ def test_bad_tiles_are_refused(store: Store, encoder: Encoder, tmp_path: Path) -
     with pytest.raises(InputError, match="has no tiles to embed"):
         embed_tiles(encoder, store, tmp_path / "t.parquet", tiles=np.empty(0, np.int64))
     assert not list(tmp_path.iterdir())
+    (tmp_path / "t.parquet").mkdir()
+    with pytest.raises(InputError, match="t.parquet: is a folder"):
+        embed_tiles(encoder, store, tmp_path / "t.parquet")
 
 
 def test_a_table_that_another_program_made_of_ours_is_one(path: Path, tmp_path: Path) -> None:
