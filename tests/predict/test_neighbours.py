@@ -197,9 +197,7 @@ def test_the_index_is_kept_and_made_anew_when_the_table_changes(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.parquet", "table.parquet.index"]
 
 
-def test_an_index_that_is_not_what_was_written_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_that_is_not_what_was_written_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No byte of it is believed, and FAISS sees none, before all are checked."""
     told: list[str] = []
     table = write(tmp_path / "table.parquet", clustered())

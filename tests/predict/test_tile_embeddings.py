@@ -221,7 +221,7 @@ def test_bad_tiles_are_refused(store: Store, encoder: Encoder, tmp_path: Path) -
         embed_tiles(encoder, store, tmp_path / "t.parquet", tiles=np.empty(0, np.int64))
     assert not list(tmp_path.iterdir())
     (tmp_path / "t.parquet").mkdir()
-    with pytest.raises(InputError, match="t.parquet: is a folder"):
+    with pytest.raises(InputError, match=r"t\.parquet: is a folder"):
         embed_tiles(encoder, store, tmp_path / "t.parquet")
 
 

@@ -58,8 +58,8 @@ def embed_tiles(
         progress: told how far it is.
 
     Raises:
-        InputError: ``out`` is a folder, there are no tiles, the reader lacks the encoder's modality or a tile, or the bundle has no
-            statistics for a level.
+        InputError: ``out`` is a folder, there are no tiles, the reader lacks the encoder's modality or a tile, or the
+            bundle has no statistics for a level.
         BandError: the reader lacks a band.
         UnitError: a band is in another unit.
         GridError: tiles are smaller than a patch.
