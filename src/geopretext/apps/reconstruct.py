@@ -128,9 +128,7 @@ def _of_scene(options: Namespace) -> None:
         say(f"not predicted: {what}: {why}")
     for name, compared in found.compared.items():
         if compared.unknown:
-            say(
-                f"{name}: {compared.unknown:,} pixels of {compared.truth.path} have codes of no class; they do not count"
-            )
+            say(f"{name}: {compared.unknown:,} pixels of {compared.truth.path} have codes of no class and do not count")
     try:
         draw_scene(found, options.out / PICTURE, bands_per_modality=options.bands_per_modality or 2)
     except MissingLibraryError as error:  # the maps are there

@@ -38,8 +38,8 @@ _NOT_COMPILED = "compute dense features with the network as it was before torch.
 
 _extents: ContextVar[dict[int, int]] = ContextVar("extents of local norms, by identity of a module")
 _local_anywhere: dict[int, int] = {}
-"""identity of each module with local norms in any thread, and how often; compiled code cannot look at a context variable,
-but is guarded on this"""
+"""identity of each module with local norms in any thread, and how often; compiled code, which cannot look at a context
+variable, is guarded on this"""
 _counting = Lock()
 
 
