@@ -108,6 +108,23 @@ def test_a_scene_and_tiles_exclude_each_other(
     assert "is no NAME=FILE" in capsys.readouterr().err
 
 
+def test_options_of_the_other_mode_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(*words: str) -> str:
+        assert main(["reconstruct", "bundle", *words]) == 2
+        return capsys.readouterr().err
+
+    tiles = ["--data", "t.zarr", "--out", "p.png"]
+    assert "--unit is not for --data" in refused(*tiles, "--unit", "dB")
+    assert "--truth is not for --data" in refused(*tiles, "--truth", "sentinel1=s1.tif")
+    assert "--keep-clouds is not for --data" in refused(*tiles, "--keep-clouds")
+    assert "--workers is not for --data" in refused(*tiles, "--workers", "2")
+    scene = ["--scene", "s.tif", "--out", "maps"]
+    assert "--seed is not for --scene" in refused(*scene, "--seed", "3")
+    assert "--tiles is not for --scene" in refused(*scene, "--tiles", "3")
+    (tmp_path / "p.png").mkdir()
+    assert "p.png is a folder" in refused("--data", "t.zarr", "--out", str(tmp_path / "p.png"))
+
+
 def test_without_matplotlib_the_maps_are_written_all_the_same(
     bundle: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,15 @@ def test_an_image_is_an_example(
         file.write(pixels)
         file.descriptions = encoder.bands
     words = ["--like-image", path, "--bundle", bundle, "--unit", encoder.unit, "--level", "L2A", "--count", 1]
-    (hit,) = search(capsys, table, *words)["hits"]
+    assert main(["search", str(table), *map(str, words), "--json"]) == 0
+    printed = capsys.readouterr()
+    (hit,) = json.loads(printed.out)["hits"]
+    assert "bands matched by name: B" in printed.err
+    assert "standardised by means and deviations of the bundle" in printed.err
+    assert "no --level is given" not in printed.err
+    without = [word for word in words if word not in ("--level", "L2A")]
+    assert main(["search", str(table), *map(str, without)]) == 0
+    assert "warning: the bundle knows levels L1C, L2A, and no --level is given" in capsys.readouterr().err
     assert hit["tile"] == tile
     assert hit["similarity"] > 0.999
     Encoder.from_pretrained(bundle).save_pretrained(tmp_path / "same")
@@ -169,6 +177,15 @@ def test_bad_words(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "is not four numbers W,S,E,N" in refused(str(table), "--like", "3", "--bbox", "1,2", code=2)
     assert "has no area (the order is W,S,E,N)" in refused(str(table), "--like", "3", "--bbox", "-1,5,9,2", code=2)
     assert "'July' is no date such as 2020-07-31" in refused(str(table), "--like", "3", "--from", "July", code=2)
+    assert "'2020' is no date" in refused(str(table), "--like", "3", "--from", "2020", code=2)
+    assert "'NaT' is no date" in refused(str(table), "--like", "3", "--to", "NaT", code=2)
+    assert "longitudes are -180 to 180" in refused(str(table), "--like", "3", "--bbox", "1,2,nan,4", code=2)
+    assert "no biome is called '²'" in refused(str(table), "--like", "3", "--biome", "²", code=2)
+    assert "there is no tile '²'" in refused(str(table), "--like", "²", code=1)
+    (tmp_path / "hits.geojson").mkdir()
+    assert "hits.geojson is a folder" in refused(
+        str(table), "--like", "3", "--out", str(tmp_path / "hits.geojson"), code=2
+    )
     assert "no biome is called 'moon'" in refused(str(table), "--like", "3", "--biome", "moon", code=2)
     assert "is no number from 0" in refused(str(table), "--like", "3", "--against", "-1", code=2)
     assert "there is no tile 'x'" in refused(str(table), "--like", "x", code=1)

@@ -206,3 +206,27 @@ def test_compiled_networks_are_refused():
     network = torch.compile(ConvNeXtV2(EncoderSettings(size="micro", bands=("B2", "B3"), image_size=16)).eval())
     with pytest.raises(InputError, match="compiled"), local_norms(network, 16):
         pass
+    network = torch.nn.Sequential(ConvNeXtV2(EncoderSettings(size="micro", bands=("B2", "B3"), image_size=16)).eval())
+    network[0].compile()
+    with pytest.raises(InputError, match="compiled"), local_norms(network, 16):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler about itself
+def test_compiled_functions_do_not_pass_over_local_norms(make_encoder):
+    torch.compiler.reset()
+    network, other = make_encoder().network, make_encoder().network
+    x = torch.randn(1, 3, 128, 96)
+    compiled = torch.compile(lambda images: network(images), backend="eager", fullgraph=True)
+    broken = torch.compile(lambda images: network(images), backend="eager")
+    with torch.no_grad():
+        ordinary = compiled(x)
+        torch.testing.assert_close(ordinary, network(x))
+        with local_norms(network, 64):
+            with pytest.raises(InputError, match="compiled code cannot compute local response norms"):
+                broken(x)
+            with pytest.raises(torch._dynamo.exc.Unsupported):
+                compiled(x)
+        # afterwards, and within the local norms of another network, the compiled code serves as before
+        with torch._dynamo.config.patch(error_on_recompile=True), local_norms(other, 64):
+            assert torch.equal(compiled(x), ordinary)

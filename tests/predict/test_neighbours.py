@@ -1,13 +1,14 @@
 """Neighbours are those of brute force, whatever the index, the conditions and the examples."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
-from geopretext.errors import InputError
+from geopretext.errors import InputError, StoreError
 from geopretext.modality import PUBLISHED
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.convnextv2 import ConvNeXtV2
@@ -194,6 +195,77 @@ def test_the_index_is_kept_and_made_anew_when_the_table_changes(tmp_path: Path) 
     assert len(told) == 4
     assert found.rows.tolist() == [4000]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.parquet", "table.parquet.index"]
+
+
+def test_an_index_that_is_not_what_was_written_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No byte of it is believed, and FAISS sees none, before all are checked."""
+    told: list[str] = []
+    table = write(tmp_path / "table.parquet", clustered())
+    wanted = NeighbourIndex.open(table, indexed=True, notice=told.append).like([3]).rows
+    whole = index_path(table).read_bytes()
+    read: list[int] = []
+    true_init = neighbour_file.NeighbourFile.__init__
+
+    def init(self: neighbour_file.NeighbourFile, arrays: Any, share: float) -> None:
+        read.append(1)
+        true_init(self, arrays, share)
+
+    monkeypatch.setattr(neighbour_file.NeighbourFile, "__init__", init)
+    for place in (5_000, len(whole) // 2, len(whole) - 40):  # a vector, and codes
+        broken = bytearray(whole)
+        broken[place] ^= 64
+        index_path(table).write_bytes(broken)
+        told.clear()
+        read.clear()
+        np.testing.assert_array_equal(
+            NeighbourIndex.open(table, indexed=True, notice=told.append).like([3]).rows, wanted
+        )
+        assert len(told) == 1
+        assert len(read) == 1
+    index_path(table).write_bytes(whole + b"more")
+    NeighbourIndex.open(table, indexed=True, notice=told.append)
+    assert len(told) == 2
+
+
+def test_a_folder_in_the_place_of_the_index_is_said(tmp_path: Path) -> None:
+    table = write(tmp_path / "table.parquet", clustered())
+    index_path(table).mkdir()
+    with pytest.raises(StoreError, match="index: cannot be read: Is a directory\nhint: delete it"):
+        NeighbourIndex.open(table, indexed=True)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_vectors_of_few_features_get_no_index(tmp_path: Path, width: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((500, width)).astype(np.float32)
+    table = write(tmp_path / "table.parquet", vectors)
+    assert len(NeighbourIndex.open(table, indexed=True).like([3])) == 10
+    assert not index_path(table).exists()
+
+
+@pytest.mark.parametrize("width", [9, 11])
+def test_codes_hold_all_directions_of_an_odd_width(tmp_path: Path, width: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((ROWS, width)).astype(np.float32)
+    index = NeighbourIndex.open(write(tmp_path / "table.parquet", vectors), indexed=True)
+    assert index._file is not None
+    axes = index._file._axes
+    assert axes.shape == (width, width + 1)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(width), atol=1e-5)
+    assert recall(index) >= 0.99
+
+
+@pytest.mark.parametrize("crowd", [480, 900])
+def test_many_examples_that_crowd_leave_room_for_what_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crowd: int
+) -> None:
+    few_candidates(monkeypatch)
+    vectors = np.random.default_rng(0).standard_normal((ROWS, WIDTH)).astype(np.float32)
+    vectors[:1000] = vectors[0] + 0.01 * vectors[:1000]
+    index = NeighbourIndex.open(write(tmp_path / "table.parquet", vectors), indexed=True)
+    rows = list(range(crowd))
+    found = index.like(rows, count=10)
+    units = standardised(index.table)
+    order = brute_force(index.table, units[rows].mean(axis=0), rows, None)
+    np.testing.assert_allclose(found.similarity, units[order[:10]] @ units[rows].mean(axis=0), atol=1e-5)
 
 
 def test_an_index_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from geopretext.data.statistics import Statistics, StatisticsAccumulator
 from geopretext.data.synthetic import SyntheticEarth
-from geopretext.errors import BandError, BundleError, CorruptError, GridError, InputError
+from geopretext.errors import BandError, BundleError, CorruptError, GridError, InputError, UnitError
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import Encoder, save_bundle
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
@@ -27,7 +27,7 @@ from geopretext.predict.scene import Georeference
 from geopretext.predict.scene_drawing import draw_scene
 from geopretext.predict.scene_reconstruction import SceneReconstruction, reconstruct_scene
 from geopretext.predict.scene_run import RunOptions
-from geopretext.predict.scene_truth import TruthFile
+from geopretext.predict.scene_truth import TruthFile, compare
 from geopretext.predict.xarray_scene import scene_of_xarray
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -256,11 +256,13 @@ def test_the_picture_is_as_tall_as_the_scene_wants(
 
 def real_product(path: Path, values: np.ndarray, **profile: object) -> Path:
     options = {"crs": "EPSG:32632", "transform": rasterio.Affine(*UTM.transform), **profile}
+    scale = options.pop("scale", 1)
     count, height, width = values.shape
     with rasterio.open(
         path, "w", driver="GTiff", height=height, width=width, count=count, dtype=values.dtype, **options
     ) as file:
         file.write(values)
+        file.scales = [scale] * count
     return path
 
 
@@ -297,6 +299,44 @@ def test_predictions_are_held_against_real_products(
     assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_classes_that_nobody_knows_are_counted_and_not_compared(
+    found: SceneReconstruction, tmp_path: Path, dtype: str
+) -> None:
+    cover = found.maps["dynamic_world"]
+    predicted = content(cover.path)
+    real = predicted.astype(dtype)
+    real[0, :20] = 77
+    real[0, 20:25] = 7.5 if dtype == "float32" else 66
+    both = predicted[0] != rasterio.open(cover.path).nodata
+    profile = {"nodata": np.nan} if dtype == "float32" else {}
+    truth = TruthFile(real_product(tmp_path / "cover.tif", real, **profile), ("landcover",))
+    compared = compare(cover, truth)
+    assert compared.accuracy == 1
+    assert compared.unknown == both[:25].sum()
+    assert compared.pixels == (both[25:].sum(),)
+    assert compared.to_dict()["pixels_of_unknown_class"] == compared.unknown
+
+
+def test_a_damaged_product_is_named(found: SceneReconstruction, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=(1, 90, 70)).astype(np.float32)
+    path = real_product(tmp_path / "s1.tif", noise, compress="deflate")
+    damaged = bytearray(path.read_bytes())
+    damaged[3000:15000] = bytes(12000)
+    path.write_bytes(damaged)
+    with pytest.raises(CorruptError, match="cannot be decoded"):
+        compare(found.maps["sentinel1"], TruthFile(path, ("asc_VV",)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 21_000), (9_000, 8)])
+def test_the_picture_of_a_narrow_scene(found: SceneReconstruction, tmp_path: Path, height: int, width: int) -> None:
+    scene = ArrayScene(np.ones((4, height, width), np.float32), BANDS, "reflectance x 10000", UTM, where="strip.tif")
+    cover = np.ones((1, height, width), np.uint8)
+    narrow = replace(found.maps["dynamic_world"], path=real_product(tmp_path / "cover.tif", cover, nodata=0))
+    draw_scene(replace(found, scene=scene, maps={"dynamic_world": narrow}), tmp_path / "picture.png", dpi=40)
+    assert (tmp_path / "picture.png").exists()
+
+
 def test_a_real_product_without_a_common_pixel_says_nothing(bundle: Path, scene: ArrayScene, tmp_path: Path) -> None:
     truth = {
         "sentinel1": TruthFile(
@@ -319,6 +359,7 @@ def test_a_real_product_without_a_common_pixel_says_nothing(bundle: Path, scene:
         ("canopy", (), {}, InputError, "predicts no map 'canopy'"),
         ("sentinel1", (), {}, BandError, "none of its bands is one of 'sentinel1'"),
         ("sentinel1", ("asc_VV", "asc_VH"), {}, BandError, "2 names for 1 bands"),
+        ("sentinel1", ("asc_VV",), {"scale": 0.01}, UnitError, "'asc_VV' have scale 0.01 and offset 0"),
         ("sentinel1", ("asc_VV",), {"crs": "EPSG:32633"}, GridError, "not lie on the grid"),
         ("sentinel1", ("asc_VV",), {"transform": rasterio.Affine(10, 0, 500_001, 0, -10, 5e6)}, GridError, "grid"),
     ],

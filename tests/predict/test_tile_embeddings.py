@@ -22,6 +22,8 @@ from geopretext.predict import embedding_file, tile_embeddings
 from geopretext.predict.embedding_file import EmbeddingRows, write_embeddings
 from geopretext.predict.embedding_table import EmbeddingTable
 from geopretext.predict.features import tile_features
+from geopretext.predict.scene import Georeference
+from geopretext.predict.scene_table import _rings
 from geopretext.predict.tile_embeddings import embed_tiles, encoder_fingerprint
 
 TILES = 24
@@ -171,6 +173,30 @@ def test_blocks_of_any_size_make_one_table(tmp_path: Path, monkeypatch: pytest.M
     assert pq.ParquetFile(path).metadata.num_row_groups == 6
 
 
+def test_tiles_over_the_antimeridian_lie_there(tmp_path: Path) -> None:
+    """As a projection gives their corners: the eastern ones beyond 180 degrees as negative numbers."""
+    metres = Georeference("EPSG:32601", (640.0, 0.0, 168_000.0, 0.0, -640.0, 1_108_000.0))
+    columns = np.arange(10)
+    rings = _rings(metres, np.zeros(10, np.int64), columns)
+    across = np.ptp(rings[:, :, 0], axis=1) > 180
+    assert across.any()
+    rows = EmbeddingRows.of_places(
+        columns,
+        names=np.array([f"cell {number}" for number in columns]),
+        rings=rings,
+        time=np.full(10, np.datetime64("NaT", "s")),
+        vectors=np.ones((10, 4), np.float32),
+    )
+    write_embeddings(tmp_path / "t.parquet", [rows], width=4)
+    table = EmbeddingTable.open(tmp_path / "t.parquet")
+    assert (np.abs(table.lon) > 179.9).all()
+    assert np.ptp(table.rings(columns)[:, :, 0], axis=1).max() < 0.01
+    steps = np.diff(np.where(table.lon < 0, table.lon + 360, table.lon))
+    np.testing.assert_allclose(steps, steps.mean(), rtol=1e-3)
+    boxes = pq.read_table(tmp_path / "t.parquet").column("bbox").to_pylist()
+    assert all(box["xmax"] - box["xmin"] < 0.01 for box in boxes)
+
+
 def test_what_cannot_be_stored_is_refused_and_leaves_the_old_table(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     write_embeddings(path, [places(3)], width=4)
@@ -194,6 +220,9 @@ def test_bad_tiles_are_refused(store: Store, encoder: Encoder, tmp_path: Path) -
     with pytest.raises(InputError, match="has no tiles to embed"):
         embed_tiles(encoder, store, tmp_path / "t.parquet", tiles=np.empty(0, np.int64))
     assert not list(tmp_path.iterdir())
+    (tmp_path / "t.parquet").mkdir()
+    with pytest.raises(InputError, match=r"t\.parquet: is a folder"):
+        embed_tiles(encoder, store, tmp_path / "t.parquet")
 
 
 def test_a_table_that_another_program_made_of_ours_is_one(path: Path, tmp_path: Path) -> None:
@@ -233,6 +262,71 @@ def test_other_files_are_refused(tmp_path: Path, path: Path) -> None:
         EmbeddingTable.open(tmp_path / "damaged.parquet").vectors()
     with pytest.raises(InputError, match="there is no row 99"):
         EmbeddingTable.open(path).vectors(np.array([3, 99]))
+
+
+def test_a_table_that_changes_while_it_is_open_is_not_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_embeddings(path, [places(20)], width=4)
+    table = EmbeddingTable.open(path)
+    assert len(table.vectors()) == 20
+    write_embeddings(path, [places(12)], width=4)
+    for read in (
+        table.vectors,
+        lambda: table.vectors(np.array([15])),
+        lambda: list(table.blocks()),
+        lambda: table.rings(np.array([3])),
+        lambda: table.names(np.array([3])),
+    ):
+        with pytest.raises(StoreError, match="was changed since it was opened\nhint: open it again"):
+            read()
+    path.write_text("no table")
+    with pytest.raises(StoreError, match="was changed since it was opened"):
+        table.vectors()
+    path.unlink()
+    with pytest.raises(StoreError, match="was changed since it was opened"):
+        table.vectors()
+
+
+def foreign(path: Path, vectors: np.ndarray, **columns: object) -> Path:
+    """A table that another program wrote."""
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    degrees = np.linspace(0, 50, len(vectors))
+    content = pa.table({"embedding": lists, "lat": degrees, "lon": degrees, **columns})
+    pq.write_table(content, path, compression="none", use_dictionary=False)
+    return path
+
+
+def test_another_programs_table_is_told_from_one_with_the_same_footer(tmp_path: Path) -> None:
+    """Rows that change their places change neither sizes nor extremes."""
+    vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    first = EmbeddingTable.open(foreign(tmp_path / "t.parquet", vectors)).fingerprint
+    assert EmbeddingTable.open(tmp_path / "t.parquet").fingerprint == first
+    vectors[[20, 30]] = vectors[[30, 20]]
+    foreign(tmp_path / "t.parquet", vectors)
+    assert EmbeddingTable.open(tmp_path / "t.parquet").fingerprint != first
+    write_embeddings(tmp_path / "ours.parquet", [places(3)], width=4)
+    ours = EmbeddingTable.open(tmp_path / "ours.parquet").fingerprint
+    (tmp_path / "copied.parquet").write_bytes((tmp_path / "ours.parquet").read_bytes())
+    assert EmbeddingTable.open(tmp_path / "copied.parquet").fingerprint == ours
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+def test_vectors_that_are_not_finite_are_named(tmp_path: Path, number: float) -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, 4))
+    vectors[37, 2] = number
+    table = EmbeddingTable.open(foreign(tmp_path / "t.parquet", vectors))
+    for read in (table.vectors, lambda: list(table.blocks()), lambda: table.vectors(np.array([37]))):
+        with pytest.raises(InputError, match="the vector of row 37 holds what is no finite number"):
+            read()
+
+
+def test_columns_of_other_kinds_are_named(tmp_path: Path) -> None:
+    vectors = np.ones((3, 4), np.float32)
+    path = foreign(tmp_path / "t.parquet", vectors, time=pa.array(["July", "June", "May"]))
+    with pytest.raises(InputError, match="column 'time' is of string and cannot be read as timestamps"):
+        EmbeddingTable.open(path)
+    with pytest.raises(InputError, match="column 'biome' is of string and cannot be read as numbers"):
+        EmbeddingTable.open(foreign(tmp_path / "t.parquet", vectors, biome=pa.array(["tundra"] * 3)))
 
 
 def test_newer_formats_are_refused(tmp_path: Path) -> None:

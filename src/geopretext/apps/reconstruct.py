@@ -32,6 +32,8 @@ says how far such maps can be believed."""
 
 _USAGE = "geopretext reconstruct BUNDLE (--data STORE --out PICTURE | --scene SCENE --out FOLDER) [options]"
 _FORMATS = (".png", ".pdf", ".svg", ".jpg")
+_BOTH, _TILES = ("bundle", "data", "scene", "out", "bands_per_modality"), ("tiles", "count", "seed")
+"""options for a store and for a scene, and those for a store alone"""
 PICTURE = "reconstruction.png"
 
 
@@ -39,12 +41,11 @@ def run(arguments: Sequence[str]) -> None:
     """Predict, draw, print where the picture or the folder is."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    _check(parser, options)
     if options.scene is not None:
         _of_scene(options)
-    elif options.out.suffix.lower() in _FORMATS:
-        _of_tiles(options)
     else:
-        parser.error(f"--out {options.out} is none of {', '.join(_FORMATS)}")
+        _of_tiles(options)
 
 
 def _parser() -> VerbParser:
@@ -76,6 +77,19 @@ def _parser() -> VerbParser:
     add("--device", default="cpu", metavar="D,D,...", help="cpu, cuda:0, ...; default: %(default)s")
     add_scene_arguments(parser)
     return parser
+
+
+def _check(parser: VerbParser, options: Namespace) -> None:
+    """What argparse cannot know: options of the other of both modes, and what ``--out`` must be."""
+    mode = "--data" if options.scene is None else "--scene"
+    for name, value in vars(options).items():
+        own = name in _BOTH or (name in _TILES) == (mode == "--data")
+        if not own and value != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} is not for {mode}")
+    if mode == "--data" and options.out.suffix.lower() not in _FORMATS:
+        parser.error(f"--out {options.out} is none of {', '.join(_FORMATS)}")
+    if mode == "--data" and options.out.is_dir():
+        parser.error(f"--out {options.out} is a folder")
 
 
 def _of_tiles(options: Namespace) -> None:
@@ -112,6 +126,9 @@ def _of_scene(options: Namespace) -> None:
         raise
     for what, why in found.left_out.items():
         say(f"not predicted: {what}: {why}")
+    for name, compared in found.compared.items():
+        if compared.unknown:
+            say(f"{name}: {compared.unknown:,} pixels of {compared.truth.path} have codes of no class and do not count")
     try:
         draw_scene(found, options.out / PICTURE, bands_per_modality=options.bands_per_modality or 2)
     except MissingLibraryError as error:  # the maps are there

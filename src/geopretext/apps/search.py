@@ -4,6 +4,7 @@ import argparse
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from geopretext.predict.unit_space import Vectors
 _EXAMPLE = """\
 geopretext search embeddings.parquet --like 8.31,47.05
 geopretext search embeddings.parquet --like 14 --like 52 --unlike 7 --biome tundra --count 20 --out hits.geojson
-geopretext search embeddings.parquet --like-image pond.tif --bundle runs/first/bundle --json
+geopretext search embeddings.parquet --like-image pond.tif --bundle runs/first/bundle --level L2A --json
 geopretext search embeddings.parquet --like 14 --picture hits.png --data tiles.zarr"""
 
 _ABOUT = """\
@@ -113,6 +114,8 @@ def _check(parser: VerbParser, options: Namespace) -> None:
         path = getattr(options, name)
         if path is not None and path.suffix.lower() not in endings:
             parser.error(f"--{name} {path} is none of {', '.join(endings)}")
+        if path is not None and path.is_dir():
+            parser.error(f"--{name} {path} is a folder")
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -140,16 +143,26 @@ def _row(table: EmbeddingTable, text: str) -> int:
 def _image_vectors(table: EmbeddingTable, options: Namespace) -> Vectors | None:
     if not options.like_image:
         return None
+    from geopretext.data.statistics import POOLED
     from geopretext.nn.bundle import Encoder  # torch takes a while to import
+    from geopretext.predict.door_report import door_lines
     from geopretext.predict.image_examples import image_vectors
 
+    encoder = Encoder.from_pretrained(options.bundle)
+    levels = sorted(set(encoder.statistics) - {POOLED})
+    if options.level is None and len(levels) > 1:
+        say(
+            f"warning: the bundle knows levels {', '.join(levels)}, and no --level is given: images are standardised"
+            " over all of them, the rows of the table each by its own"
+        )
     return image_vectors(
         table,
-        Encoder.from_pretrained(options.bundle),
+        encoder,
         options.like_image,
         bands=options.bands,
         unit=options.unit,
         level=options.level,
+        looked=lambda record: say("\n".join(door_lines(record))),
     )
 
 
@@ -217,7 +230,7 @@ def _box_of(text: str) -> Box:
 
 def _day(text: str) -> np.datetime64:
     try:
-        return np.datetime64(text, "D")
+        return np.datetime64(date.fromisoformat(text), "D")
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2020-07-31") from None
 

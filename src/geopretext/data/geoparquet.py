@@ -89,9 +89,14 @@ def footprints(coordinates: Coordinates, *, tile_size: int, ground_sampling_dist
         at = np.flatnonzero(on_grid & (coordinates.crs == code))
         to_degrees = pyproj.Transformer.from_crs(int(code), "OGC:CRS84", always_xy=True)
         rings[at] = np.stack(to_degrees.transform(x[at], y[at]), axis=-1)
-    first = rings[:, :1, 0]  # a ring over the antimeridian stays in one piece and goes beyond 180 degrees
-    rings[:, :, 0] = first + (rings[:, :, 0] - first + 180.0) % 360.0 - 180.0
-    return rings
+    return in_one_piece(rings)
+
+
+def in_one_piece(rings: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rings (n, 5, 2) whose corners lie around the first: over the antimeridian they go on beyond 180 degrees."""
+    first, result = rings[:, :1, 0], rings.copy()
+    result[:, :, 0] = first + (rings[:, :, 0] - first + 180.0) % 360.0 - 180.0
+    return result
 
 
 def polygon_column(rings: npt.NDArray[np.float64]) -> Any:

@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,13 @@ _CELLS = (8, 4, 2, 1)
 _PER_STEP, _PER_SQUARE = 1.5, 0.75
 """measured, see ``needed_margin``"""
 
+_NOT_COMPILED = "compute dense features with the network as it was before torch.compile"
+
 _extents: ContextVar[dict[int, int]] = ContextVar("extents of local norms, by identity of a module")
+_local_anywhere: dict[int, int] = {}
+"""identity of each module with local norms in any thread, and how often; compiled code, which cannot look at a context
+variable, is guarded on this"""
+_counting = Lock()
 
 
 class Squares(NamedTuple):
@@ -66,19 +73,29 @@ def local_norms(network: nn.Module, extent: int) -> Iterator[None]:
 
     Raises:
         GridError: ``extent`` is not above 0, or (from the network) not a multiple of its patch size.
-        InputError: the network, or a part of it, is compiled by ``torch.compile``: such code does not look around.
+        InputError: the network, or a part of it, is compiled by ``torch.compile``. A compiled function that calls the
+            network raises when it is called within this, in whatever thread (with ``fullgraph=True`` it is torch's
+            ``Unsupported``).
     """
-    if any("_orig_mod" in module._modules for module in network.modules()):  # what torch.compile wraps a module in
-        raise InputError(
-            "a compiled network cannot compute local response norms", hint="give the network before torch.compile"
-        )
+    for module in network.modules():
+        # what torch.compile wraps a module in, and what module.compile() leaves
+        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
+            raise InputError("a compiled network cannot compute local response norms", hint=_NOT_COMPILED)
     if extent < 1:
         raise GridError(f"response norms over squares of {extent} pixels", hint="the size of the training images")
     mine = {id(module): extent for module in network.modules()}
     token = _extents.set({**_extents.get({}), **mine})
+    with _counting:
+        for module_id in mine:
+            _local_anywhere[module_id] = _local_anywhere.get(module_id, 0) + 1
     try:
         yield
     finally:
+        with _counting:
+            for module_id in mine:
+                _local_anywhere[module_id] -= 1
+                if not _local_anywhere[module_id]:
+                    del _local_anywhere[module_id]
         _extents.reset(token)
 
 
@@ -111,9 +128,12 @@ def squares_of(module: nn.Module, *, patch_size: int, block: int) -> Squares | N
 
     Raises:
         GridError: the extent is not a multiple of the patch size.
+        InputError: compiled code asks, within ``local_norms``.
     """
     if torch.compiler.is_compiling():
-        return None  # a context variable cannot be looked at there; ``local_norms`` refuses compiled networks
+        if id(module) not in _local_anywhere:
+            return None
+        raise InputError("compiled code cannot compute local response norms", hint=_NOT_COMPILED)
     extent = _extents.get({}).get(id(module))
     if extent is None:
         return None

@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geopretext import __version__
-from geopretext.data.geoparquet import geo_metadata, polygon_column
+from geopretext.data.geoparquet import geo_metadata, in_one_piece, polygon_column
 from geopretext.data.local_file import whole_file
 from geopretext.data.tiles import SPLITS, Array, Coordinates
 from geopretext.errors import InputError
@@ -84,7 +84,11 @@ class EmbeddingRows:
         time: npt.NDArray[np.datetime64],
         vectors: Array,
     ) -> "EmbeddingRows":
-        """Rows of which no more is known than where and when; the centre is the middle of the ring's corners."""
+        """Rows of which no more is known than where and when; the centre is the middle of the ring's corners.
+
+        Rings may have corners on both sides of the antimeridian.
+        """
+        rings = in_one_piece(rings)
         centre = rings[:, :4].mean(axis=1)
         count = len(number)
         coordinates = Coordinates(

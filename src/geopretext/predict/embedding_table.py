@@ -13,11 +13,13 @@ Shapes: n rows, D features.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,7 @@ import pyarrow.parquet as pq
 
 from geopretext.data.tiles import SPLITS
 from geopretext.errors import CorruptError, InputError, StoreError
-from geopretext.predict.embedding_file import EMBEDDING, FACTS, FORMAT_VERSION
+from geopretext.predict.embedding_file import CHECKSUM, EMBEDDING, FACTS, FORMAT_VERSION
 
 Vectors = npt.NDArray[np.float32]
 
@@ -59,7 +61,8 @@ class EmbeddingTable:
     split: npt.NDArray[np.int8]
     """position in ``data.tiles.SPLITS``, -1 if in none"""
     fingerprint: str
-    """sign of the content: of the file's footer, which has extremes of every column and the checksum of the vectors"""
+    """sign of the content: of the file's footer, which has the checksum of the vectors; of a file without that (another
+    program wrote it), of its size and the time when it was written, too"""
 
     @classmethod
     def open(cls, path: str | Path) -> "EmbeddingTable":
@@ -74,19 +77,20 @@ class EmbeddingTable:
         if not path.is_file():
             raise StoreError("there is no such file", where=str(path), hint=_MADE_BY)
         try:
-            with pq.ParquetFile(path) as file:
+            with path.open("rb") as opened, pq.ParquetFile(opened) as file:
                 width = _width(file, path)
                 plain = [name for name in _COLUMNS if name in file.schema_arrow.names]
                 columns = file.read(columns=plain)
                 facts = json.loads((file.schema_arrow.metadata or {}).get(FACTS.encode(), b"{}"))
+                fingerprint = _fingerprint(opened, file.metadata)
             if facts.get("format_version", 0) > FORMAT_VERSION:
                 raise InputError(
                     f"has format version {facts['format_version']}, and {FORMAT_VERSION} is read here",
                     where=str(path),
                     hint="install a newer geopretext",
                 )
-            read = {name: _column(columns, name) for name in _COLUMNS}
-            return cls(path=path, facts=facts, width=width, fingerprint=_footer_digest(path), **read)
+            read = {name: _column(columns, name, path) for name in _COLUMNS}
+            return cls(path=path, facts=facts, width=width, fingerprint=fingerprint, **read)
         except pa.ArrowInvalid as error:
             raise InputError(f"is no Parquet file: {error}", where=str(path), hint=_MADE_BY) from error
         except (OSError, pa.ArrowException, ValueError, KeyError, AttributeError) as error:
@@ -100,7 +104,7 @@ class EmbeddingTable:
     @cached_property
     def tile_id(self) -> Any:
         """Names, a pyarrow array of strings: a million of them are some 30 MB, which Python's strings are not."""
-        with pq.ParquetFile(self.path) as file:
+        with self._opened() as file:
             if "tile_id" not in file.schema_arrow.names:
                 return pa.array(np.char.mod("%d", self.tile))
             return file.read(columns=["tile_id"]).column(0).cast(pa.large_string()).combine_chunks()
@@ -114,7 +118,8 @@ class EmbeddingTable:
         """Vectors (n, D) of all rows, or of some in the order asked for; only their groups are read.
 
         Raises:
-            InputError: there is no such row.
+            InputError: there is no such row, or a vector holds what is no finite number.
+            StoreError: the file was changed since it was opened.
             CorruptError: the file is damaged.
         """
         wanted = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
@@ -135,13 +140,19 @@ class EmbeddingTable:
         """All vectors in order: the number of the first row, and (B, D), a group of the file at a time.
 
         Raises:
+            InputError: a vector holds what is no finite number.
+            StoreError: the file was changed since it was opened.
             CorruptError: the file is damaged.
         """
         return self._groups(None)
 
     def rings(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Closed rings of corners of some rows, (n, 5, 2) degrees east and north; NaN where they are not known."""
-        with pq.ParquetFile(self.path) as file:
+        """Closed rings of corners of some rows, (n, 5, 2) degrees east and north; NaN where they are not known.
+
+        Raises:
+            StoreError: the file was changed since it was opened.
+        """
+        with self._opened() as file:
             if "geometry" not in file.schema_arrow.names:
                 return np.full((len(rows), 5, 2), np.nan)
             column = file.read(columns=["geometry"]).column(0)
@@ -150,7 +161,7 @@ class EmbeddingTable:
 
     def _groups(self, wanted: npt.NDArray[np.int64] | None) -> Iterator[tuple[int, Vectors]]:
         """Groups of rows, all of them or those with a row that is wanted."""
-        with pq.ParquetFile(self.path) as file:
+        with self._opened() as file:
             counts = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
             starts = np.concatenate([[0], np.cumsum(counts)])
             groups: Any = range(len(counts))
@@ -159,11 +170,33 @@ class EmbeddingTable:
             for group in groups:
                 try:
                     column = file.read_row_group(int(group), columns=[EMBEDDING]).column(0).combine_chunks()
-                    yield int(starts[group]), _rows(column, self.width)
+                    rows = _rows(column, self.width)
                 except (OSError, pa.ArrowException, ValueError) as error:
                     raise CorruptError(
                         f"cannot be read: {error}", where=f"{self.path}, group {group}", hint="embed again"
                     ) from error
+                broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+                if len(broken):
+                    raise InputError(
+                        f"the vector of row {starts[group] + broken[0]} holds what is no finite number",
+                        where=str(self.path),
+                        hint="leave out such rows",
+                    )
+                yield int(starts[group]), rows
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """The file, if it is still the one of which this knows the rows; as long as it is open, it stays that one."""
+        changed = StoreError("was changed since it was opened", where=str(self.path), hint="open it again")
+        with ExitStack() as stack:
+            try:
+                opened = stack.enter_context(self.path.open("rb"))
+                file = stack.enter_context(pq.ParquetFile(opened))
+            except (FileNotFoundError, pa.ArrowInvalid) as error:
+                raise changed from error
+            if _fingerprint(opened, file.metadata) != self.fingerprint:
+                raise changed
+            yield file
 
 
 def _width(file: Any, path: Path) -> int:
@@ -193,20 +226,33 @@ def _rows(column: Any, width: int) -> Vectors:
     flat = column.flatten()
     if len(flat) != len(column) * width or flat.null_count:
         raise ValueError(f"rows of column {EMBEDDING!r} are not all of {width} numbers")
-    rows: Vectors = flat.to_numpy(zero_copy_only=False).reshape(len(column), width).astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # the caller refuses what is not finite
+        rows: Vectors = flat.to_numpy(zero_copy_only=False).reshape(len(column), width).astype(np.float32, copy=False)
     return rows
 
 
 _COLUMNS = ("tile", "lat", "lon", "time", "biome", "ecoregion", "split")
 
 
-def _column(columns: Any, name: str) -> npt.NDArray[Any]:
+def _column(columns: Any, name: str, path: Path) -> npt.NDArray[Any]:
     count = columns.num_rows
     if name not in columns.column_names:
         if name == "tile":
             return np.arange(count)
         return np.full(count, "NaT", "datetime64[s]") if name == "time" else np.full(count, -1, _dtype(name))
     column = columns.column(name)
+    try:
+        return _numbers(column, name)
+    except (pa.ArrowException, ValueError) as error:
+        wanted = {"time": "timestamps", "split": "strings"}.get(name, "numbers")
+        raise InputError(
+            f"column {name!r} is of {column.type} and cannot be read as {wanted}: {error}",
+            where=str(path),
+            hint="convert it, or leave it out",
+        ) from error
+
+
+def _numbers(column: Any, name: str) -> npt.NDArray[Any]:
     if name == "time":
         return np.asarray(column.cast(pa.timestamp("s", tz="UTC"), safe=False).to_numpy().astype("datetime64[s]"))
     if name == "split":
@@ -228,10 +274,11 @@ def _ring(polygon: bytes | None) -> npt.NDArray[np.float64]:
     return ring
 
 
-def _footer_digest(path: Path) -> str:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(size - _FOOTER_END)
-        length = int.from_bytes(file.read(4), "little")
-        file.seek(max(0, size - _FOOTER_END - length))
-        return hashlib.sha256(file.read()).hexdigest()
+def _fingerprint(file: BinaryIO, metadata: Any) -> str:
+    """See ``EmbeddingTable.fingerprint``; the footer alone is read."""
+    facts = os.fstat(file.fileno())
+    file.seek(max(0, facts.st_size - _FOOTER_END - metadata.serialized_size))
+    digest = hashlib.sha256(file.read())
+    if CHECKSUM.encode() not in (metadata.metadata or {}):
+        digest.update(f"{facts.st_size} {facts.st_mtime_ns}".encode())
+    return digest.hexdigest()

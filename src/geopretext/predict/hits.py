@@ -64,7 +64,7 @@ def describe_hits(table: EmbeddingTable, found: Neighbours) -> list[dict[str, An
 
 
 def write_hits(path: Path, table: EmbeddingTable, found: Neighbours) -> None:
-    """Write the neighbours with their footprints: GeoParquet 1.1 or GeoJSON (RFC 7946), by the ending of the name.
+    """Write the neighbours with their footprints: GeoParquet 1.1 or GeoJSON, by the ending of the name.
 
     Raises:
         InputError: the ending is another.

@@ -1,7 +1,8 @@
 """Images as examples for a search: through the door of images, with the bundle that made the table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from geopretext.predict.embedding_table import EmbeddingTable
 from geopretext.predict.features import image_features
 from geopretext.predict.image_door import ImageDoor
 from geopretext.predict.images import ImageFiles
+from geopretext.predict.reference import reference_of
 from geopretext.predict.tile_embeddings import encoder_fingerprint
 from geopretext.predict.unit_space import Vectors
 
@@ -24,6 +26,7 @@ def image_vectors(
     bands: Sequence[str] | None = None,
     unit: str | None = None,
     level: str | None = None,
+    looked: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Vectors:
     """Vectors (m, D) of images, as the rows of a table were made.
 
@@ -34,6 +37,7 @@ def image_vectors(
         bands: names in file order, where the files do not tell them.
         unit: of all bands, where the files do not tell it.
         level: processing level, where the encoder knows several.
+        looked: told what is done to the images (see ``predict.door_report``), before the encoder sees them.
 
     Raises:
         InputError: the table was made with another encoder, or has a row for each cell of a scene.
@@ -60,5 +64,8 @@ def image_vectors(
         statistics="bundle" if known_scales(encoder.statistics) else "auto",
         level=level,
     )
+    if looked is not None:
+        gate = door.judge(reference_of(encoder), np.arange(len(images)), level=level)
+        looked({**door.record, "gate": gate.to_dict()})
     vectors: Vectors = image_features(encoder, door, np.arange(len(images)), pooling=pooling)
     return vectors

@@ -7,11 +7,13 @@ is left out, since no graph and no list finds neighbours there. Which of both is
 
 The file is a safetensors file: ``units`` float32 (n, D), ``mean`` and ``deviation`` (D,), ``axes`` (D, d) onto which
 vectors are turned before they are coded, ``codes_0``, ``codes_1``, ...: serialised FAISS indexes. Its metadata has a
-sign of the table, and the share of clusters that is looked at.
+sign of the table, the share of clusters that is looked at, and the SHA-256 of all arrays: nothing is taken from a file,
+and nothing is handed to FAISS, before that is checked.
 
 Shapes: n rows, D features, d coded directions.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -24,14 +26,16 @@ import numpy.typing as npt
 
 from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.data.local_file import whole_file
-from geopretext.errors import MissingLibraryError
+from geopretext.errors import MissingLibraryError, StoreError
 from geopretext.predict.embedding_table import EmbeddingTable
 from geopretext.predict.unit_space import UnitSpace, Vectors
 
 Progress = Callable[[int, int], None]
 """called with (rows done, rows in all)"""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+LEAST_WIDTH = 8
+"""features from which an index is made: fewer are compared as they are about as fast as by codes"""
 CLUSTERS = 512
 _MOST_DIRECTIONS, _MOST_CODES = 320, 160
 """d, and 4-bit numbers a row, at most: features hang together, and the rest shows when true vectors are compared"""
@@ -64,8 +68,9 @@ class NeighbourFile:
         names = sorted((name for name in arrays if name.startswith("codes_")), key=lambda name: int(name[6:]))
         self._parts = [faiss.deserialize_index(np.array(arrays[name])) for name in names]
         self._starts = np.cumsum([0, *(part.ntotal for part in self._parts)])
-        if self._starts[-1] != len(self.units) or self._axes.shape[0] != self.units.shape[1]:
-            raise ValueError("codes and vectors are of different rows")
+        sizes = {part.d for part in self._parts} | {self._axes.shape[1]}
+        if self._starts[-1] != len(self.units) or self._axes.shape[0] != self.units.shape[1] or len(sizes) != 1:
+            raise ValueError("codes and vectors are of different rows or directions")
         self._pool = ThreadPoolExecutor(min(len(self._parts), os.cpu_count() or 1))
 
     @classmethod
@@ -87,19 +92,25 @@ class NeighbourFile:
 
         Raises:
             MissingLibraryError: FAISS is not installed.
+            StoreError: what lies at the place of the index can be neither read nor replaced.
             CorruptError: the table is damaged.
         """
         _faiss()
         path = index_path(table)
         sign = joined_fingerprint([table.fingerprint, str(FORMAT_VERSION), str(standardised)])
-        found = _load(path, sign)
+        found = _load(path, sign, (len(table), table.width))
         if found is not None:
             return found
         if notice is not None:
             notice(f"making the index {path} of {len(table):,} rows, which is kept for the next time")
-        with whole_file(path) as file:
-            _write(file, table, sign, standardised=standardised, progress=progress)
-        made = _load(path, sign)
+        try:
+            with whole_file(path) as file:
+                _write(file, table, sign, standardised=standardised, progress=progress)
+        except PermissionError as error:
+            raise StoreError(
+                "cannot be written", where=str(path), hint="copy the table to a folder that can be written to"
+            ) from error
+        made = _load(path, sign, (len(table), table.width))
         assert made is not None
         return made
 
@@ -146,25 +157,31 @@ def _write(file: BinaryIO, table: EmbeddingTable, sign: str, *, standardised: bo
     room = len(table) if share else _PART
     parts: list[Any] = []
     file.write(bytes(_HEADER))
+    digest = hashlib.sha256()
+
+    def append(content: npt.NDArray[Any]) -> None:
+        digest.update(content.data)
+        file.write(content.data)
+
     for start, block in table.blocks():
         units = space(block)
-        file.write(units.astype("<f4", copy=False).tobytes())
+        append(units.astype("<f4", copy=False))
         _add(parts, empty, np.ascontiguousarray(units @ axes), room)
         if progress is not None:
             progress(start + len(block), len(table))
     faiss = _faiss()
     rest = {"mean": space.mean, "deviation": space.deviation, "axes": axes}
     rest |= {f"codes_{number}": faiss.serialize_index(part) for number, part in enumerate(parts)}
-    facts = {"format": "geopretext neighbours", "sign": sign, "share": str(share)}
-    entries: dict[str, Any] = {"__metadata__": facts}
+    entries: dict[str, Any] = {}
     end = len(table) * width * 4
     entries["units"] = {"dtype": "F32", "shape": [len(table), width], "data_offsets": [0, end]}
     for name, array in rest.items():
-        file.write(np.ascontiguousarray(array).tobytes())
+        append(np.ascontiguousarray(array))
         kind = "U8" if array.dtype == np.uint8 else "F32"
         entries[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [end, end + array.nbytes]}
         end += array.nbytes
-    header = json.dumps(entries).encode().ljust(_HEADER - 8)
+    facts = {"format": "geopretext neighbours", "sign": sign, "share": str(share), "sha256": digest.hexdigest()}
+    header = json.dumps({"__metadata__": facts, **entries}).encode().ljust(_HEADER - 8)
     assert len(header) == _HEADER - 8  # some forty parts, ten million rows
     file.seek(0)
     file.write(len(header).to_bytes(8, "little") + header)
@@ -191,11 +208,12 @@ def _axes(sample: Vectors) -> Vectors:
     """(D, d): the directions that hold most, turned at random among themselves so that all hold the same."""
     width = sample.shape[1]
     held, directions = np.linalg.eigh(sample.T.astype(np.float64) @ sample)
-    needed = int(np.searchsorted(np.cumsum(held[::-1]) / held.sum(), _HELD)) + 1
+    needed = int(np.searchsorted(np.cumsum(held[::-1]), _HELD * held.sum())) + 1
     kept = max(needed, _MOST_CODES // 4) if needed <= _MOST_CODES else _MOST_DIRECTIONS
-    kept = min(kept, width) // 2 * 2
+    kept = -(-min(kept, width) // 2) * 2  # even, as two codes are a byte; a direction more than there are is empty
+    directions = np.pad(directions[:, ::-1], [(0, 0), (0, max(0, kept - width))])
     turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((kept, kept)))
-    return np.ascontiguousarray(directions[:, ::-1][:, :kept] @ turn, np.float32)
+    return np.ascontiguousarray(directions[:, :kept] @ turn, np.float32)
 
 
 def _trained(sample: Vectors) -> tuple[bytes, float]:
@@ -238,24 +256,30 @@ def _share(sample: Vectors, centres: Vectors) -> float:
     return 0.0
 
 
-def _load(path: Path, sign: str) -> NeighbourFile | None:
-    """The index, if it is there, whole and of this table."""
+def _load(path: Path, sign: str, shape: tuple[int, int]) -> NeighbourFile | None:
+    """The index, if it is there, whole and of this table; ``shape`` is n, D."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length != _HEADER - 8:
                 return None
             entries = json.loads(file.read(length))
-        facts = entries.pop("__metadata__")
-        if facts["sign"] != sign:
-            return None
+            facts = entries.pop("__metadata__")
+            if facts["sign"] != sign or tuple(entries["units"]["shape"]) != shape:
+                return None
+            if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
+                return None
         arrays = {
             name: np.memmap(path, _DTYPES[e["dtype"]], "r", 8 + length + e["data_offsets"][0], tuple(e["shape"]))
             for name, e in entries.items()
         }
         return NeighbourFile(arrays, float(facts["share"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError):  # damaged: it is made anew
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):  # damaged: made anew
         return None
+    except OSError as error:
+        raise StoreError(
+            f"cannot be read: {error.strerror}", where=str(path), hint="delete it; the index is made anew"
+        ) from error
 
 
 def _faiss() -> Any:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from geopretext.errors import InputError
 from geopretext.predict.embedding_table import EmbeddingTable
-from geopretext.predict.neighbour_file import NeighbourFile, Progress
+from geopretext.predict.neighbour_file import LEAST_WIDTH, NeighbourFile, Progress
 from geopretext.predict.unit_space import UnitSpace, Vectors
 
 Mask = npt.NDArray[np.bool_]
@@ -36,6 +36,8 @@ _CANDIDATES, _CANDIDATES_NEAR = 1_000, 3_000
 """rows whose true vectors are compared for ten neighbours, without clusters and with them"""
 _FEW = 50_000
 """of so many rows that may be found, all are compared"""
+_MEASURED_FOR = (10, 4)
+"""neighbours, and examples that are not to be found, for which the share of clusters was chosen; for more, all count"""
 _AT_ONCE = 8_192
 
 
@@ -86,14 +88,17 @@ class NeighbourIndex:
             table: the rows.
             standardised: compare vectors standardised over the table; otherwise the plain cosine.
             indexed: by the index beside the table, which is made if there is none; None: from ``INDEXED_FROM`` rows.
+                Vectors of fewer than ``LEAST_WIDTH`` features are always compared as they are.
             notice: told, in a sentence, that an index is made.
             progress: told how far that is: rows done, and in all.
 
         Raises:
+            InputError: a vector holds what is no finite number.
+            StoreError: the table was changed since it was opened, or its index can be neither read nor written.
             CorruptError: the table is damaged.
             MissingLibraryError: an index is needed, and FAISS is not installed.
         """
-        if len(table) >= INDEXED_FROM if indexed is None else indexed:
+        if table.width >= LEAST_WIDTH and (len(table) >= INDEXED_FROM if indexed is None else indexed):
             file = NeighbourFile.open(table, standardised=standardised, notice=notice, progress=progress)
             return cls(table, file.space, file.units, file)
         vectors = table.vectors()
@@ -153,21 +158,19 @@ class NeighbourIndex:
         Of the rows with the best codes, those that may be found are the best of these by their codes. So it is enough
         to look until there are as many of them as would be compared without ``where``.
         """
-        wanted = max(_CANDIDATES_NEAR if file.share else _CANDIDATES, 50 * count)
+        wanted = max(_CANDIDATES_NEAR if file.share else _CANDIDATES, 50 * count) + len(own)
         share = 1.0
         if where is not None:
             selected = np.count_nonzero(where)
             if selected <= max(_FEW, wanted):
                 return None
             share = selected / len(where)
-        candidates = file.candidates(
-            query, int(wanted / share * 1.5) if share < 1 else wanted, everywhere=where is not None or count > 10
-        )
+        everywhere = where is not None or count > _MEASURED_FOR[0] or len(own) > _MEASURED_FOR[1]
+        candidates = file.candidates(query, int(wanted / share * 1.5) if share < 1 else wanted, everywhere=everywhere)
         if where is not None:
             candidates = candidates[where[candidates]]
-        if len(candidates) < min(wanted, len(self.table)):
-            return None
-        return candidates[~np.isin(candidates, own)]
+        candidates = candidates[~np.isin(candidates, own)]
+        return None if len(candidates) < min(wanted, len(self.table)) - len(own) else candidates
 
     def _similarity(self, rows: npt.NDArray[np.int64], query: Vectors) -> Vectors:
         if len(rows) == len(self._units):

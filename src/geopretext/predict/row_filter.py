@@ -25,7 +25,8 @@ class Box:
 
     def __post_init__(self) -> None:
         where = f"box {self.west:g},{self.south:g},{self.east:g},{self.north:g}"
-        if not (max(abs(self.west), abs(self.east)) <= 180 and max(abs(self.south), abs(self.north)) <= 90):
+        within = [abs(self.west) <= 180, abs(self.east) <= 180, abs(self.south) <= 90, abs(self.north) <= 90]
+        if not all(within):  # nor is NaN
             raise InputError(
                 "longitudes are -180 to 180 and latitudes -90 to 90", where=where, hint="the order is W,S,E,N"
             )
@@ -88,7 +89,7 @@ def biome_number(text: str) -> int:
         InputError: none has this name, or several have.
     """
     listed = "; ".join(f"{number} {name}" for number, name in enumerate(BIOMES))
-    if text.isdigit():
+    if _is_number(text):
         if int(text) >= len(BIOMES):
             raise InputError(f"there is no biome {text}", hint=listed)
         return int(text)
@@ -117,13 +118,17 @@ def nearest_row(table: EmbeddingTable, *, lat: float, lon: float) -> tuple[int, 
     return row, float(2 * _EARTH_KM * np.arcsin(np.sqrt(min(1.0, part[row]))))
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
 def named_row(table: EmbeddingTable, name: str) -> int:
     """The row of a tile's number, or of its name.
 
     Raises:
         InputError: no row has it, or several have.
     """
-    rows = np.flatnonzero(table.tile == int(name)) if name.isdigit() else np.empty(0, np.int64)
+    rows = np.flatnonzero(table.tile == int(name)) if _is_number(name) else np.empty(0, np.int64)
     if not len(rows):
         rows = np.flatnonzero(pc.equal(table.tile_id, name).to_numpy(zero_copy_only=False))
     if len(rows) != 1:

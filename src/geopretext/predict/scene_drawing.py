@@ -225,7 +225,7 @@ def _read_map(found: PredictedMap) -> Observed[Array]:
         raise MissingLibraryError("rasterio", extra="geo", purpose="read GeoTIFFs") from error
     with rasterio.open(found.path) as file:
         factor = max(1.0, max(file.height, file.width) / _PIXELS)
-        shape = (file.count, round(file.height / factor), round(file.width / factor))
+        shape = (file.count, max(1, round(file.height / factor)), max(1, round(file.width / factor)))
         raw, seen = file.read(out_shape=shape), file.read_masks(out_shape=shape) > 0
     if not found.modality.kind.is_categorical:
         return Observed(raw, seen)

@@ -52,10 +52,12 @@ def embed_scene_tiles(
         what the table says of itself, and ``rows`` and ``tiles_without_vector``.
 
     Raises:
-        InputError: no tile was observed; and as ``run_scene``.
+        InputError: ``out`` is a folder, or in none; no tile was observed; and as ``run_scene``.
     """
     if not out.parent.is_dir():
         raise InputError("no such folder", where=str(out.parent), hint="make it first")
+    if out.is_dir():
+        raise InputError("is a folder", where=str(out), hint="name a file")
     whole = EmbeddingSource(bundle)
     encoder = whole.encoder()
     network = EmbeddingSource(bundle, tile=tile or encoder.settings.image_size, pooling=pooling)

@@ -1,6 +1,7 @@
 """Where a predicted modality was also observed: the real product beside the predicted one.
 
-The real product lies on the grid of the scene, in the unit and with the codes of its modality.
+The real product lies on the grid of the scene, in the unit and with the codes of its modality. Codes that the modality
+does not have cannot be compared; they are counted.
 
 Shapes: C bands, h w pixels of a block.
 """
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.errors import BandError, CorruptError, GridError, InputError, MissingLibraryError
+from geopretext.errors import BandError, CorruptError, GridError, InputError, MissingLibraryError, UnitError
 from geopretext.modality import Modality, Observed
 from geopretext.predict.predicted_map import PredictedMap
 from geopretext.predict.scene import Scene
@@ -41,12 +42,14 @@ class TruthFile:
             CorruptError: it is no raster.
             BandError: its bands are not said, or none is a band of the modality.
             GridError: it does not lie on the grid of the scene.
+            UnitError: its numbers have a scale or an offset.
         """
         if not self.path.exists():
             raise InputError("no such file", where=str(self.path))
         rasterio = _rasterio()
         with _open(self.path) as file:
             self._chosen(file, modality)
+            self._check_scale(file, modality)
             georeference = scene.georeference
             size = (file.height, file.width) == (scene.height, scene.width)
             crs = not georeference.crs or file.crs == rasterio.crs.CRS.from_user_input(georeference.crs)
@@ -72,14 +75,42 @@ class TruthFile:
             shape: rows and columns wanted.
             window: of rasterio; None: all of it.
         """
+        return self.read_known(modality, shape, window)[0]
+
+    def read_known(
+        self, modality: Modality, shape: tuple[int, int], window: Any = None
+    ) -> tuple[Observed[Array], npt.NDArray[np.bool_]]:
+        """As ``read``, and where (h, w) a class was observed whose code the modality does not have.
+
+        Raises:
+            CorruptError: the file cannot be decoded.
+        """
         with _open(self.path) as file:
             names = self.bands or file.descriptions
             numbers = [names.index(name) + 1 for name in modality.band_names]
             size = (len(numbers), *shape)
-            raw = file.read(numbers, out_shape=size, window=window)
-            seen = file.read_masks(numbers, out_shape=size, window=window) > 0
-        values, valid = modality.decode(raw[None])
-        return Observed(values[0], valid[0] & (seen[0] if modality.kind.is_categorical else seen))
+            try:
+                raw = file.read(numbers, out_shape=size, window=window)
+                seen = file.read_masks(numbers, out_shape=size, window=window) > 0
+            except _rasterio().errors.RasterioError as error:
+                raise CorruptError(f"cannot be decoded: {error}", where=str(self.path)) from error
+        if not modality.kind.is_categorical:
+            values, valid = modality.decode(raw[None])
+            return Observed(values[0], valid[0] & seen), np.zeros(shape, np.bool_)
+        known = np.isin(raw[0], [label.code for label in modality.classes])
+        unknown = seen[0] & ~known & ~np.isin(raw[0], modality.missing)
+        values, _ = modality.decode(np.where(known, raw[0], modality.classes[0].code)[None, None])
+        return Observed(values[0], known & seen[0]), unknown
+
+    def _check_scale(self, file: Any, modality: Modality) -> None:
+        names = self.bands or file.descriptions
+        for name, scale, offset in zip(names, file.scales, file.offsets, strict=True):
+            if name in modality.band_names and (scale, offset) != (1, 0):
+                raise UnitError(
+                    f"numbers of {name!r} have scale {scale:g} and offset {offset:g}",
+                    where=str(self.path),
+                    hint="write them in the unit of the modality first (gdal_translate -unscale -ot Float32)",
+                )
 
     def _chosen(self, file: Any, modality: Modality) -> tuple[str, ...]:
         names = self.bands or file.descriptions
@@ -112,11 +143,14 @@ class Comparison:
     """mean of predicted minus observed; empty for classes"""
     accuracy: float | None
     """share of pixels whose class is right; None for quantities"""
+    unknown: int = 0
+    """pixels that both have, but with a code that is no class of the modality; they do not count"""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types; None where there is nothing to say, since no pixel is in both or all are equal."""
         if self.accuracy is not None:
-            return {"file": str(self.truth.path), "pixels": self.pixels[0], "accuracy": _finite(self.accuracy)}
+            counts = {"pixels": self.pixels[0], "pixels_of_unknown_class": self.unknown}
+            return {"file": str(self.truth.path), **counts, "accuracy": _finite(self.accuracy)}
         bands = {
             name: {
                 "pixels": self.pixels[row],
@@ -142,13 +176,14 @@ def compare(found: PredictedMap, truth: TruthFile) -> Comparison:
     modality = truth.modality(found.modality)
     pairs = _pairs(found, truth, modality)
     if modality.kind.is_categorical:
-        right = total = 0
-        for predicted, true, both in pairs:
+        right = total = strange = 0
+        for predicted, true, both, unknown in pairs:
             right += int(np.count_nonzero((predicted == true) & both))
             total += int(np.count_nonzero(both))
-        return Comparison(truth, modality, (total,), (), (), (), right / total if total else float("nan"))
+            strange += int(np.count_nonzero(unknown))
+        return Comparison(truth, modality, (total,), (), (), (), right / total if total else float("nan"), strange)
     sums = np.zeros((6, len(modality.bands)))
-    for predicted, true, both in pairs:
+    for predicted, true, both, _ in pairs:
         p, t = (np.where(both, each, 0.0).astype(np.float64) for each in (predicted, true))
         sums += [np.sum(each, axis=(1, 2)) for each in (both, p, t, p * p, t * t, p * t)]
     pixels, *moments = sums
@@ -160,8 +195,8 @@ def compare(found: PredictedMap, truth: TruthFile) -> Comparison:
     return Comparison(truth, modality, counts, tuple(correlation), tuple(rmse), tuple(p - t), None)
 
 
-def _pairs(found: PredictedMap, truth: TruthFile, modality: Modality) -> Iterator[tuple[Array, Array, Array]]:
-    """Predicted and observed numbers of blocks of rows, and where both are."""
+def _pairs(found: PredictedMap, truth: TruthFile, modality: Modality) -> Iterator[tuple[Array, Array, Array, Array]]:
+    """Predicted and observed numbers of blocks of rows, where both are, and where the observed class is unknown."""
     from rasterio.windows import Window
 
     own = TruthFile(found.path, found.modality.band_names)
@@ -171,8 +206,8 @@ def _pairs(found: PredictedMap, truth: TruthFile, modality: Modality) -> Iterato
         rows = min(_ROWS, height - start)
         window = Window(0, start, width, rows)
         predicted = own.read(modality, (rows, width), window)
-        true = truth.read(modality, (rows, width), window)
-        yield predicted.values, true.values, predicted.valid & true.valid
+        true, unknown = truth.read_known(modality, (rows, width), window)
+        yield predicted.values, true.values, predicted.valid & true.valid, unknown & predicted.valid
 
 
 def _open(path: Path) -> Any:

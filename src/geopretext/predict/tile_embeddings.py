@@ -58,8 +58,8 @@ def embed_tiles(
         progress: told how far it is.
 
     Raises:
-        InputError: there are no tiles, the reader lacks the encoder's modality or a tile, or the bundle has no
-            statistics for a level.
+        InputError: ``out`` is a folder, there are no tiles, the reader lacks the encoder's modality or a tile, or the
+            bundle has no statistics for a level.
         BandError: the reader lacks a band.
         UnitError: a band is in another unit.
         GridError: tiles are smaller than a patch.
@@ -72,6 +72,8 @@ def embed_tiles(
         beyond = numbers[(numbers < 0) | (numbers >= len(reader))][0]
         raise InputError(f"there is no tile {beyond}", where=reader.path, hint=f"its tiles are 0 to {len(reader) - 1}")
     path = Path(out)
+    if path.is_dir():
+        raise InputError("is a folder", where=str(path), hint="name a file")
     facts = embedding_facts(encoder, pooling=pooling, source=reader.path)
     parts = _Parts(path, joined_fingerprint([json.dumps(facts), _sign(reader, numbers)]))
 
