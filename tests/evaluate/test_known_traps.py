@@ -5,6 +5,7 @@ What the gate makes of them in numbers is tested in ``tests/predict/test_input_g
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,18 +122,19 @@ def test_a_trap_stops_the_evaluation_and_only_the_gate_sees_it(
 
 
 @pytest.mark.parametrize(
-    ("factor", "unit"),
-    [(1e-4, "reflectance x 10000"), (1, "reflectance")],
+    ("factor", "unit", "gate"),
+    [(1e-4, "reflectance x 10000", "have to be multiplied by 10000"), (1, "reflectance", "")],
     ids=["So2Sat's 0 to 1 as whole numbers", "whole numbers as 0 to 1"],
 )
-def test_another_scale_is_refused_and_only_the_unit_check_sees_it(
-    factor: float, unit: str, tiles: Numbers, monkeypatch: pytest.MonkeyPatch
+def test_another_scale_is_refused_by_the_unit_check_before_the_gate_looks(
+    factor: float, unit: str, gate: str, tiles: Numbers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = make_task(tiles * factor, unit)
     with pytest.raises(UnitError, match=f"band 'B1' cannot be in '{unit}'"):
         run(wrong)
     monkeypatch.setattr(image_door, "check_plausible", lambda *_, **__: None)
-    run(wrong)
+    with pytest.raises(InputError, match=gate) if gate else nullcontext():
+        run(wrong)
 
 
 def test_the_published_order_of_eurosat_is_caught(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

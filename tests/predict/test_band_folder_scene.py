@@ -139,3 +139,19 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     write_raster(folder / "B03.tif", np.repeat(BANDS["B02"][None], 2, 0), transform=profile["transform"])
     with pytest.raises(BandError, match="has 2 bands, and the name of one"):
         open_scene(folder, unit=UNIT)
+
+
+def test_upper_case_endings_are_read(tmp_path: Path) -> None:
+    write_jp2(tmp_path / "B02.JP2", BANDS["B02"], 10)
+    values, _ = open_scene(tmp_path, unit=UNIT).read(slice(0, SIZE), slice(0, SIZE), ["B2"])
+    np.testing.assert_array_equal(values[0], BANDS["B02"])
+
+
+@pytest.mark.parametrize("other", ["T33UUP_20240830T100559_B8A_20m", "T32TPS_20240829T100559_B8A_20m"])
+def test_files_of_several_places_or_dates_are_refused(tmp_path: Path, other: str) -> None:
+    write_raster(tmp_path / "T32TPS_20240830T100559_B02_10m.tif", BANDS["B02"][None])
+    path = write_raster(tmp_path / f"{other}.tif", BANDS["B8A"][None], transform=transform(20))
+    with pytest.raises(InputError, match=f"mixes .*{other[:6]}|mixes .*{other[7:22]}"):
+        open_scene(tmp_path, unit=UNIT)
+    path.rename(tmp_path / "B8A.tif")
+    assert open_scene(tmp_path, unit=UNIT).bands == ("B2", "B8A"), "a name that says neither contradicts nothing"

@@ -1,5 +1,6 @@
 """Single rasters as scenes: what they say is used, what they do not say must be declared, and the rest is refused."""
 
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
@@ -239,3 +241,36 @@ def test_an_address_is_read_by_ranges(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="cannot be read") as caught:
             open_scene(f"{url}/b.tif", unit=UNIT)
         assert caught.value.reason is Reason.NO_FILE
+
+
+def test_a_mosaic_is_signed_with_its_sources(tmp_path: Path) -> None:
+    source = write_raster(tmp_path / "a.tif", VALUES, NAMES)
+    for virtual, of in (("inner.vrt", source), ("outer.vrt", tmp_path / "inner.vrt")):
+        rasterio.shutil.copy(of, tmp_path / virtual, driver="VRT")
+    signs = [open_scene(tmp_path / name, unit=UNIT).fingerprint() for name in ("inner.vrt", "outer.vrt")]
+    assert signs == [open_scene(tmp_path / name, unit=UNIT).fingerprint() for name in ("inner.vrt", "outer.vrt")]
+    write_raster(source, VALUES + np.uint16(500), NAMES)
+    for name, sign in zip(("inner.vrt", "outer.vrt"), signs, strict=True):
+        assert open_scene(tmp_path / name, unit=UNIT).fingerprint() != sign
+
+
+def test_a_mosaic_of_what_is_elsewhere_is_signed_by_its_numbers(tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", VALUES, NAMES)
+    signs = set()
+    with serve_files(tmp_path) as url:
+        rasterio.shutil.copy(f"/vsicurl/{url}/a.tif", tmp_path / "a.vrt", driver="VRT")
+        signs.add(open_scene(tmp_path / "a.vrt", unit=UNIT).fingerprint())
+    write_raster(tmp_path / "a.tif", VALUES + np.uint16(500), NAMES)
+    with serve_files(tmp_path) as url:
+        rasterio.shutil.copy(f"/vsicurl/{url}/a.tif", tmp_path / "a.vrt", driver="VRT")
+        scene = open_scene(tmp_path / "a.vrt", unit=UNIT)
+        assert scene.local == ()  # type: ignore[attr-defined]  # of a FileScene
+        signs.add(scene.fingerprint())
+    assert len(signs) == 2
+
+
+def test_the_environment_of_the_process_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    open_scene(write_raster(tmp_path / "a.tif", VALUES, NAMES), unit=UNIT)
+    assert "GDAL_CACHEMAX" not in os.environ
+    assert rasterio.env.get_gdal_config("GDAL_CACHEMAX") <= 400 * 2**20

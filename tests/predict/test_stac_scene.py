@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from geopretext.build.file_server import serve_files
-from geopretext.errors import BandError, CorruptError, GeopretextError, InputError, Reason, SourceError, UnitError
+from geopretext.errors import BandError, GeopretextError, GridError, InputError, Reason, SourceError, UnitError
 from geopretext.predict.open_scene import open_scene
 
 from .scene_files import smooth, transform, write_jp2, write_raster
@@ -168,7 +168,12 @@ def changed(key: str, **fields: Any) -> dict[str, Any]:
         (changed("red", **{"raster:bands": [{"scale": 0.001}]}), UnitError, "states scale 0.0001, 0.001"),
         (changed("red", **{"raster:bands": [{**RASTER, "offset": 0}]}), UnitError, "state different offsets: -1000, 0"),
         (changed("rededge1", href="B04.tif", **{"eo:bands": [{"name": "B04"}]}), BandError, "two files are band B4"),
-        (changed("rededge1", href="nothing.tif"), CorruptError, r"nothing\.tif: cannot be decoded"),
+        (
+            changed("rededge1", href="nothing.tif"),
+            InputError,
+            r"nothing\.tif: there is no such file, named by the item .*bad\.json",
+        ),
+        (changed("red", href="/vsicurl/http://127.0.0.1:9/B04.tif"), InputError, "names a file system of GDAL's"),
         (changed("rededge1", href="item.json"), InputError, "is no raster that GDAL reads"),
     ],
 )
@@ -214,3 +219,26 @@ def test_addresses_that_do_not_answer_are_said(server: str) -> None:
         open_scene("http://127.0.0.1:9/item.json")
     with pytest.raises(InputError, match="no address that items are fetched from"):
         open_scene("s3://bucket/item.json")
+
+
+@pytest.mark.parametrize("link", ["./item.json", "/moved/item.json", "https://archive.invalid/item.json", None])
+def test_files_beside_an_item_go_before_the_address_that_it_calls_its_own(folder: Path, link: str | None) -> None:
+    plain = earth_search() | {"links": [{"rel": "self"} if link is None else {"rel": "self", "href": link}]}
+    check(open_scene(write(folder, plain, "copied.json")), 1000)
+
+
+def test_an_item_without_its_files_is_read_from_its_own_address(folder: Path, server: str, tmp_path: Path) -> None:
+    plain = earth_search() | {"links": [{"rel": "self", "href": f"{server}/item.json"}]}
+    scene = open_scene(write(tmp_path, plain))
+    check(scene, 1000)
+    assert scene.record["files"]["B4"] == f"{server}/B04.tif"
+
+
+def test_items_without_a_crs_may_be_taken(folder: Path, tmp_path: Path) -> None:
+    write_raster(tmp_path / "B04.tif", RED[None], crs=None)
+    plain = earth_search()
+    plain["assets"] = {"red": plain["assets"]["red"]}
+    path = write(tmp_path, plain)
+    with pytest.raises(GridError, match="it has no CRS"):
+        open_scene(path)
+    assert open_scene(path, allow_no_crs=True).georeference.crs == ""

@@ -217,3 +217,30 @@ def test_without_a_crs_positions_may_be_pixels() -> None:
     scene = scene_of_xarray(stack().drop_vars(["epsg", "x", "y"]), unit=UNIT, allow_no_crs=True)
     assert scene.georeference.crs == ""
     np.testing.assert_array_equal(whole(scene)[0], NUMBERS[0])
+
+
+def test_bands_at_different_places_are_refused() -> None:
+    cube = dataset().isel(time=0)
+    for moved in (cube["B8A"].assign_coords(x=X + 50_000), cube["B8A"].assign_coords(x=X + 5)):
+        apart = cube.drop_vars("B8A").assign(B8A=moved.rename(x="lon", y="lat"))
+        with pytest.raises(GridError, match="B2 and B8A lie at different places"):
+            scene_of_xarray(apart, unit=UNIT)
+    same = cube.drop_vars("B8A").assign(B8A=cube["B8A"].rename(x="lon", y="lat"))
+    assert scene_of_xarray(same, unit=UNIT).georeference == PLACE
+
+
+@pytest.mark.parametrize(
+    ("scale", "units", "says"),
+    [
+        (1e-3, {}, r"its pixels would be 0\.01 m wide"),
+        (1e-3, {"units": "km"}, "coordinates along y are in 'km'"),
+        (1.0, {"units": "degrees_north"}, "coordinates along y are in 'degrees_north'"),
+    ],
+)
+def test_coordinates_are_in_the_unit_of_the_crs(scale: float, units: dict[str, str], says: str) -> None:
+    cube = dataset().isel(time=0)
+    placed = cube.assign_coords(x=("x", X * scale, units), y=("y", Y * scale, units))
+    with pytest.raises(GridError, match=says):
+        scene_of_xarray(placed, unit=UNIT)
+    metres = cube.assign_coords(x=("x", X, {"units": "metre"}), y=("y", Y, {"units": "m"}))
+    assert scene_of_xarray(metres, unit=UNIT).georeference == PLACE

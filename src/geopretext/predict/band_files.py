@@ -121,17 +121,9 @@ def join(
         InputError: there is no band.
         GridError: the pixels of a band are not whole numbers of the finest one's, from the same corner.
     """
-    bands = {name: layer for name, layer in layers.items() if name != SCENE_CLASSES}
-    if not bands:
-        raise InputError(
-            "holds no band", where=where, hint="its files are named like B02.tif or T32TPS_..._B02_10m.jp2"
-        )
-    finest = min(bands.values(), key=lambda layer: layer.georeference.transform[0])
-    placed = {
-        name: replace(layer.file, factor=_factor(name, layer, finest, where=where)) for name, layer in layers.items()
-    }
+    finest, placed = _placed(layers, where=where)
     classes = placed.pop(SCENE_CLASSES, None)
-    dtypes = {layer.dtype for layer in bands.values()}
+    dtypes = {layers[name].dtype for name in placed}
     side = finest.georeference.transform[0]
     return FileScene(
         where=where,
@@ -158,6 +150,19 @@ def join(
         plain=True,
         _datasets=datasets,
     )
+
+
+def _placed(layers: Mapping[str, Layer], *, where: str) -> tuple[Layer, dict[str, BandFile]]:
+    """The finest band, and all files with how many of its pixels one of theirs has."""
+    bands = [layer for name, layer in layers.items() if name != SCENE_CLASSES]
+    if not bands:
+        raise InputError(
+            "holds no band", where=where, hint="its files are named like B02.tif or T32TPS_..._B02_10m.jp2"
+        )
+    finest = min(bands, key=lambda layer: layer.georeference.transform[0])
+    return finest, {
+        name: replace(layer.file, factor=_factor(name, layer, finest, where=where)) for name, layer in layers.items()
+    }
 
 
 def one_unit(units: Mapping[str, Any], *, where: str) -> Any:

@@ -6,6 +6,7 @@ Other files are left alone.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from geopretext.errors import BandError, InputError
@@ -17,6 +18,9 @@ from geopretext.predict.raster_facts import Numbers, missing_numbers, numbers_of
 from geopretext.predict.scene_clouds import SCENE_CLASSES, cloud_record
 
 _SUFFIXES = (".tif", ".tiff", ".jp2")
+_TILE = re.compile(r"(?:^|_)(T\d{2}[A-Z]{3})(?=_)")
+_DATE = re.compile(r"_(\d{8}T\d{6})(?=_)")
+"""the first in a name is when it was sensed; when it was processed may follow"""
 _LANDSAT = re.compile(r"^(?:L[COTEM]\d\d_|HLS\.L30\.)", re.IGNORECASE)
 
 
@@ -33,6 +37,7 @@ def open_source(source: SceneSource) -> FileScene:
             where=where,
             hint="names end with the band, as B02.tif or T32TPS_20240830T100559_B02_10m.jp2",
         )
+    _check_one_image(chosen.values(), where=where)
     datasets = OpenDatasets()
     layers: dict[str, Layer] = {}
     meanings: dict[str, Numbers] = {}
@@ -67,6 +72,22 @@ def open_source(source: SceneSource) -> FileScene:
         local=tuple(Path(href) for href in chosen.values()),
         datasets=datasets,
     )
+
+
+def _check_one_image(hrefs: Iterable[str], *, where: str) -> None:
+    """Refuse files whose names, in Sentinel-2's style, say that they are of different tiles or dates.
+
+    Raises:
+        InputError: names both.
+    """
+    for kind, pattern in (("tiles", _TILE), ("dates", _DATE)):
+        found = [match[1] for href in hrefs if (match := pattern.search(Path(href).name))]
+        if len(set(found)) > 1:
+            raise InputError(
+                f"mixes {kind}: {', '.join(dict.fromkeys(found))}",
+                where=where,
+                hint="a scene is of one place and date: give each a folder of its own",
+            )
 
 
 def _sightings(files: list[Path]) -> list[Sighting]:

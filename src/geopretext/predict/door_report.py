@@ -1,9 +1,12 @@
 """What the door did, in lines for people; the same stands in ``scores.json``."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from geopretext.predict.input_gate import GateVerdict
+
+PixelSizes: TypeAlias = Mapping[str, float | Sequence[float] | None]
+"""Metres a pixel: width and height of ``scene``'s, one number of ``encoder``'s; None where that is not known"""
 
 _NO_MORE = 3
 _ALIKE = 1.25
@@ -26,25 +29,37 @@ def door_lines(record: Mapping[str, Any]) -> list[str]:
         lines.append(f"names of bands: {record['band_names']}")
     given, wanted = record["unit"], record["unit_of_encoder"]
     statistics = {"bundle": "of the bundle", "dataset": "of the task's training images"}[record["statistics"]]
+    several = record["statistics"] == "bundle" and len(record.get("levels_of_encoder", ())) > 1
+    if record["statistics"] == "bundle" and (record.get("level") or several):
+        statistics += f", level {record['level']}" if record["level"] else ", all levels"
     unit = f"{given} (as the encoder)" if given == wanted else f"{given} -> {wanted}"
     if given != wanted and record["statistics"] == "dataset":
         unit = f"{given}, not converted to {wanted}"
     lines.append(f"unit: {unit}; standardised by means and deviations {statistics}")
-    if warning := unlike_pixels(record.get("pixel_sizes", {})):
-        lines.append(f"warning: {warning}")
+    if several and not record["level"]:
+        levels = " and ".join(record["levels_of_encoder"])
+        lines.append(f"warning: the scene's level is not known, and those of {levels} differ: declare it (--level)")
+    if "pixel_sizes" in record:
+        lines += _pixel_lines(record["pixel_sizes"])
     return lines + gate_lines(record["gate"])
 
 
-def unlike_pixels(sizes: Mapping[str, float | None]) -> str:
-    """What is wrong with the size of a scene's pixels; empty if nothing is, or that cannot be told.
+def _pixel_lines(sizes: PixelSizes) -> list[str]:
+    if lacks := [name for name in ("scene", "encoder") if sizes.get(name) is None]:
+        return [f"pixel size was not checked: that of the {' and of the '.join(lacks)} is not known"]
+    warning = unlike_pixels(sizes)
+    return [f"warning: {warning}"] if warning else []
 
-    Args:
-        sizes: metres a pixel of ``scene`` and of ``encoder``.
-    """
+
+def unlike_pixels(sizes: PixelSizes) -> str:
+    """What is wrong with the size of a scene's pixels; empty if nothing is, or that cannot be told."""
     scene, encoder = sizes.get("scene"), sizes.get("encoder")
-    if scene is None or encoder is None or 1 / _ALIKE < scene / encoder < _ALIKE:
+    if not isinstance(scene, Sequence) or not isinstance(encoder, int | float):
         return ""
-    return f"the scene has pixels of {scene:.3g} m, the encoder was trained on pixels of {encoder:.3g} m"
+    if all(1 / _ALIKE < side / encoder < _ALIKE for side in scene):
+        return ""
+    shown = " x ".join(dict.fromkeys(f"{side:.3g}" for side in scene))
+    return f"the scene has pixels of {shown} m, the encoder was trained on pixels of {encoder:.3g} m"
 
 
 def gate_lines(gate: Mapping[str, Any]) -> list[str]:

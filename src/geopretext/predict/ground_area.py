@@ -84,8 +84,8 @@ class Ground:
         return np.asarray(shapely.transform(short, turn, interleaved=False))
 
 
-def pixel_size(scene: Scene) -> float | None:
-    """Metres on a side of a scene's pixel in its middle; None if it does not say where it lies.
+def pixel_sides(scene: Scene) -> tuple[float, float] | None:
+    """Width and height of a pixel in a scene's middle, metres on the ellipsoid; None if it does not say where it is.
 
     Raises:
         GridError: its coordinate reference system is none.
@@ -93,8 +93,11 @@ def pixel_size(scene: Scene) -> float | None:
     ground = ground_of(scene.georeference, height=scene.height, width=scene.width)
     if ground is None:
         return None
-    row = scene.height // 2
-    return float(np.sqrt(ground.pixel_areas(row, row + 1, columns=scene.width)[0]))
+    column, row = scene.width // 2, scene.height // 2
+    pixel = ground.in_degrees(np.array([shapely.box(column, row, column + 1, row + 1)]))[0]
+    corners = shapely.get_coordinates(pixel)  # (right, top), (right, bottom), (left, bottom), ...
+    lengths = [ground.crs.get_geod().line_length(*corners[first : first + 2].T) for first in (1, 0)]
+    return float(lengths[0]), float(lengths[1])
 
 
 def ground_of(georeference: Georeference, *, height: int, width: int) -> Ground | None:

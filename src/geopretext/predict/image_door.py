@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from geopretext.data.normalise import Decoder, Normaliser, Scale
+from geopretext.data.offset import OFFSET
 from geopretext.data.statistics import POOLED
-from geopretext.data.units import CONVERSIONS, check_plausible, to_unit
+from geopretext.data.units import CONVERSIONS, REFLECTANCE, check_plausible, to_unit
 from geopretext.errors import GridError, UnitError
 from geopretext.modality import Modality, Observed, choose_scale, known_scales
 from geopretext.predict.band_matching import BandMatch, match_bands
@@ -192,8 +193,16 @@ class ImageDoor:
 
     def _convert(self, values: Array) -> Array:
         for row, band in enumerate(self.modality.bands):
+            given = values[:, row]
+            numbers = given
             if band.unit != self.images.unit:
-                values[:, row] = to_unit(values[:, row].astype(np.float64), self.images.unit, band.unit)
+                numbers = to_unit(given.astype(np.float64), self.images.unit, band.unit)
+            if band.unit == REFLECTANCE and band.valid_min is not None:
+                # as in stores: what is dark was observed, though the offset takes it to 0 or below; a 0 that stands in
+                # the file is no data, as is what no offset explains
+                dark = (given != 0) & (numbers > -OFFSET) & (numbers < band.valid_min)
+                numbers = np.where(dark, band.valid_min, numbers)
+            values[:, row] = numbers
         return values
 
     def _check_plausible(self, samples: Array) -> None:

@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -17,13 +18,14 @@ from geopretext.predict.open_scene import is_url
 
 try:
     import rasterio
+    from rasterio.env import get_gdal_config, set_gdal_config
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 except ImportError as error:
     raise MissingLibraryError("rasterio", extra="geo", purpose="read rasters") from error
 
-_CACHE = 400
-"""MB of decoded blocks that GDAL keeps of all open files of a process, unless the environment says otherwise: two rows
-of blocks of a whole Sentinel-2 product"""
+_CACHE = 400 * 2**20
+"""bytes of decoded blocks that GDAL keeps of all open files of a process, unless the environment says otherwise: two
+rows of blocks of a whole Sentinel-2 product"""
 _OPTIONS = {
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "1",
@@ -41,8 +43,7 @@ class OpenDatasets:
     """Datasets by path or address. Picklable: what is unpickled has none open yet."""
 
     def __init__(self) -> None:
-        # As an option of an environment, GDAL_CACHEMAX would end with the first of them that is left.
-        os.environ.setdefault("GDAL_CACHEMAX", str(_CACHE))
+        _limit_cache()
         # The first environment of a process makes rasterio's file systems known to GDAL, which is not safe in threads.
         with _alone, rasterio.Env(**_OPTIONS):
             pass
@@ -54,20 +55,21 @@ class OpenDatasets:
         return OpenDatasets, ()
 
     @contextmanager
-    def lend(self, href: str, *, plain: bool = False) -> Iterator[Any]:
+    def lend(self, href: str, *, plain: bool = False, named_by: str = "") -> Iterator[Any]:
         """An open dataset for the caller alone, within an environment of GDAL.
 
         Args:
             href: as GDAL opens it.
             plain: it is a GeoTIFF or JPEG 2000 by its name; others, as VRT, could make GDAL read files of their choice.
+            named_by: who says that it is there, for messages.
 
         Raises:
-            InputError: it is no raster.
+            InputError: it is not there, or no raster.
             CorruptError: it cannot be opened, or read within the ``with`` block.
             SourceError: so it is, at an address.
         """
         with rasterio.Env(**(_OF_ADDRESSES if is_url(href) else _OPTIONS)):
-            dataset = self._take(href) or _open(href, plain)
+            dataset = self._take(href) or _open(href, plain, named_by)
             try:
                 yield dataset
             except RasterioError as error:
@@ -85,8 +87,17 @@ class OpenDatasets:
             return idle.pop() if idle else None
 
 
-def _open(href: str, plain: bool) -> Any:
-    driver = ("JP2OpenJPEG" if href.partition("?")[0].endswith(".jp2") else "GTiff") if plain else None
+def _limit_cache() -> None:
+    """Let GDAL keep no more than ``_CACHE``; the user's environment, which other programs inherit, stays as it is.
+
+    As an option of a rasterio environment the limit would end with the first thread that leaves one.
+    """
+    if "GDAL_CACHEMAX" not in os.environ and get_gdal_config("GDAL_CACHEMAX") > _CACHE:
+        set_gdal_config("GDAL_CACHEMAX", _CACHE)
+
+
+def _open(href: str, plain: bool, named_by: str) -> Any:
+    driver = ("JP2OpenJPEG" if href.partition("?")[0].lower().endswith(".jp2") else "GTiff") if plain else None
     with _alone, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
@@ -94,6 +105,8 @@ def _open(href: str, plain: bool) -> Any:
         except RasterioError as error:
             if is_url(href):
                 raise _unreachable(href, error) from error
+            if not (href.startswith("/vsi") or Path(href).exists()):
+                raise no_such_file(href, named_by) from error
             if "not recognized" in str(error):
                 raise InputError(
                     "is no raster that GDAL reads",
@@ -101,6 +114,12 @@ def _open(href: str, plain: bool) -> Any:
                     hint="if it should be one, its beginning is damaged: copy or download it again",
                 ) from error
             raise _corrupt(href, error) from error
+
+
+def no_such_file(where: str, named_by: str) -> InputError:
+    """The refusal of what names a file that is not there."""
+    by = f", named by {named_by}" if named_by else ""
+    return InputError(f"there is no such file{by}", where=where, hint="copy or download all of it")
 
 
 def _corrupt(href: str, error: RasterioError) -> CorruptError:

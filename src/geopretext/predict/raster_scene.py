@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from geopretext.data.units import REFLECTANCE
-from geopretext.errors import CorruptError, InputError
+from geopretext.errors import CorruptError, InputError, MissingLibraryError
 from geopretext.predict.file_scene import BandFile, FileScene
 from geopretext.predict.open_datasets import OpenDatasets
 from geopretext.predict.open_scene import SceneSource, is_url
@@ -18,6 +18,14 @@ from geopretext.predict.raster_facts import (
     read_date,
 )
 from geopretext.predict.scene_clouds import SCENE_CLASSES, cloud_record
+
+try:
+    import rasterio
+except ImportError as error:
+    raise MissingLibraryError("rasterio", extra="geo", purpose="read rasters") from error
+
+_BESIDE = (".aux.xml", ".ovr")
+"""files that viewers of rasters write beside them, which change no number"""
 
 
 def open_source(source: SceneSource) -> FileScene:
@@ -68,5 +76,25 @@ def _scene(source: SceneSource, dataset: Any) -> FileScene:
         },
         clouds=clouds,
         floor=1.0 if numbers.unit == REFLECTANCE and missing else None,
-        local=() if is_url(where) else (Path(where),),
+        local=_files(dataset),
     )
+
+
+def _files(dataset: Any) -> tuple[Path, ...]:
+    """All that a raster's numbers come from, a VRT's sources and a mask's file among them; none if one is elsewhere."""
+    found: dict[Path, None] = {}
+    waiting = [] if is_url(dataset.name) else [dataset.name]
+    while waiting:
+        name = waiting.pop()
+        path = Path(name)
+        if not path.exists():
+            return ()
+        if path in found or name.endswith(_BESIDE):
+            continue
+        found[path] = None
+        if name == dataset.name:
+            waiting += dataset.files
+        elif path.suffix.lower() == ".vrt":
+            with rasterio.open(path) as inner:
+                waiting += inner.files
+    return tuple(found)

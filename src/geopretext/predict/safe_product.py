@@ -23,8 +23,11 @@ import numpy as np
 
 from geopretext.errors import CorruptError, InputError, UnitError
 from geopretext.predict.band_files import Sighting, band_in, choose
+from geopretext.predict.open_datasets import no_such_file
 from geopretext.predict.raster_facts import read_date
 
+NAMED_BY = "the product's metadata"
+"""who says which files there are, for messages"""
 _LEVELS = {"Level-1C": "L1C", "Level-2A": "L2A"}
 _MOST_BYTES = 64 * 2**20
 """of metadata; real ones have some 50 kB"""
@@ -60,7 +63,7 @@ def read_product(path: Path) -> tuple[SafeProduct, str]:
         path: folder ``*.SAFE``, its zip, or the metadata file in either folder.
 
     Raises:
-        InputError: it is no product, or one of a kind that is not read.
+        InputError: it is no product, or one of a kind that is not read; or an image of it is not in the zip.
         CorruptError: it cannot be decoded.
     """
     if path.suffix.lower() == ".zip":
@@ -81,11 +84,18 @@ def _read_zip(path: Path) -> tuple[SafeProduct, str]:
                 raise _no_product(path)
             if found[0].file_size > _MOST_BYTES:
                 raise _too_large(f"{path}/{found[0].filename}")
-            content = archive.read(found[0])
+            content, names = archive.read(found[0]), set(archive.namelist())
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise CorruptError(f"cannot be unpacked: {error}", where=str(path), hint="download it again") from error
     folder = PurePosixPath(found[0].filename).parent
-    return parse(content, where=f"{path}/{found[0].filename}"), f"/vsizip/{{{path.absolute()}}}/{folder}"
+    product = parse(content, where=f"{path}/{found[0].filename}")
+    for file in product.files.values():
+        if f"{folder}/{file}" not in names:
+            raise no_such_file(f"{path}/{folder}/{file}", NAMED_BY)
+    name = str(path.absolute())
+    # Braces keep GDAL from looking for the end of the zip's name; names that have some would end too early.
+    inside = name if set("{}") & set(name) else f"{{{name}}}"
+    return product, f"/vsizip/{inside}/{folder}"
 
 
 def parse(content: bytes, *, where: str) -> SafeProduct:

@@ -8,7 +8,7 @@ from geopretext.predict.band_files import join, look
 from geopretext.predict.file_scene import BandFile, FileScene
 from geopretext.predict.open_datasets import OpenDatasets
 from geopretext.predict.open_scene import SceneSource
-from geopretext.predict.safe_product import SafeProduct, read_product
+from geopretext.predict.safe_product import NAMED_BY, SafeProduct, read_product
 from geopretext.predict.scene_clouds import SCENE_CLASSES, cloud_record
 
 _FULL = 10_000
@@ -23,7 +23,7 @@ def open_source(source: SceneSource) -> FileScene:
     datasets = OpenDatasets()
     layers = {}
     for name, file in product.files.items():
-        with datasets.lend(f"{folder}/{file}", plain=True) as dataset:
+        with datasets.lend(f"{folder}/{file}", plain=True, named_by=NAMED_BY) as dataset:
             layers[name] = look(dataset, _band_file(product, name, f"{folder}/{file}"), where=f"{folder}/{file}")
     return join(
         layers,

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from geopretext.data.statistics import POOLED
 from geopretext.errors import GridError, InputError
 from geopretext.modality import known_scales
 from geopretext.nn.bundle import Encoder
-from geopretext.predict.door_report import unlike_pixels
+from geopretext.predict.door_report import PixelSizes, unlike_pixels
 from geopretext.predict.image_door import ImageDoor, StatisticsChoice
 from geopretext.predict.input_gate import GateReport
 from geopretext.predict.reference import reference_of
@@ -101,8 +102,10 @@ class SceneDoor:
     """its images are windows of the encoder's own size, spread over the scene"""
     gate: GateReport
     """what they looked like"""
-    pixel_sizes: Mapping[str, float | None] = field(default_factory=dict)
-    """metres a pixel of ``scene`` and ``encoder``, None where that is not known"""
+    pixel_sizes: PixelSizes = field(default_factory=dict)
+    """of ``scene`` and ``encoder``"""
+    levels: tuple[str, ...] = ()
+    """of which the encoder has statistics"""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -111,6 +114,7 @@ class SceneDoor:
             "scene": dict(self.scene.record),
             **self.door.record,
             "pixel_sizes": dict(self.pixel_sizes),
+            "levels_of_encoder": list(self.levels),
             "gate": self.gate.to_dict(),
         }
 
@@ -119,7 +123,8 @@ class SceneDoor:
         images = self.door.images
         assert isinstance(images, SceneImages)
         decisions = {each.name: getattr(self.door, each.name) for each in fields(self.door) if each.name != "images"}
-        return partial(_reopened, images.corners, images.height, images.width, decisions, self.gate)
+        facts = (self.gate, self.pixel_sizes, self.levels)
+        return partial(_reopened, images.corners, images.height, images.width, decisions, facts)
 
     def read(self, windows: Windows, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Some windows.
@@ -144,10 +149,10 @@ def _reopened(
     height: int,
     width: int,
     decisions: Mapping[str, Any],
-    gate: GateReport,
+    facts: tuple[GateReport, PixelSizes, tuple[str, ...]],
     scene: Scene,
 ) -> SceneDoor:
-    return SceneDoor(scene, ImageDoor(images=SceneImages(scene, corners, height, width), **decisions), gate)
+    return SceneDoor(scene, ImageDoor(images=SceneImages(scene, corners, height, width), **decisions), *facts)
 
 
 def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None = None) -> SceneDoor:
@@ -163,10 +168,11 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
         UnitError: its unit cannot be converted exactly, or the numbers contradict it.
         GridError: it is smaller than a patch.
         GridError: ``strict``, and its pixels are of another size than those that the encoder was trained on.
-        InputError: nothing was observed anywhere in it; or ``strict``, and the gate finds it implausible.
+        InputError: nothing was observed anywhere in it; the encoder does not know its processing level; or ``strict``,
+            and the gate finds it implausible.
     """
     options = options or DoorOptions()
-    level = options.level or scene.level
+    level = _level(scene, encoder, options)
     images = _looked_at(scene, encoder)
     if not len(images):
         raise InputError(
@@ -185,12 +191,12 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
         fill=options.fill,
     )
     gate = door.judge(reference_of(encoder), np.arange(len(images)), level=level)
-    sizes = {"scene": _pixel_size(scene), "encoder": encoder.ground_sampling_distance}
+    sizes = {"scene": _pixel_sides(scene), "encoder": encoder.ground_sampling_distance}
     if options.strict:
         gate.require_plausible(where=scene.where)
         if warning := unlike_pixels(sizes):
             raise GridError(warning, where=scene.where, hint="resample it first; without --strict this is a warning")
-    return SceneDoor(scene, door, gate, sizes)
+    return SceneDoor(scene, door, gate, sizes, _levels(encoder))
 
 
 def anything_seen(scene: Scene, encoder: Encoder) -> bool:
@@ -198,13 +204,40 @@ def anything_seen(scene: Scene, encoder: Encoder) -> bool:
     return len(_looked_at(scene, encoder)) > 0
 
 
-def _pixel_size(scene: Scene) -> float | None:
+def _levels(encoder: Encoder) -> tuple[str, ...]:
+    return tuple(level for level in known_scales(encoder.statistics) if level != POOLED)
+
+
+def _level(scene: Scene, encoder: Encoder, options: DoorOptions) -> str | None:
+    """The scene's processing level, as the encoder spells it.
+
+    Raises:
+        InputError: the encoder has statistics of other levels only, which would shift all features; or there is no
+            such level.
+    """
+    given = options.level or scene.level
+    levels = _levels(encoder)
+    if not levels or options.statistics == "dataset":
+        levels = encoder.modality.levels
+    if given is None or not levels:
+        return given
+    spelt = {level.lower(): level for level in levels}
+    if given.lower() not in spelt:
+        raise InputError(
+            f"is of level {given!r}; the encoder knows {', '.join(levels)}",
+            where=scene.where,
+            hint="correct --level, or standardise the scene by its own means (--statistics dataset)",
+        )
+    return spelt[given.lower()]
+
+
+def _pixel_sides(scene: Scene) -> tuple[float, float] | None:
     """Metres; None if the scene does not say where it lies, for which nothing needs to be installed."""
     if not scene.georeference.crs:
         return None
-    from geopretext.predict.ground_area import pixel_size
+    from geopretext.predict.ground_area import pixel_sides
 
-    return pixel_size(scene)
+    return pixel_sides(scene)
 
 
 def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:

@@ -10,6 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
+from urllib.request import url2pathname
 
 from geopretext.data.stac_offset import is_sentinel2
 from geopretext.errors import BandError, CorruptError, InputError, Reason, SourceError
@@ -38,6 +39,8 @@ COMMON_NAMES = {
 _NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}
 """roles of assets that hold no numbers of bands"""
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
+_SCHEMES = ("http", "https", "s3", "gs", "az")
+"""of addresses from which assets are read"""
 _MOST_BYTES = 32 * 2**20
 _SECONDS = 60.0
 _RESOLUTIONS = ("raster:spatial_resolution", "spatial_resolution", "gsd")
@@ -92,8 +95,9 @@ def read_item(path: str) -> StacItem:
             raise TypeError(f"type {kind}")
         assets = {key: asset for key, asset in assets.items() if isinstance(asset["href"], str)}
         ours = is_sentinel2(properties, item=name)
-        base = next((link["href"] for link in plain.get("links", ()) if link.get("rel") == "self"), path)
-        bands = _bands(assets, base=base if is_url(base) or not is_url(path) else path, ours=ours)
+        selves = [link.get("href") for link in plain.get("links", ()) if link.get("rel") == "self"]
+        link = next((href for href in selves if isinstance(href, str) and is_url(href)), None)
+        bands = _bands(assets, places=_Places(path, link), ours=ours)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -122,36 +126,70 @@ def _fetch(url: str) -> bytes:
     return content
 
 
-def _bands(assets: Mapping[str, Mapping[str, Any]], *, base: str, ours: bool | None) -> dict[str, ItemBand]:
+@dataclass(frozen=True)
+class _Places:
+    """What the places of assets are relative to."""
+
+    path: str
+    """where the item was read from"""
+    link: str | None
+    """the address that it calls its own"""
+
+    def absolute(self, href: str) -> str:
+        """Path or address of an asset; an item from the network cannot name files of this machine.
+
+        What lies beside an item on this machine goes before what it calls its own address: it may have been copied.
+
+        Raises:
+            InputError: it does; or names a file system of GDAL's, which would be read past all checks.
+        """
+        if href.startswith("/vsi"):
+            raise InputError(
+                f"names a file system of GDAL's: {href}", where=self.path, hint="give a path or an address"
+            )
+        if is_url(self.path):
+            href = urljoin(self.link or self.path, href)
+            if urlsplit(href).scheme not in _SCHEMES:
+                raise InputError(f"names a file that is no address: {href}", where=self.path)
+            return href
+        if is_url(href):
+            return href if not href.startswith("file://") else url2pathname(urlsplit(href).path)
+        beside = Path(self.path).parent / href
+        if self.link is not None and not beside.exists() and urlsplit(self.link).scheme in _SCHEMES:
+            return urljoin(self.link, href)
+        return str(beside)
+
+
+def _bands(assets: Mapping[str, Mapping[str, Any]], *, places: _Places, ours: bool | None) -> dict[str, ItemBand]:
     """By name; of several copies of a band of Sentinel-2, the one at its own resolution.
 
     Args:
         assets: by key.
-        base: path or address that theirs are relative to.
+        places: what theirs are relative to.
         ours: the item is of Sentinel-2, of another satellite, or does not say.
     """
     found: dict[tuple[str, str], ItemBand] = {}
     sightings = []
     for key, asset in assets.items():
-        for name, band in _bands_of(key, asset, base, ours):
+        for name, band in _bands_of(key, asset, places, ours):
             found.setdefault((name, band.href), band)
             sightings.append(Sighting(name, _resolution(key, asset), band.href))
     if ours is not False:
-        chosen = choose(_without_copies(sightings), where=base)
+        chosen = choose(_without_copies(sightings), where=places.path)
         return {name: found[name, href] for name, href in chosen.items()}
     names = [name for name, _ in found]
     if len(set(names)) != len(names):
-        raise BandError(f"several assets have the same band: {', '.join(names)}", where=base)
+        raise BandError(f"several assets have the same band: {', '.join(names)}", where=places.path)
     return {name: band for (name, _), band in found.items()}
 
 
 def _without_copies(sightings: Sequence[Sighting]) -> list[Sighting]:
     """Without JPEG 2000 where the same band is there as GeoTIFF, as Earth Search has both."""
-    tiffs = {one.band for one in sightings if not one.href.endswith(".jp2")}
-    return [one for one in sightings if one.band not in tiffs or not one.href.endswith(".jp2")]
+    tiffs = {one.band for one in sightings if not one.href.lower().endswith(".jp2")}
+    return [one for one in sightings if one.band not in tiffs or not one.href.lower().endswith(".jp2")]
 
 
-def _bands_of(key: str, asset: Mapping[str, Any], base: str, ours: bool | None) -> Iterator[tuple[str, ItemBand]]:
+def _bands_of(key: str, asset: Mapping[str, Any], places: _Places, ours: bool | None) -> Iterator[tuple[str, ItemBand]]:
     """Bands of an asset; none of one that holds no numbers, or more colours than names."""
     kind = str(asset.get("type", "image/tiff"))
     if set(asset.get("roles") or ()) & _NOT_DATA or key in _NOT_DATA or not kind.startswith(_RASTERS):
@@ -160,7 +198,7 @@ def _bands_of(key: str, asset: Mapping[str, Any], base: str, ours: bool | None) 
     for index, said in enumerate(described, start=1):
         name = _name(key, said, alone=len(described) == 1, ours=ours)
         if name is not None:
-            yield name, _item_band(asset, said, index, _absolute(asset["href"], base))
+            yield name, _item_band(asset, said, index, places.absolute(asset["href"]))
 
 
 def _described(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -211,19 +249,3 @@ def _resolution(key: str, asset: Mapping[str, Any]) -> int | None:
     stated = next((round(value) for value in values if isinstance(value, int | float)), None)
     named = band_in(key)
     return named[1] if named is not None and named[1] else stated
-
-
-def _absolute(href: str, base: str) -> str:
-    """Path or address of an asset; an item from the network cannot name files of this machine.
-
-    Raises:
-        InputError: it does.
-    """
-    if is_url(base):
-        href = urljoin(base, href)
-        if urlsplit(href).scheme not in ("http", "https", "s3", "gs", "az"):
-            raise InputError(f"names a file that is no address: {href}", where=base)
-        return href
-    if is_url(href):
-        return href if not href.startswith("file://") else urlsplit(href).path
-    return str(Path(base).parent / href)

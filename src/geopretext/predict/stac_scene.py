@@ -51,13 +51,13 @@ def open_source(source: SceneSource) -> FileScene:
     layers: dict[str, Layer] = {}
     meanings: dict[str, Numbers] = {}
     for name, band in item.bands.items():
-        with datasets.lend(band.href, plain=True) as dataset:
+        with datasets.lend(band.href, plain=True, named_by=f"the item {where}") as dataset:
             file = BandFile(band.href, band.index, missing=() if band.nodata is None else (band.nodata,))
             if name != SCENE_CLASSES:
                 numbers = meanings[name] = stated or _other_numbers(band, dataset, source, where)
                 missing = {*file.missing, *missing_numbers(numbers.unit, dataset.dtypes)}
                 file = replace(file, scale=numbers.scale, offset=numbers.offset, missing=tuple(sorted(missing)))
-            layers[name] = look(dataset, file, where=band.href)
+            layers[name] = look(dataset, file, where=band.href, allow_no_crs=source.allow_no_crs)
     numbers = one_unit(meanings, where=where)
     return join(
         layers,

@@ -4,6 +4,7 @@ A unit is taken from ``units`` if it is one of ours. ``scale_factor`` and ``add_
 attributes while they have not been applied, and in the encoding once they have (``xarray.open_dataset`` does).
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,16 @@ except ImportError as error:
 _Y = ("y", "lat", "latitude", "northing")
 _X = ("x", "lon", "longitude", "easting")
 _TIME = ("time", "t", "timestamp")
+_DEGREE = 111_320.0
+"""metres, at the equator (2 pi 6,378,137 m / 360)"""
+_UNITS = (
+    (re.compile("m|met(er|re)s?"), 1.0),
+    (re.compile("km|kilomet(er|re)s?"), 1000.0),
+    (re.compile("deg|degrees?(_?(north|east|n|e))?"), _DEGREE),
+)
+"""of coordinates as CF conventions (1.11, section 4) spell them, metres"""
+_SMALLEST = 0.05
+"""metres of a pixel: no image of the Earth from above has finer ones"""
 _EVEN = 0.01
 """of a pixel: how far coordinates may be off an even spacing"""
 
@@ -217,12 +228,14 @@ def georeference_of_layer(data: Any, layer: Any, *, where: str, allow_no_crs: bo
         allow_no_crs: positions may be pixels.
 
     Raises:
-        GridError: nothing says where, or pixels are uneven, turned or mirrored.
+        GridError: nothing says where, pixels are uneven, turned or mirrored, or coordinates are in another unit than
+            the CRS.
     """
     crs = _crs(data, layer)
     transform = _transform(data, layer, where=where)
     if crs is not None and transform is not None:
         check_north_up(transform, where=where)
+        _check_size(layer, crs, transform[0], where=where)
     if (crs is None or transform is None) and not allow_no_crs:
         lacks = "no CRS" if crs is None else "no coordinates"
         raise GridError(
@@ -233,6 +246,46 @@ def georeference_of_layer(data: Any, layer: Any, *, where: str, allow_no_crs: bo
     if crs is None or transform is None:
         return Georeference("", transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
     return Georeference(crs, transform)
+
+
+def check_one_place(data: Any, layers: Mapping[str, Any], *, where: str) -> None:
+    """Refuse bands of one shape that lie at different places.
+
+    Raises:
+        GridError: names two of them.
+    """
+    names = list(layers)
+    first = georeference_of_layer(data, layers[names[0]], where=where, allow_no_crs=True)
+    for name in names[1:]:
+        other = georeference_of_layer(data, layers[name], where=where, allow_no_crs=True)
+        apart = np.abs(np.subtract(other.transform, first.transform)).max()
+        if (other.crs and first.crs and other.crs != first.crs) or apart > _EVEN * abs(first.transform[0]):
+            raise GridError(
+                f"{names[0]} and {name} lie at different places: {first} and {other}",
+                where=where,
+                hint="bring all bands onto one grid first",
+            )
+
+
+def _check_size(layer: Any, crs: str, side: float, *, where: str) -> None:
+    """Refuse coordinates that are not in the unit of the CRS: in another, by their attributes or by a tiny pixel."""
+    known = CRS.from_user_input(crs)
+    metres = known.linear_units_factor[1] if known.is_projected else _DEGREE
+    for name in layer.dims:
+        said = str(layer.coords[name].attrs.get("units", "")).lower() if name in layer.coords else ""
+        stated = next((factor for pattern, factor in _UNITS if pattern.fullmatch(said)), None)
+        if stated is not None and not np.isclose(stated, metres, rtol=_EVEN):
+            raise GridError(
+                f"coordinates along {name} are in {said!r}, its CRS is not: {crs[:60]}",
+                where=where,
+                hint="give coordinates in the unit of the CRS",
+            )
+    if side * metres < _SMALLEST:
+        raise GridError(
+            f"its pixels would be {side * metres:.3g} m wide: coordinates are in another unit than its CRS, {crs[:60]}",
+            where=where,
+            hint="give coordinates in the unit of the CRS, as metres instead of kilometres",
+        )
 
 
 def _crs(data: Any, layer: Any) -> str | None:

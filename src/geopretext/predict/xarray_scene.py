@@ -24,6 +24,7 @@ from geopretext.predict.raster_facts import Numbers, check_unit_name, missing_nu
 from geopretext.predict.scene import Array, Georeference, Mask
 from geopretext.predict.scene_clouds import CLOUDED, SCENE_CLASSES, cloud_record
 from geopretext.predict.xarray_facts import (
+    check_one_place,
     dtype_of,
     georeference_of_layer,
     layers_of,
@@ -183,30 +184,16 @@ def scene_of_xarray(
 
     Raises:
         BandError: there are no bands, or not those.
-        GridError: it has no CRS, or its coordinates are uneven or mirrored.
+        GridError: it has no CRS, its coordinates are uneven, mirrored or in another unit, or bands lie apart.
         UnitError: nothing says what the numbers are, or attributes contradict what is declared.
         InputError: the date is not there, or one must be chosen.
     """
     check_unit_name(unit, where=where)
-    found = layers_of(data, bands, where=where)
-    day = read_date(date, where=where)
-    times, layers = [], {}
-    for name, layer in found.items():
-        chosen, time = one_date(layer, day, where=where)
-        layers[name] = upright(chosen, where=where)
-        times.append(time)
-    classes = layers.pop(SCENE_CLASSES, None)
-    if not layers:
-        raise BandError("has no band of Sentinel-2", where=where, hint="name its bands like B2, B3, B4, or with bands")
-    first = next(iter(layers.values()))
-    for name, layer in [*layers.items(), *([] if classes is None else [(SCENE_CLASSES, classes)])]:
-        if layer.shape != first.shape:
-            raise GridError(f"{name} is {layer.shape}, other bands are {first.shape}", where=where)
+    layers, classes, time = _chosen(data, bands, read_date(date, where=where), where=where)
     numbers = numbers_of_layers(layers, unit, where=where)
     stated = {name: missing_of(layer) for name, layer in layers.items()}
     implied = missing_numbers(numbers.unit, [str(dtype_of(layer)) for layer in layers.values()])
-    georeference = georeference_of_layer(data, first, where=where, allow_no_crs=allow_no_crs)
-    time = next((time for time in times if time is not None), None)
+    georeference = georeference_of_layer(data, next(iter(layers.values())), where=where, allow_no_crs=allow_no_crs)
     return XarrayScene(
         where=where,
         layers=layers,
@@ -214,7 +201,7 @@ def scene_of_xarray(
         missing={name: tuple(sorted({*own, *implied})) for name, own in stated.items()},
         georeference=georeference,
         level=level,
-        time=time if time is not None else day,
+        time=time,
         record={
             "kind": "cube",
             "path": where,
@@ -230,3 +217,23 @@ def scene_of_xarray(
         clouds=classes if clouds == "mask" else None,
         floor=1.0 if numbers.unit == REFLECTANCE and implied else None,
     )
+
+
+def _chosen(
+    data: Any, bands: Sequence[str] | None, day: np.datetime64 | None, *, where: str
+) -> tuple[dict[str, Any], Any, np.datetime64 | None]:
+    """Bands and scene classification of one date, (y, x) on one grid, and that date."""
+    times, layers = [], {}
+    for name, layer in layers_of(data, bands, where=where).items():
+        chosen, time = one_date(layer, day, where=where)
+        layers[name] = upright(chosen, where=where)
+        times.append(time)
+    first = next((layer for name, layer in layers.items() if name != SCENE_CLASSES), None)
+    if first is None:
+        raise BandError("has no band of Sentinel-2", where=where, hint="name its bands like B2, B3, B4, or with bands")
+    for name, layer in layers.items():
+        if layer.shape != first.shape:
+            raise GridError(f"{name} is {layer.shape}, other bands are {first.shape}", where=where)
+    check_one_place(data, layers, where=where)
+    classes = layers.pop(SCENE_CLASSES, None)
+    return layers, classes, next((time for time in times if time is not None), day)
