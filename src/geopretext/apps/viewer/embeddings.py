@@ -177,10 +177,10 @@ def are_tiles_of(table: EmbeddingTable, reader: TileReader) -> bool:
         return False
     names = np.asarray(table.tile_id.to_numpy(zero_copy_only=False), str)
     numbers = table.tile.astype(str)
-    if not np.array_equal(names, where.tile_id[table.tile].astype(str)):
-        # A table that another program wrote may have no ids, and numbers stand for them: places must tell then.
-        if not np.array_equal(names, numbers) or not np.isfinite(table.lat).all():
-            return False
+    # A table that another program wrote may have no ids, and numbers stand for them: places must tell then.
+    nameless = np.array_equal(names, numbers) and np.isfinite(table.lat).all()
+    if not nameless and not np.array_equal(names, where.tile_id[table.tile].astype(str)):
+        return False
     return all(
         np.allclose(here, there[table.tile], rtol=0, atol=_SAME_PLACE, equal_nan=True)
         for here, there in ((table.lat, where.lat), (table.lon, where.lon))
