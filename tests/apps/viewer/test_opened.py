@@ -1,6 +1,7 @@
 """What a path is: a store, a run, a bundle, a table, a report, or a folder of them."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from threading import enumerate as enumerate_threads
 from time import sleep
@@ -11,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from geopretext.apps.cli import main
-from geopretext.apps.viewer.embeddings import Embeddings
+from geopretext.apps.viewer.embeddings import Embeddings, Source
 from geopretext.apps.viewer.jobs import Jobs
-from geopretext.apps.viewer.opened import look_at
+from geopretext.apps.viewer.opened import Opened, look_at
 from geopretext.apps.viewer.shell_api import describe
 from geopretext.data.store import Store
 from geopretext.data.synthetic import write_synthetic_store
@@ -26,6 +27,14 @@ def table(path: Path) -> Path:
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float32)), 4)
     pq.write_table(pa.table({"lat": [0.0, 1.0], "lon": [0.0, 1.0], "embedding": vectors}), path)
     return path
+
+
+def sources_of(opened: Opened) -> Mapping[str, Source]:
+    embeddings = Embeddings(opened)
+    try:
+        return embeddings.sources
+    finally:
+        embeddings.stop()
 
 
 @pytest.fixture
@@ -106,7 +115,7 @@ def test_one_bad_store_or_table_spoils_nothing_else(demo: Path, store: Path) -> 
     assert [each["name"] for each in told["stores"]] == ["tiles.zarr"]
     assert [each["name"] for each in told["broken"]] == ["bad.zarr", "placeless.parquet"]
     assert all(each["error"]["what"] for each in told["broken"])
-    sources = Embeddings(opened).sources
+    sources = sources_of(opened)
     assert set(sources) == {"placeless", "vectors", "my-run.tiles"}
     assert "cannot be read" in sources["placeless"].note
 
@@ -143,7 +152,9 @@ def test_what_comes_later_is_found_under_new_ids(demo: Path, bundle: Path) -> No
     shutil.copytree(demo / "My Run", demo / "A" / "my-run")
     table(demo / "more.parquet")
     opened.refresh()
-    assert opened.runs["my-run"].bundle == "my-run"
+    found = opened.runs["my-run"].bundle
+    assert found is not None
+    assert opened.bundles[found].folder == demo / "My Run" / "bundle"
     assert opened.runs["my-run-2"].folder == demo / "A" / "my-run"
     assert list(opened.tables) == ["vectors", "more"]
 
@@ -165,15 +176,15 @@ def test_a_table_is_of_a_store_whose_tiles_it_names(store: Path, bundle: Path, t
     tiles = np.array([5, 3, 90], np.int64)
     path = tmp_path / "some.parquet"
     embed_tiles(Encoder.from_pretrained(bundle), Store.open(store), path, tiles=tiles)
-    (wrong,) = Embeddings(look_at(path, data=str(other))).sources.values()
+    (wrong,) = sources_of(look_at(path, data=str(other))).values()
     assert wrong.store is None
     assert "no store that is open" in wrong.note
-    (right,) = Embeddings(look_at(path, data=str(store))).sources.values()
+    (right,) = sources_of(look_at(path, data=str(store))).values()
     assert right.store is not None
     # As another program may leave it: without ids, places tell.
     pq.write_table(pq.read_table(path).drop_columns(["tile_id"]), path)
     for folder, found in ((other, False), (store, True)):
-        (source,) = Embeddings(look_at(path, data=str(folder))).sources.values()
+        (source,) = sources_of(look_at(path, data=str(folder))).values()
         assert (source.store is not None) is found
 
 
