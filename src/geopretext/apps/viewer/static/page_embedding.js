@@ -166,7 +166,7 @@ class EmbeddingPage {
     const { points, laid_out: laidOut, explained } = this.plane;
     this.context.state.set({ layout: kind === "pca" ? null : kind });
     const parts = [
-      kind === "umap" ? UMAP_ABOUT : `Principal components: ${explained.map((share) => `${(100 * share).toFixed(1)} %`).join(" and ")} of the variance.`,
+      kind === "umap" ? UMAP_ABOUT : `Principal components: ${explained.map((share, axis) => `${["across", "up"][axis]} ${(100 * share).toFixed(1)} %`).join(", ")} of the variance.`,
       laidOut < this.made.rows ? `${number(laidOut)} of ${number(this.made.rows)} rows are laid out.` : "",
       this.made.tiles && this.made.rows < this.made.tiles ? `${number(this.made.rows)} of ${number(this.made.tiles)} tiles are embedded; geopretext embed makes a table of all.` : "",
     ];
@@ -209,12 +209,6 @@ class EmbeddingPage {
     canvas.moveTo(x, 0);
     canvas.lineTo(x, plot.height);
     canvas.stroke();
-    canvas.fillStyle = plot.color("quiet");
-    canvas.font = "11px system-ui, sans-serif";
-    canvas.textBaseline = "alphabetic";
-    const [width, below] = [canvas.measureText("component 2").width, plot.width < 640 ? 70 : 20]; // the tools lie above
-    canvas.fillText("component 1", plot.width - width - 8, Math.max(below, Math.min(plot.height - 48, y - 6)));
-    canvas.fillText("component 2", Math.max(6, Math.min(plot.width - width - 60, x + 6)), below);
   }
 
   #color(name) {
