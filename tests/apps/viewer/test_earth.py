@@ -189,6 +189,26 @@ def test_moving_by_keyboard_and_wheel(earth: "Page") -> None:
     earth.wait_for_url(lambda url: "at=" not in url)
 
 
+def test_a_card_that_loses_its_memory_draws_again(earth: "Page") -> None:
+    Image = pytest.importorskip("PIL.Image", reason="needs pillow")
+    earth.wait_for_selector(".credit[data-ready]")
+    counted(earth, 120)
+
+    def colours() -> int:
+        earth.wait_for_timeout(300)
+        picture = Image.open(BytesIO(earth.locator(".map").screenshot())).convert("RGB")
+        return len(set(np.asarray(picture).reshape(-1, 3)[:, 0].tolist()))
+
+    before = colours()
+    lose = (
+        "window.lost = document.querySelector('.plot-points').getContext('webgl2').getExtension('WEBGL_lose_context')"
+    )
+    earth.evaluate(f"{lose}; lost.loseContext()")
+    without = colours()
+    earth.evaluate("lost.restoreContext()")
+    assert without < colours() == before
+
+
 def test_places_that_a_build_could_not_make(
     open_page: OpenPage, serve_viewer: Callable[..., str], store: Path, tmp_path: Path
 ) -> None:
