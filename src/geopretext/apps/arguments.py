@@ -48,8 +48,8 @@ class VerbParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}\nhint: {self.prog} --help\n")
 
 
-def whole(minimum: int) -> Callable[[str], int]:
-    """An argument type: a whole number of at least ``minimum``."""
+def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """An argument type: a whole number of at least ``minimum``, and at most ``maximum``."""
 
     def parse(text: str) -> int:
         try:
@@ -58,6 +58,8 @@ def whole(minimum: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if number < minimum:
             raise argparse.ArgumentTypeError(f"{number} is below {minimum}")
+        if maximum is not None and number > maximum:
+            raise argparse.ArgumentTypeError(f"{number} is above {maximum}")
         return number
 
     return parse

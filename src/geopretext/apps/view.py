@@ -1,6 +1,7 @@
 """``geopretext view``: looks at stores, runs, bundles, embeddings and reports in the browser."""
 
 import sys
+import threading
 import webbrowser
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     parser = VerbParser("view", about=_ABOUT, example=_EXAMPLE)
     add = parser.add_argument
     add("path", metavar="PATH", help="what to look at")
-    add("--port", type=whole(0), default=0, help="of the server; default: a free one")
+    add("--port", type=whole(0, 65535), default=0, help="of the server; default: a free one")
     add("--no-browser", action="store_true", help="only serve; the address is printed either way")
     add("--bundle", action="append", default=[], metavar="BUNDLE", help="one more bundle; may be repeated")
     add("--embeddings", action="append", default=[], metavar="FILE", help="one more embedding table; may be repeated")
@@ -36,12 +37,15 @@ def run(arguments: Sequence[str]) -> None:
     from geopretext.apps.viewer.server import serve
 
     opened = look_at(options.path, bundles=options.bundle, embeddings=options.embeddings, data=options.data)
+    for note in opened.notes:
+        say(note)
 
     def ready(address: str) -> None:
         print(address)
         sys.stdout.flush()
         say("Ctrl-C here stops the viewer")
         if not options.no_browser:
-            webbrowser.open(address)
+            # A browser that begins with us may keep the call until it ends, and the server must answer meanwhile.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     serve(opened, port=options.port, ready=ready)

@@ -46,7 +46,7 @@ def principal_plane(vectors: Vectors) -> Plane:
     """The plane in which rows differ most (Hotelling 1933). The same vectors give the same signs.
 
     Raises:
-        InputError: there are fewer than two rows, or fewer than two features.
+        InputError: there are fewer than three rows, or fewer than two features.
     """
     _check(vectors)
     some = vectors[evenly(len(vectors), _FITTED)].astype(np.float64)
@@ -66,7 +66,7 @@ def umap_plane(vectors: Vectors, *, seed: int = 0) -> Plane:
     Of more than ``UMAP_ROWS`` rows, so many are laid out, evenly taken. The same vectors and seed give the same plane.
 
     Raises:
-        InputError: there are too few rows.
+        InputError: there are fewer than three rows, or fewer than two features.
         MissingLibraryError: umap-learn is not installed.
     """
     _check(vectors)

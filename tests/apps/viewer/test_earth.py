@@ -1,5 +1,6 @@
 """The map in a real browser: what it shows is what the store holds."""
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -92,8 +93,9 @@ def test_a_tile_is_where_it_should_be_in_the_colour_of_its_class(earth: "Page", 
     assert str(where.time[tile])[:10] in text
     assert earth.evaluate("document.querySelector('.thumbnail').decode().then(() => true)")
     assert f"tile={tile}" in earth.url
-    card.get_by_role("button", name="Close").click()
+    earth.keyboard.press("Escape")
     assert not card.is_visible()
+    assert earth.evaluate("document.activeElement.className").startswith("plot-marks")
 
 
 def test_legends_count_and_switch_classes(earth: "Page", where) -> None:
@@ -129,6 +131,17 @@ def test_sliders_filter_by_keyboard_and_the_link_restores_it(earth: "Page", wher
     again = open_page(earth.url)
     counted(again, wanted)
     assert again.get_by_role("slider", name="Month: lowest").input_value() == "5"
+    # The address has numbers of the column, so it means the same of a store that has grown since.
+    northern = open_page(earth.url.split("#")[0] + "#/earth?only_lat=0..")
+    edges = np.linspace(where.lat.min(), where.lat.max(), 41)
+    wanted = int((where.lat >= edges[np.abs(edges).argmin()]).sum())
+    counted(northern, wanted)
+    said = northern.locator(".histogram", has_text="Latitude").locator("output").inner_text()
+    assert re.fullmatch(r"\d+°( [NS])? – \d+° N", said)
+    assert re.fullmatch(
+        r"[A-Z][a-z]{2} \d{4} – [A-Z][a-z]{2} \d{4}",
+        northern.locator(".histogram", has_text="Date").locator("output").inner_text(),
+    )
 
 
 def test_boxes_and_lassos_select(earth: "Page", where) -> None:
@@ -173,7 +186,27 @@ def test_moving_by_keyboard_and_wheel(earth: "Page") -> None:
     earth.mouse.wheel(0, -400)
     earth.wait_for_url(lambda url: view_of(url)[2] > SCALE * 1.6)
     marks.press("Home")
-    earth.wait_for_url(lambda url: view_of(url)[2] < SCALE * 1.4)
+    earth.wait_for_url(lambda url: "at=" not in url)
+
+
+def test_a_card_that_loses_its_memory_draws_again(earth: "Page") -> None:
+    Image = pytest.importorskip("PIL.Image", reason="needs pillow")
+    earth.wait_for_selector(".credit[data-ready]")
+    counted(earth, 120)
+
+    def colours() -> int:
+        earth.wait_for_timeout(300)
+        picture = Image.open(BytesIO(earth.locator(".map").screenshot())).convert("RGB")
+        return len(set(np.asarray(picture).reshape(-1, 3)[:, 0].tolist()))
+
+    before = colours()
+    lose = (
+        "window.lost = document.querySelector('.plot-points').getContext('webgl2').getExtension('WEBGL_lose_context')"
+    )
+    earth.evaluate(f"{lose}; lost.loseContext()")
+    without = colours()
+    earth.evaluate("lost.restoreContext()")
+    assert without < colours() == before
 
 
 def test_places_that_a_build_could_not_make(

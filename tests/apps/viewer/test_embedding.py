@@ -46,8 +46,12 @@ def test_neighbours_of_a_tile_that_a_bundle_embeds(open_page: OpenPage, viewer: 
     both[[7, best[1]]] = -2
     page.locator(f'.example img[alt^="Tile {best[1]},"]').wait_for()
     assert found_tiles(page) == np.argsort(-both)[:12].tolist()
+    page.locator(".plane").get_by_role("button", name="Zoom in").click()
+    page.wait_for_url("**at=*")
     again = open_page(page.url)
     assert found_tiles(again) == np.argsort(-both)[:12].tolist()
+    again.wait_for_timeout(400)
+    assert again.url == page.url
 
 
 def test_a_table_with_its_store(

@@ -11,6 +11,7 @@ from geopretext.apps.viewer.land import Land, land_of
 from geopretext.apps.viewer.opened import Opened, StoreEntry
 from geopretext.apps.viewer.planet import planet_of
 from geopretext.apps.viewer.table import TileTable, describe_columns
+from geopretext.data.tiles import TileReader
 
 
 def routes(opened: Opened) -> list[Any]:
@@ -31,14 +32,15 @@ class _Map:
     def __init__(self, store: StoreEntry) -> None:
         self._store = store
         self._lock = Lock()
-        self._table: TileTable | None = None
+        self._kept: tuple[TileReader, TileTable] | None = None
 
     def table(self) -> TileTable:
-        """Made on first use, by whoever asks first."""
+        """Made on first use, by whoever asks first, and anew when the store has grown."""
         with self._lock:
-            if self._table is None:
-                self._table = TileTable(self._store.reader)
-            return self._table
+            reader = self._store.reader
+            if self._kept is None or self._kept[0] is not reader:
+                self._kept = (reader, TileTable(reader))
+            return self._kept[1]
 
     def land(self) -> Land:
         return land_of(planet_of(self._store.reader))

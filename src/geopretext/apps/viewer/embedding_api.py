@@ -63,6 +63,7 @@ class _Sources(_EmbeddingHandler):
                     "table": source.table.id if source.table else None,
                     "bundle": source.bundle.id if source.bundle else None,
                     "store": source.store.id if source.store else None,
+                    "note": source.note,
                 }
                 for source in sources.values()
             ]

@@ -8,7 +8,7 @@ reads; no answer may be framed, sniffed or shared.
 import json
 import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
@@ -84,7 +84,7 @@ class ViewerHandler(RequestHandler):
 
     async def compute(self, work: Callable[Given, Result], *arguments: Given.args, **named: Given.kwargs) -> Result:
         """Run something that takes a while in a thread, so that other requests are answered meanwhile."""
-        pool: ThreadPoolExecutor = self.application.settings["pool"]
+        pool: Executor = self.application.settings["pool"]
         return await IOLoop.current().run_in_executor(pool, lambda: work(*arguments, **named))
 
     def send_json(self, content: Any) -> None:

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import suppress
 
 from geopretext.apps.viewer import earth_api, embedding_api, reconstruct_api, shell_api, tile_api, training_api
 from geopretext.apps.viewer.embeddings import Embeddings
 from geopretext.apps.viewer.handlers import HOST, NotFound
+from geopretext.apps.viewer.jobs import DaemonPool
 from geopretext.apps.viewer.opened import Opened
 from geopretext.errors import InputError, MissingLibraryError
 
@@ -25,7 +26,7 @@ _THREADS = 4
 """that compute answers; a long job holds one, and the others go on"""
 
 
-def make_application(opened: Opened, *, port: int, pool: ThreadPoolExecutor, embeddings: Embeddings) -> Application:
+def make_application(opened: Opened, *, port: int, pool: Executor, embeddings: Embeddings) -> Application:
     """Everything that the viewer answers.
 
     Args:
@@ -68,7 +69,7 @@ async def _serve(opened: Opened, port: int, ready: Callable[[str], None]) -> Non
     except OSError as error:
         raise InputError(f"port {port} of {HOST} cannot be had: {error.strerror}", hint="name another") from error
     bound: int = sockets[0].getsockname()[1]
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="viewer")
+    pool = DaemonPool(_THREADS, "viewer")
     embeddings = Embeddings(opened)
     try:
         server = HTTPServer(make_application(opened, port=bound, pool=pool, embeddings=embeddings))
@@ -80,7 +81,6 @@ async def _serve(opened: Opened, port: int, ready: Callable[[str], None]) -> Non
         await ended.wait()
     finally:
         embeddings.stop()
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _say_nothing(_: RequestHandler) -> None:

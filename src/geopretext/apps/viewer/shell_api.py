@@ -5,10 +5,12 @@ from importlib.resources import files
 from typing import Any
 
 from geopretext import __version__
+from geopretext.apps.viewer.embeddings import trouble_of_store, trouble_of_table
 from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import Opened, StoreEntry
 from geopretext.apps.viewer.planet import planet_of
 from geopretext.data.tiles import SPLITS
+from geopretext.errors import GeopretextError
 
 _KINDS = {
     "html": "text/html; charset=utf-8",
@@ -47,7 +49,7 @@ class _Static(ViewerHandler):
 
 class _Opened(ViewerHandler):
     async def get(self) -> None:
-        self.send_json(await self.compute(describe, self.opened))
+        self.send_json(await self.compute(_refreshed, self.opened))
 
 
 class _Report(ViewerHandler):
@@ -68,19 +70,43 @@ def _static_files() -> dict[str, bytes]:
     }
 
 
+def _refreshed(opened: Opened) -> dict[str, Any]:
+    opened.refresh()
+    return describe(opened)
+
+
 def describe(opened: Opened) -> dict[str, Any]:
-    """What is open, as the pages read it."""
+    """What is open, as the pages read it; what cannot be read stands under ``broken``, with the reason."""
+    bad_stores = {entry.id: error for entry in opened.stores.values() if (error := trouble_of_store(entry))}
+    bad_tables = {entry.id: error for entry in opened.tables.values() if (error := trouble_of_table(entry))}
     return {
         "name": opened.name,
         "version": __version__,
-        "stores": [_describe_store(entry) for entry in opened.stores.values()],
+        "stores": [_describe_store(entry) for entry in opened.stores.values() if entry.id not in bad_stores],
         "runs": [
-            {"id": run.id, "name": run.name, "bundle": run.bundle, "store": run.store} for run in opened.runs.values()
+            {
+                "id": run.id,
+                "name": run.name,
+                "bundle": run.bundle,
+                "store": None if run.store in bad_stores else run.store,
+            }
+            for run in opened.runs.values()
         ],
         "bundles": [{"id": bundle.id, "name": bundle.name} for bundle in opened.bundles.values()],
-        "tables": [{"id": table.id, "name": table.name} for table in opened.tables.values()],
+        "tables": [
+            {"id": table.id, "name": table.name} for table in opened.tables.values() if table.id not in bad_tables
+        ],
         "reports": [{"id": report.id, "name": report.name} for report in opened.reports.values()],
+        "broken": [
+            *(_broken("Store", opened.stores[name].name, error) for name, error in bad_stores.items()),
+            *(_broken("Embedding table", opened.tables[name].name, error) for name, error in bad_tables.items()),
+        ],
+        "notes": opened.notes,
     }
+
+
+def _broken(kind: str, name: str, error: GeopretextError) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "error": {"what": error.what, "where": error.where, "hint": error.hint}}
 
 
 def _describe_store(entry: StoreEntry) -> dict[str, Any]:

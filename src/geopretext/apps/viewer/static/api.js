@@ -7,16 +7,21 @@ export class ViewerError extends Error {
   }
 }
 
+/** Of a request that got no answer at all. */
+export function silent() {
+  return new ViewerError({
+    what: "The viewer's server does not answer.",
+    hint: "Is it still running in its terminal? Start it again with the same words, then reload this page.",
+  });
+}
+
 async function ask(path, { signal } = {}) {
   let response;
   try {
     response = await fetch(`/api/${path}`, { signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ViewerError({
-      what: "The viewer's server does not answer.",
-      hint: "Is it still running in its terminal? Start it again with the same words, then reload this page.",
-    });
+    throw silent();
   }
   if (!response.ok) {
     const told = await response.json().catch(() => ({ what: `the server answered ${response.status}`, where: path }));

@@ -89,7 +89,10 @@ export class Ground {
       const [x, y] = plot.toScreen(...project(lat, -180));
       if (y < 10 || y > plot.height - 10) continue;
       const text = `${Math.abs(lat)}°${lat > 0 ? " N" : lat < 0 ? " S" : ""}`;
-      context.fillText(text, Math.max(6, Math.min(x - context.measureText(text).width - 6, plot.width - 40)), y);
+      const wide = context.measureText(text).width;
+      // Beside the map, or at the edge of the window when that is inside the map; where points are it could not be read.
+      if (x > 0 && x < wide + 10) continue;
+      context.fillText(text, Math.max(6, Math.min(x - wide - 6, plot.width - 40)), y);
     }
   }
 }

@@ -1,6 +1,7 @@
 /** A histogram with a range to choose: drag over the bars, or move the two sliders beneath them. */
 
 import { h, svg } from "/static/dom.js";
+import { rangeText, valueText } from "/static/tiles.js";
 
 const NO_BIN = 255;
 const WIDTH = 240;
@@ -96,17 +97,40 @@ export class Histogram {
     return bin !== NO_BIN && bin >= this.range[0] && bin <= this.range[1];
   }
 
-  #say() {
-    const { classes, unit } = this.column;
-    const edge = (bin) => this.low + (bin * (this.high - this.low)) / this.count;
-    const digits = unit === "year" ? 1 : this.high - this.low > 20 ? 0 : 2;
+  /** Where a bin of a quantity begins. */
+  #edge(bin) {
+    return this.low + (bin * (this.high - this.low)) / this.count;
+  }
+
+  /** What is let through as part of an address, in numbers of the column, `low..high`; an end without bound is empty. */
+  toText() {
+    if (this.isAll) return null;
+    const said = (bin, end) => (this.column.classes.length ? bin : Number(this.#edge(bin + end).toPrecision(7)));
     const [low, high] = this.range;
-    const text = classes.length
+    return `${low === 0 ? "" : said(low, 0)}..${high === this.count - 1 ? "" : said(high, 1)}`;
+  }
+
+  /** And back; what does not fit lets everything through. */
+  fromText(text) {
+    const ends = (text ?? "").split("..");
+    if (ends.length !== 2 || !ends.every((end) => Number.isFinite(Number(end)))) return;
+    const binOf = (end, fallback, past) => {
+      if (end === "") return fallback;
+      if (this.column.classes.length) return Math.round(Number(end));
+      return Math.round(((Number(end) - this.low) * this.count) / (this.high - this.low || 1)) - past;
+    };
+    const [low, high] = [binOf(ends[0], 0, 0), binOf(ends[1], this.count - 1, 1)].map((bin) => Math.max(0, Math.min(this.count - 1, bin)));
+    if (low <= high) this.setBins(low, high, { quietly: true });
+  }
+
+  #say() {
+    const { classes } = this.column;
+    const [low, high] = this.range;
+    this.said.textContent = classes.length
       ? low === high ? classes[low] : `${classes[low]} – ${classes[high]}`
-      : `${edge(low).toFixed(digits)} – ${edge(high + 1).toFixed(digits)}${unit === "year" || unit === "" ? "" : ` ${unit}`}`;
-    this.said.textContent = text;
+      : rangeText(this.column, this.#edge(low), this.#edge(high + 1));
     this.reset.hidden = this.isAll;
-    this.sliders.forEach((slider, end) => slider.setAttribute("aria-valuetext", classes.length ? classes[this.range[end]] : edge(this.range[end] + end).toFixed(digits)));
+    this.sliders.forEach((slider, end) => slider.setAttribute("aria-valuetext", classes.length ? classes[this.range[end]] : valueText(this.column, this.#edge(this.range[end] + end))));
     this.strong.forEach((bar, bin) => bar.classList.toggle("out", bin < low || bin > high));
   }
 

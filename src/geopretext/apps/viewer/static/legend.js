@@ -1,6 +1,7 @@
 /** What colours and shapes mean; classes can be switched off and on, and looked at alone. */
 
 import { h, number, svg } from "/static/dom.js";
+import { valueText } from "/static/tiles.js";
 import { classColor, classShape, ramp, SHAPES, UNKNOWN_LOOK } from "/static/palette.js";
 
 const OUTLINES = {
@@ -40,7 +41,7 @@ export function classCounts(column) {
 
 function classLegend(column, theme, hidden, on) {
   const counts = [...classCounts(column)].sort(([a, m], [b, n]) => (a === UNKNOWN_LOOK) - (b === UNKNOWN_LOOK) || n - m);
-  return h("ul", { class: "legend", "aria-label": `${column.label}: switch classes off and on` }, counts.map(([code, count]) => {
+  const list = h("ul", { class: "legend", "aria-label": `${column.label}: switch classes off and on` }, counts.map(([code, count]) => {
     const name = code === UNKNOWN_LOOK ? "unknown" : column.classes[code];
     return h("li", {}, h("button", {
       type: "button", class: "legend-entry", "aria-pressed": String(!hidden.has(code)), dataset: { code },
@@ -52,6 +53,10 @@ function classLegend(column, theme, hidden, on) {
       },
     }, symbol(code, theme), h("span", { class: "legend-name", text: name }), h("span", { class: "legend-count", text: number(count) })));
   }));
+  const hint = () => list.classList.toggle("more", list.scrollHeight - list.clientHeight - list.scrollTop > 4);
+  list.addEventListener("scroll", hint);
+  requestAnimationFrame(hint);
+  return list;
 }
 
 function quantityLegend(column, theme) {
@@ -62,10 +67,8 @@ function quantityLegend(column, theme) {
     context.fillStyle = `rgb(${ramp(x / 127, theme).join(",")})`;
     context.fillRect(x, 0, 1, 1);
   }
-  const digits = column.unit === "year" || high - low < 20 ? 1 : 0;
-  const unit = column.unit === "year" || !column.unit ? "" : ` ${column.unit}`;
   const unknown = column.values.some((value) => value !== value);
   return h("div", { class: "quantity" }, bar,
-    h("div", { class: "row quantity-ends" }, h("span", { text: `${low.toFixed(digits)}${unit}` }), h("span", { text: `${high.toFixed(digits)}${unit}` })),
+    h("div", { class: "row quantity-ends" }, h("span", { text: valueText(column, low) }), h("span", { text: valueText(column, high) })),
     unknown ? h("div", { class: "row small" }, symbol(UNKNOWN_LOOK, theme), h("span", { text: "unknown" })) : null);
 }

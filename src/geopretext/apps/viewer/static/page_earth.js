@@ -6,8 +6,8 @@ import { Filters, insideOf, shapeFromText, shapeToText } from "/static/filters.j
 import { Ground, GLOBE } from "/static/ground.js";
 import { Histogram } from "/static/histogram.js";
 import { legend } from "/static/legend.js";
-import { looksOf, palette, UNKNOWN_LOOK } from "/static/palette.js";
-import { Plot } from "/static/plot.js";
+import { LEAST_SIZE, looksOf, palette, UNKNOWN_LOOK } from "/static/palette.js";
+import { Plot, viewFromText, viewToText } from "/static/plot.js";
 import { projectAll } from "/static/projection.js";
 import { chosenStore, colorings, loadTiles, wordOf } from "/static/tiles.js";
 
@@ -41,6 +41,12 @@ class EarthPage {
     this.#build();
     this.#restore();
     this.unwatch = context.theme.watch(() => this.#paint());
+    // Before the map, which would end a selection.
+    root.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || this.card.hidden) return;
+      event.stopPropagation();
+      this.#close();
+    }, { capture: true });
     this.#loadLand();
   }
 
@@ -53,7 +59,7 @@ class EarthPage {
         pick: (row) => this.#pick(row),
         hover: (row) => `${row < this.tiles.tiles ? `Tile ${row}` : "Place"} · ${wordOf(this.column, row)}`,
         shape: (shape) => this.#select(shape),
-        moved: ({ x, y, scale }) => context.state.set({ at: [x, y, scale].map((value) => Number(value.toPrecision(6))).join(",") }),
+        moved: (view) => context.state.set({ at: viewToText(view) }),
       },
     });
     this.card = h("section", { class: "tile-card card", hidden: true, "aria-label": "The tile that was picked" });
@@ -99,13 +105,10 @@ class EarthPage {
     this.hidden = new Set((state.get("hide") ?? "").split(",").filter(Boolean).map(Number));
     this.shape = shapeFromText(state.get("shape"));
     for (const [name, histogram] of this.histograms) {
-      const range = (state.get(`only_${name}`) ?? "").split("-").map(Number);
-      const fits = range.length === 2 && range.every((bin) => Number.isInteger(bin) && bin >= 0 && bin < histogram.count) && range[0] <= range[1];
-      if (fits) histogram.setBins(...range, { quietly: true });
+      histogram.fromText(state.get(`only_${name}`));
       this.filters.set(name, histogram.isAll ? null : (row) => histogram.accepts(row));
     }
-    const at = (state.get("at") ?? "").split(",").map(Number);
-    this.plot.begin(at.length === 3 && at.every(Number.isFinite) && at[2] > 0 ? { x: at[0], y: at[1], scale: at[2] } : null);
+    this.plot.begin(viewFromText(state.get("at")));
     this.filters.set("shape", this.shape && insideOf(this.shape, this.positions));
     this.#applyHidden();
     this.#paint();
@@ -146,7 +149,7 @@ class EarthPage {
   /** Colours, legend, and everything that depends on the filters. */
   #paint() {
     const { theme } = this.context;
-    this.plot.setLooks(looksOf(this.column), palette(this.column, theme.name));
+    this.plot.setLooks(looksOf(this.column), palette(this.column, theme.name), { least: this.column.classes.length ? LEAST_SIZE : undefined });
     this.#drawLegend();
     this.#refresh();
   }
@@ -192,7 +195,7 @@ class EarthPage {
 
   #brush(name, histogram) {
     this.filters.set(name, histogram.isAll ? null : (row) => histogram.accepts(row));
-    this.context.state.set({ [`only_${name}`]: histogram.isAll ? null : histogram.range.join("-") });
+    this.context.state.set({ [`only_${name}`]: histogram.toText() });
     this.#refresh();
   }
 
@@ -240,7 +243,12 @@ class EarthPage {
       this.card.hidden = true;
       return;
     }
-    showCard(this.card, this.context, { store: this.store.id, row, onClose: () => { this.#pick(-1); this.plot.marks.focus(); } });
+    showCard(this.card, this.context, { store: this.store.id, row, onClose: () => this.#close() });
+  }
+
+  #close() {
+    this.#pick(-1);
+    this.plot.marks.focus();
   }
 
   dispose() {

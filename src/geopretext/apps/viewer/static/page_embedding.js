@@ -5,8 +5,8 @@ import { choice, emptyPanel, errorPanel, h, iconButton, loading, number, positio
 import { Filters, insideOf, shapeFromText, shapeToText } from "/static/filters.js";
 import { Ground, GLOBE } from "/static/ground.js";
 import { legend } from "/static/legend.js";
-import { looksOf, palette, UNKNOWN_LOOK } from "/static/palette.js";
-import { Plot } from "/static/plot.js";
+import { LEAST_SIZE, looksOf, palette, UNKNOWN_LOOK } from "/static/palette.js";
+import { Plot, viewFromText, viewToText } from "/static/plot.js";
 import { projectAll } from "/static/projection.js";
 import { colorings, wordOf } from "/static/tiles.js";
 
@@ -22,9 +22,7 @@ export async function show(root, context) {
     return null;
   }
   const { state } = context;
-  const fits = (source) => (!state.get("table") || source.table === state.get("table"))
-    && (!state.get("bundle") || source.bundle === state.get("bundle")) && (!state.get("store") || source.store === state.get("store"));
-  const source = sources.find((each) => each.id === state.get("source")) ?? sources.find(fits) ?? sources[0];
+  const source = meant(sources, state);
   const waiting = loading("Reading embeddings");
   root.append(h("div", { class: "page" }, waiting));
   const made = await job(`embeddings/${source.id}`, {
@@ -38,6 +36,15 @@ export async function show(root, context) {
   await page.layOut(state.get("layout") === "umap" && made.umap ? "umap" : "pca");
   await page.restore();
   return page;
+}
+
+/** Of all embeddings those that the address means: a table says more than a bundle, and a bundle more than a store. */
+export function meant(sources, state) {
+  const named = sources.find((each) => each.id === state.get("source"));
+  if (named) return named;
+  const score = (source) => ["store", "bundle", "table"].reduce(
+    (sum, key, at) => sum + (state.get(key) !== null && source[key] === state.get(key) ? 2 ** at : 0), 0);
+  return sources.reduce((best, each) => (score(each) > score(best) ? each : best));
 }
 
 function missing({ opened }) {
@@ -83,13 +90,14 @@ class EmbeddingPage {
     const on = { pick: (row) => this.#pick(row), hover: (row) => `Tile ${rows.tile[row]} · ${wordOf(this.column, row)}` };
     this.plot = new Plot({
       label: `Plane of ${number(this.made.rows)} embeddings`, extent: [-1, -1, 1, 1], theme: context.theme,
-      on: { ...on, ground: (canvas, plot) => this.#axes(canvas, plot), shape: (shape) => this.#select("shape", shape) },
+      on: { ...on, ground: (canvas, plot) => this.#axes(canvas, plot), shape: (shape) => this.#select("shape", shape), moved: (view) => context.state.set({ at: viewToText(view) }) },
     });
     this.map = this.places && new Plot({
       label: "Map of the same tiles", extent: GLOBE, theme: context.theme, small: true,
-      on: { ...on, ground: (canvas, plot) => this.ground.draw(canvas, plot), shape: (shape) => this.#select("region", shape) },
+      on: { ...on, ground: (canvas, plot) => this.ground.draw(canvas, plot), shape: (shape) => this.#select("region", shape), moved: (view) => context.state.set({ map: viewToText(view) }) },
     });
     this.map?.setPositions(this.places);
+    this.map?.begin(viewFromText(context.state.get("map")));
     this.message = h("p", { class: "plane-note" });
     this.counted = h("p", { class: "counted" });
     this.clear = h("button", { class: "text-button", type: "button", text: "clear filters", on: { click: () => this.#clear() } });
@@ -103,9 +111,10 @@ class EmbeddingPage {
       h("aside", { class: "side", "aria-label": "Map, colours and neighbours" },
         h("div", { class: "side-head" }, this.counted, this.clear),
         names.length > 1 ? choice("Embeddings", names, source.id, (id) => this.#open(id)) : h("p", { class: "small quiet", text: source.name }),
+        source.note ? h("p", { class: "small quiet", text: source.note }) : null,
         h("div", { class: "row", role: "group", "aria-label": "Layout" }, Object.values(this.layouts),
           this.made.umap ? null : h("span", { class: "quiet small", text: "UMAP: umap-learn is not installed" })),
-        this.map ? h("div", { class: "inset" }, this.map.root) : null,
+        this.map ? h("div", { class: "inset" }, h("span", { class: "inset-label small quiet", text: "Where they are" }), this.map.root) : null,
         this.neighbours,
         options.length ? choice("Colour by", options.map((column) => [column.name, column.label]), this.column.name, (name) => this.#color(name)) : null,
         this.legendBox));
@@ -151,12 +160,13 @@ class EmbeddingPage {
   }
 
   #showPlane(kind) {
+    const first = !this.kind;
     this.kind = kind;
     this.plane = this.planes.get(kind);
     const { points, laid_out: laidOut, explained } = this.plane;
     this.context.state.set({ layout: kind === "pca" ? null : kind });
     const parts = [
-      kind === "umap" ? UMAP_ABOUT : `Principal components: ${explained.map((share) => `${(100 * share).toFixed(1)} %`).join(" and ")} of the variance.`,
+      kind === "umap" ? UMAP_ABOUT : `Principal components: ${explained.map((share, axis) => `${["across", "up"][axis]} ${(100 * share).toFixed(1)} %`).join(", ")} of the variance.`,
       laidOut < this.made.rows ? `${number(laidOut)} of ${number(this.made.rows)} rows are laid out.` : "",
       this.made.tiles && this.made.rows < this.made.tiles ? `${number(this.made.rows)} of ${number(this.made.tiles)} tiles are embedded; geopretext embed makes a table of all.` : "",
     ];
@@ -165,6 +175,8 @@ class EmbeddingPage {
     this.filters.set("known", laidOut < this.made.rows ? (row) => points[2 * row] === points[2 * row] : null);
     this.plot.setPositions(points);
     this.plot.setExtent(extentOf(points));
+    // The address has a view of one layout, that which it was opened on.
+    if (first) this.plot.begin(viewFromText(this.context.state.get("at")));
     this.#select("shape", shapeFromText(this.context.state.get("shape")));
     this.#applyHidden();
     this.#paint();
@@ -178,7 +190,11 @@ class EmbeddingPage {
     this.like = rows("like");
     this.unlike = rows("unlike");
     const tile = state.get("tile");
-    if (!this.like.length && tile !== null) this.like = [this.rows.tile.indexOf(Number(tile))].filter((row) => row >= 0);
+    // Another page may have gone on to another tile.
+    if (tile !== null && this.rows.tile[this.like[0]] !== Number(tile)) {
+      this.unlike = [];
+      this.like = [this.rows.tile.indexOf(Number(tile))].filter((row) => row >= 0);
+    }
     if (this.like.length) await this.#find();
   }
 
@@ -193,10 +209,6 @@ class EmbeddingPage {
     canvas.moveTo(x, 0);
     canvas.lineTo(x, plot.height);
     canvas.stroke();
-    canvas.fillStyle = plot.color("quiet");
-    canvas.font = "11px system-ui, sans-serif";
-    canvas.fillText("component 1", plot.width - 76, y - 6);
-    canvas.fillText("component 2", x + 6, plot.height - 46);
   }
 
   #color(name) {
@@ -214,7 +226,7 @@ class EmbeddingPage {
 
   #paint() {
     const { theme } = this.context;
-    for (const plot of this.#plots()) plot.setLooks(looksOf(this.column), palette(this.column, theme.name));
+    for (const plot of this.#plots()) plot.setLooks(looksOf(this.column), palette(this.column, theme.name), { least: this.column.classes.length && plot === this.plot ? LEAST_SIZE : undefined });
     this.#drawLegend();
     this.#refresh();
   }
@@ -293,10 +305,13 @@ class EmbeddingPage {
     await this.#find();
   }
 
-  #refine(list, row) {
+  async #refine(list, row) {
     for (const name of ["like", "unlike"]) this[name] = this[name].filter((other) => other !== row);
     if (list) this[list].push(row);
-    return this.#find();
+    await this.#find();
+    // The button that was pressed is gone: go on where its tile is now.
+    const place = this.neighbours.querySelector(`[data-row="${row}"] button`) ?? this.neighbours.querySelector("button");
+    (place ?? this.plot.marks).focus();
   }
 
   async #find() {
@@ -322,13 +337,13 @@ class EmbeddingPage {
   }
 
   #showNeighbours({ rows, similarity, about }) {
-    const close = iconButton("close", "End the search", () => this.#pick(-1));
+    const close = iconButton("close", "End the search", () => { this.#pick(-1); this.plot.marks.focus(); });
     const example = (row, list) => this.#example(row, about[row], list);
     this.neighbours.replaceChildren(
       h("div", { class: "tile-card-head" }, h("h2", { text: "Most alike" }), close),
       h("div", { class: "examples" }, this.like.map((row) => example(row, "like")), this.unlike.map((row) => example(row, "unlike"))),
       h("p", { class: "quiet small", text: "Cosine of standardised vectors. Add more like it, or what it is not, to refine." }),
-      h("ol", { class: "found" }, rows.map((row, at) => h("li", {},
+      h("ol", { class: "found" }, rows.map((row, at) => h("li", { dataset: { row } },
         this.#picture(row, about[row]),
         h("span", { class: "small", text: similarity[at].toFixed(2) }),
         h("span", { class: "refine" },
@@ -339,7 +354,7 @@ class EmbeddingPage {
   }
 
   #example(row, told, list) {
-    return h("figure", { class: `example ${list}` }, this.#picture(row, told),
+    return h("figure", { class: `example ${list}`, dataset: { row } }, this.#picture(row, told),
       h("figcaption", { class: "small" }, list === "like" ? "like" : "not like",
         iconButton("close", `Take tile ${told.tile} off`, () => this.#refine(null, row))));
   }

@@ -1,19 +1,28 @@
 /**
  * Colours that are told apart without full colour vision, and shapes that say the same again.
- * Classes: the colours of Okabe and Ito (2008), lightened or darkened for the theme, each class with a shape. Quantities:
- * cividis (Nunez et al. 2018), whose lightness rises all the way.
+ * Classes: fourteen colours a theme, as many as there are biomes, found by search: as far as possible from each other and
+ * from grey (0.17 in OKLab, Ottosson 2020, or more), and a third of that without red or green cones (Machado et al. 2009);
+ * each class has a shape too. Quantities: cividis (Nunez et al. 2018), whose lightness rises all the way.
  */
 
 export const SHAPES = ["disc", "square", "triangle", "diamond", "cross", "plus", "ring"];
 
 const CLASSES = {
-  light: ["#0072b2", "#d55e00", "#009e73", "#b8860b", "#cc79a7", "#4a3aa7", "#56b4e9", "#7f3c00"],
-  dark: ["#4aa8e8", "#ff8c42", "#2fd0a0", "#f0e442", "#f5a3cf", "#a99bff", "#a8dcff", "#d69a62"],
+  light: [
+    "#0077dd", "#ee7700", "#771100", "#cc77ff", "#0011bb", "#556600", "#7700ff",
+    "#660088", "#44aa22", "#114455", "#cc0000", "#bb00bb", "#885577", "#ff4488",
+  ],
+  dark: [
+    "#88bbff", "#ffff44", "#008800", "#ff0088", "#ff9966", "#9955cc", "#ffddff",
+    "#22ee00", "#cc5522", "#55eecc", "#ee00ff", "#ff88dd", "#99aa22", "#0088ff",
+  ],
 };
 const UNKNOWN = { light: "#8b959c", dark: "#7c8891" };
 const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8779", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
-/** On black the darkest blue would not be seen. */
-const FROM = { light: 0, dark: 0.14 };
+/** What of it is used: on black the darkest blue would not be seen, on white the palest yellow. */
+const SPAN = { light: [0, 0.68], dark: [0.14, 1] };
+/** Pixels across a point of a class: smaller ones have no shape and hardly a colour. */
+export const LEAST_SIZE = 6.5;
 
 export const UNKNOWN_LOOK = 255;
 
@@ -23,7 +32,8 @@ function parse(color) {
 
 /** Colour of a quantity at 0..1, as [r, g, b]. */
 export function ramp(share, theme) {
-  const at = (FROM[theme] + Math.max(0, Math.min(1, share)) * (1 - FROM[theme])) * (CIVIDIS.length - 1);
+  const [from, to] = SPAN[theme];
+  const at = (from + Math.max(0, Math.min(1, share)) * (to - from)) * (CIVIDIS.length - 1);
   const low = Math.min(CIVIDIS.length - 2, Math.floor(at));
   const [a, b] = [parse(CIVIDIS[low]), parse(CIVIDIS[low + 1])];
   return a.map((value, channel) => Math.round(value + (b[channel] - value) * (at - low)));
@@ -33,9 +43,9 @@ export function classColor(code, theme) {
   return code === UNKNOWN_LOOK ? UNKNOWN[theme] : CLASSES[theme][code % CLASSES[theme].length];
 }
 
-/** No two of the first 56 classes share both colour and shape. */
+/** No two of the first 98 classes share both colour and shape. */
 export function classShape(code) {
-  return code === UNKNOWN_LOOK ? SHAPES.indexOf("ring") : code % SHAPES.length;
+  return code === UNKNOWN_LOOK ? SHAPES.indexOf("ring") : (code + Math.floor(code / CLASSES.light.length)) % SHAPES.length;
 }
 
 /** 256 looks: red, green, blue, shape. */

@@ -21,10 +21,10 @@ export class Plot {
    * @param extent [west, south, east, north] of all there is, in units of the positions
    * @param home [west, south, east, north] shown at first
    * @param small with tools for zooming only
-   * @param on {ground(ctx, plot), pick(row), hover(row, x, y), shape(shape or null), moved(view)}
+   * @param on {ground(ctx, plot), pick(row), hover(row, x, y), shape(shape or null), moved(view or null: all)}
    */
   constructor({ label, extent, home = extent, theme, on, small = false }) {
-    Object.assign(this, { extent, home, theme, on, mode: "pan", shape: null, drawing: null, rings: [], hovered: -1, every: 1 });
+    Object.assign(this, { extent, home, theme, on, mode: "pan", shape: null, drawing: null, rings: [], hovered: -1, every: 1, least: 1.8, moved: false });
     this.pointers = new Map();
     this.canvases = ["ground", "points", "marks"].map((name) => h("canvas", { class: `plot-${name}`, "aria-hidden": name !== "marks" }));
     const [, points, marks] = this.canvases;
@@ -34,7 +34,7 @@ export class Plot {
     this.marks = marks;
     this.tip = h("div", { class: "plot-tip", hidden: true });
     this.root = h("div", { class: small ? "plot small" : "plot" }, ...this.canvases, this.tip, this.#tools());
-    this.layer = new PointLayer(points);
+    this.layer = new PointLayer(points, () => this.redraw());
     this.view = { x: 0, y: 0, scale: 1 };
     this.positions = new Float32Array(0);
     this.flags = new Uint8Array(0);
@@ -68,7 +68,9 @@ export class Plot {
     this.layer.set("position", positions);
   }
 
-  setLooks(looks, palette) {
+  /** `least`: pixels across the smallest point. */
+  setLooks(looks, palette, { least = 1.8 } = {}) {
+    this.least = least;
     this.layer.set("look", looks);
     this.layer.set("palette", palette);
   }
@@ -86,16 +88,21 @@ export class Plot {
     this.showAll();
   }
 
+  /** Look at another part; until then all is shown, also in a window of another size. */
   setView(view) {
+    this.moved = true;
+    this.#look(view);
+  }
+
+  #look(view) {
     const lowest = 0.7 * this.#fit(this.extent).scale;
     const scale = Math.max(lowest, Math.min(FARTHEST_IN, view.scale));
     const [west, south, east, north] = this.extent;
     this.view = { x: Math.max(west, Math.min(east, view.x)), y: Math.max(south, Math.min(north, view.y)), scale };
-    this.moved = true;
     this.#thin();
     this.redraw();
     clearTimeout(this.telling);
-    this.telling = setTimeout(() => this.on.moved?.(this.view), 250);
+    this.telling = setTimeout(() => this.on.moved?.(this.moved ? this.view : null), 250);
   }
 
   /** On a machine that draws slowly, leave points out until view and filters rest. */
@@ -121,7 +128,9 @@ export class Plot {
   }
 
   showAll() {
-    this.setView(this.#fit(this.home));
+    this.moved = false;
+    this.wanted = null;
+    if (this.width) this.#look(this.#fit(this.home));
   }
 
   zoom(factor, [x, y] = [this.width / 2, this.height / 2]) {
@@ -282,7 +291,7 @@ export class Plot {
       canvas.height = Math.round(clientHeight * devicePixelRatio);
     }
     if (first && this.wanted) this.setView(this.wanted);
-    else if (!this.moved || first) this.view = this.#fit(this.home);
+    else if (!this.moved) this.view = this.#fit(this.home);
     this.redraw();
   }
 
@@ -303,7 +312,7 @@ export class Plot {
   get size() {
     const crowd = Math.sqrt((this.width * this.height) / Math.max(1, this.layer.shown)) * 0.42;
     const near = (this.view.scale / this.#fit(this.home).scale) ** 0.35;
-    return Math.max(1.6, Math.min(18, Math.max(1.8, Math.min(10, crowd)) * Math.max(1, near)));
+    return Math.max(1.6, Math.min(18, Math.max(this.least, Math.min(10, crowd)) * Math.max(1, near)));
   }
 
   #draw(now) {
@@ -364,6 +373,16 @@ export class Plot {
     clearTimeout(this.resting);
     this.layer.dispose();
   }
+}
+
+/** What part is looked at, as part of an address, and back. */
+export function viewToText(view) {
+  return view && [view.x, view.y, view.scale].map((value) => Number(value.toPrecision(6))).join(",");
+}
+
+export function viewFromText(text) {
+  const [x, y, scale, ...rest] = (text ?? "").split(",").map(Number);
+  return !rest.length && [x, y, scale].every(Number.isFinite) && scale > 0 ? { x, y, scale } : null;
 }
 
 /** A lasso of at most 60 corners, so that it fits into an address. */

@@ -28,7 +28,6 @@ flat in float pixels;
 uniform float opacity;
 uniform vec3 rim;
 out vec4 drawn;
-const float RIM = 1.2;
 float distanceTo(vec2 p) {
   vec2 a = abs(p);
   if (shape == 0) return length(p) - 0.95;
@@ -47,11 +46,12 @@ void main() {
     return;
   }
   // The rim lies around the shape, so that thin shapes keep their colour.
-  float unit = 2.0 / (pixels - 2.0 * RIM);
-  vec2 p = (gl_PointCoord * 2.0 - 1.0) * pixels / (pixels - 2.0 * RIM);
+  float edge = min(1.2, 0.11 * pixels);
+  float unit = 2.0 / (pixels - 2.0 * edge);
+  vec2 p = (gl_PointCoord * 2.0 - 1.0) * pixels / (pixels - 2.0 * edge);
   p.y = -p.y;
   float d = distanceTo(p);
-  float inside = 1.0 - smoothstep(RIM * unit, (RIM + 0.8) * unit, d);
+  float inside = 1.0 - smoothstep(edge * unit, (edge + 0.8) * unit, d);
   if (inside <= 0.0) discard;
   drawn = vec4(mix(color, rim, smoothstep(-0.3 * unit, 0.5 * unit, d)), 1.0) * inside * opacity;
 }`;
@@ -60,7 +60,8 @@ void main() {
 export const HIDDEN = 0, DIM = 1, SHOWN = 2, CHOSEN = 3;
 
 export class PointLayer {
-  constructor(canvas) {
+  /** `onRestored`: called when the card has lost what was drawn, and may be asked again. */
+  constructor(canvas, onRestored) {
     this.canvas = canvas;
     this.count = this.shown = 0;
     this.given = {};
@@ -73,7 +74,10 @@ export class PointLayer {
     }
     this.gl = gl;
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-    canvas.addEventListener("webglcontextrestored", () => this.#prepare());
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.#prepare();
+      onRestored();
+    });
     this.#prepare();
   }
 

@@ -13,7 +13,7 @@
  *   signal                  aborted when the page is left
  */
 
-import { api, bytes } from "/static/api.js";
+import { api, bytes, silent } from "/static/api.js";
 import { errorPanel, h, icon, loading } from "/static/dom.js";
 
 const PAGES = [
@@ -25,12 +25,15 @@ const PAGES = [
   ["training", "Training"],
 ];
 /** What the pages share, and therefore stays in the address when another page is chosen. */
-const SHARED = ["store", "tile", "bundle", "table", "run"];
+const OPENED = ["store", "bundle", "table", "run"];
+const SHARED = [...OPENED, "tile"];
 
 const main = document.getElementById("main");
 let leave = () => {};
 let opened = null;
 let turn = 0;
+/** What the address of each page was when it was last looked at. */
+const last = new Map();
 
 function parse() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
@@ -40,6 +43,13 @@ function parse() {
 function address(name, parameters) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== ""));
   return `#/${name}${query.size ? `?${query}` : ""}`;
+}
+
+/** Where a page is gone on with: as it was left, unless something else was chosen since that it must show. */
+function resumed(page) {
+  const [before, now] = [last.get(page) ?? {}, shared()];
+  const same = OPENED.every((key) => !(key in before && key in now) || before[key] === now[key]);
+  return same ? { ...before, ...now } : now;
 }
 
 function shared() {
@@ -66,10 +76,28 @@ const theme = {
   },
 };
 
+/** The theme that was chosen on an earlier visit; a browser may keep no such things, and refuse to be asked. */
+function remembered() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null;
+  }
+}
+
+function remember(chosen) {
+  try {
+    if (chosen) localStorage.setItem("theme", chosen);
+    else localStorage.removeItem("theme");
+  } catch {
+    // It lasts as long as this page then.
+  }
+}
+
 function chooseTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const button = document.getElementById("theme");
-  let chosen = localStorage.getItem("theme");
+  let chosen = remembered();
   const apply = () => {
     theme.name = chosen ?? (dark.matches ? "dark" : "light");
     document.documentElement.dataset.theme = theme.name;
@@ -84,17 +112,17 @@ function chooseTheme() {
     const other = theme.name === "dark" ? "light" : "dark";
     // Back to what the system says is back to following it.
     chosen = other === (dark.matches ? "dark" : "light") ? null : other;
-    if (chosen) localStorage.setItem("theme", chosen);
-    else localStorage.removeItem("theme");
+    remember(chosen);
     apply();
   });
   apply();
 }
 
 function nameLinks() {
-  const here = parse().name;
+  const { name: here, parameters } = parse();
+  last.set(here, Object.fromEntries(parameters));
   for (const link of document.querySelectorAll("#pages a")) {
-    link.href = address(link.dataset.page, link.dataset.page === here ? Object.fromEntries(parse().parameters) : shared());
+    link.href = address(link.dataset.page, link.dataset.page === here ? last.get(here) : resumed(link.dataset.page));
     if (link.dataset.page === here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -114,6 +142,28 @@ function makeContext(signal) {
   };
 }
 
+/** The module of a page. A browser may keep that one could not be had, so another try has another address. */
+const tries = new Map();
+
+async function load(name) {
+  const count = tries.get(name) ?? 0;
+  try {
+    return await import(`/static/page_${name}.js${count ? `?try=${count}` : ""}`);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    tries.set(name, count + 1);
+    throw silent();
+  }
+}
+
+/** Whoever reads by keyboard or ear goes on where the new page begins. */
+function focusPage(root) {
+  if (root.contains(document.activeElement)) return;
+  const heading = root.querySelector("h1");
+  if (heading) heading.tabIndex = -1;
+  (heading ?? main).focus({ preventScroll: true });
+}
+
 async function showPage() {
   const { name } = parse();
   if (!PAGES.some(([page]) => page === name)) {
@@ -129,7 +179,7 @@ async function showPage() {
   main.dataset.page = name;
   main.replaceChildren(loading());
   try {
-    const page = await import(`/static/page_${name}.js`);
+    const page = await load(name);
     if (mine !== turn) return;
     document.title = `${page.title} · geopretext`;
     const root = h("div", { class: `root root-${name}` });
@@ -138,7 +188,10 @@ async function showPage() {
     const handle = await shown;
     ended.signal.addEventListener("abort", () => handle?.dispose?.());
     if (mine !== turn) handle?.dispose?.();
-    else announce(`${page.title} page`);
+    else {
+      if (mine > 1) focusPage(root);
+      announce(`${page.title} page`);
+    }
   } catch (error) {
     if (mine !== turn || error.name === "AbortError") return;
     if (!error.what) console.error(error);
