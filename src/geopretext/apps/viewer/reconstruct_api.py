@@ -198,7 +198,7 @@ def without_guesses(target: "Target", side: int) -> Array:
     if not target.restored:
         return prediction
     seen = _bands_first(target.truth.valid[0]).any(axis=0)
-    patch = len(seen) // side
+    patch = prediction.shape[-1] // side
     known = seen.reshape(side, patch, side, patch).any(axis=(1, 3))
     return np.where(known.repeat(patch, 0).repeat(patch, 1), prediction, np.float32(np.nan))
 
