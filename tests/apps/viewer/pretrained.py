@@ -28,11 +28,12 @@ def write_runs(folder: Path, store: Path) -> Path:
     reader = Store.open(store)
     for seed, (name, patch) in enumerate((("first", 8), ("second", 16))):
         run = folder / name
-        write_bundle(run / "bundle", reader, settings(predict_visible=name == "second"), patch=patch, seed=seed)
+        run.mkdir()
         (run / "metrics.csv").write_text("".join(metrics(seed)))
         (run / "config.yaml").write_text(
             f"data:\n  path: {folder / 'tiles.zarr'}\nrecipe:\n  name: {name}\n  seed: {seed}\n  epochs: 10\n"
         )
+        write_bundle(run / "bundle", reader, settings(predict_visible=name == "second"), patch=patch, seed=seed)
     Encoder.from_pretrained(folder / "first" / "bundle").save_pretrained(folder / "encoder")
     return folder
 
