@@ -297,18 +297,20 @@ export function legend(layers, view, { most = 6 } = {}) {
     return h("ul", { class: "classes" }, swatchLine(WRONG, "wrong class"), swatchLine(RIGHT, "right class"));
   }
   if (view.kind === "composite") {
-    return h("div", {}, `${compact(view.low)} to ${compact(view.high)} `, h("span", { class: "quiet", text: barUnit(map.bands[view.bands[0]].unit) }));
+    return h("div", {}, `${compact(view.low)} to ${compact(view.high)} `, barUnit(map.bands[view.bands[0]].unit));
   }
   const ramp = h("div", { class: "colour-ramp" });
   ramp.style.background = gradient(view.colours);
   return h("div", { class: "bar-legend" }, ramp,
-    h("div", { class: "ends" }, h("span", { text: compact(view.low) }), h("span", { class: "unit", text: barUnit(view.unit ?? map.bands[view.bands[0]].unit) }), h("span", { text: compact(view.high) })));
+    h("div", { class: "ends" }, h("span", { text: compact(view.low) }), barUnit(view.unit ?? map.bands[view.bands[0]].unit), h("span", { text: compact(view.high) })));
 }
 
-/** A unit as it fits below a bar: `reflectance x 10000`, which counts ten-thousandths, as `× 10⁻⁴ reflectance`. */
-export function barUnit(unit) {
+/** A unit as it fits below a bar: `K x 100`, which counts hundredths, as `× 10⁻² K`; reflectance itself has no unit. */
+function barUnit(unit) {
   const match = /^(.+) x 10(0*)$/.exec(unit);
-  return match ? `× 10⁻${[...String(match[2].length + 1)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")} ${match[1]}` : unit;
+  const power = match && [...String(match[2].length + 1)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("");
+  const short = match ? `× 10⁻${power}${match[1] === "reflectance" ? "" : ` ${match[1]}`}` : unit;
+  return h("span", { class: "quiet unit", text: short, title: short === unit ? null : unit });
 }
 
 function classLegend(layers, most) {
