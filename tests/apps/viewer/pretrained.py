@@ -26,27 +26,32 @@ def write_runs(folder: Path, store: Path) -> Path:
     """``folder`` with ``tiles.zarr``, ``first`` (patches of 8), ``second`` (patches of 16) and ``encoder``."""
     shutil.copytree(store, folder / "tiles.zarr")
     reader = Store.open(store)
-    assert reader.statistics is not None
     for seed, (name, patch) in enumerate((("first", 8), ("second", 16))):
-        torch.manual_seed(seed)
-        encoder = EncoderSettings(size="micro", image_size=32, patch_size=patch)
-        chosen = settings(predict_visible=name == "second")
-        network = MaskedAutoencoder(
-            encoder,
-            chosen.autoencoder,
-            modality=reader.modalities["sentinel2"].select(encoder.bands),
-            targets={n: reader.modalities[n].select(b) if b else reader.modalities[n] for n, b in TARGETS.items()},
-        )
         run = folder / name
-        (run / "bundle").mkdir(parents=True)
+        run.mkdir()
         (run / "metrics.csv").write_text("".join(metrics(seed)))
         (run / "config.yaml").write_text(
             f"data:\n  path: {folder / 'tiles.zarr'}\nrecipe:\n  name: {name}\n  seed: {seed}\n  epochs: 10\n"
         )
-        recipe = {"pretext": asdict(chosen)}
-        save_bundle(run / "bundle", network, statistics=reader.statistics.to_dict(), recipe=recipe, metrics={})
+        write_bundle(run / "bundle", reader, settings(predict_visible=name == "second"), patch=patch, seed=seed)
     Encoder.from_pretrained(folder / "first" / "bundle").save_pretrained(folder / "encoder")
     return folder
+
+
+def write_bundle(folder: Path, reader: Store, chosen: MPMAESettings, *, patch: int, seed: int) -> None:
+    """An untrained network as pretraining with these settings saves it."""
+    assert reader.statistics is not None
+    torch.manual_seed(seed)
+    encoder = EncoderSettings(size="micro", image_size=32, patch_size=patch)
+    network = MaskedAutoencoder(
+        encoder,
+        chosen.autoencoder,
+        modality=reader.modalities["sentinel2"].select(encoder.bands),
+        targets={n: reader.modalities[n].select(b) if b else reader.modalities[n] for n, b in chosen.targets.items()},
+    )
+    folder.mkdir(parents=True)
+    recipe = {"pretext": asdict(chosen)}
+    save_bundle(folder, network, statistics=reader.statistics.to_dict(), recipe=recipe, metrics={})
 
 
 def metrics(seed: int, first: int = 0, rows: int = ROWS) -> list[str]:

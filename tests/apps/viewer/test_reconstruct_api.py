@@ -1,5 +1,7 @@
 """Reconstructions for the page: the patches that were asked for, and the numbers that ``reconstruct`` gives."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ from geopretext.apps.viewer.reconstruct_api import (
     on_grid,
     parse_visible,
     reconstruct_packet,
+    without_guesses,
 )
+from geopretext.data.statistics import Statistics
 from geopretext.data.store import Store
 from geopretext.errors import BundleError, GridError, InputError
-from geopretext.predict.reconstruct import reconstruct
+from geopretext.modality import PUBLISHED, Observed
+from geopretext.predict.reconstruct import Target, reconstruct
 
 from .pretrained import TARGETS, write_runs
 
@@ -50,9 +55,53 @@ def test_predictions_are_those_of_reconstruct(runs: Path, reader: Store) -> None
             assert told["rows"]
             continue
         prediction = arrays[f"{target.modality.name}/prediction"]
-        assert np.array_equal(prediction.reshape(target.prediction[0].shape), target.prediction[0].astype(np.float32))
+        known = ~np.isnan(prediction)
+        believed = target.prediction[0].reshape(prediction.shape).astype(np.float32)
+        assert np.array_equal(prediction[known], believed[known])
+        assert known.all() or target.restored
         truth = arrays[f"{target.modality.name}/truth"].reshape(target.truth.values[0].shape)
         assert np.array_equal(np.isnan(truth), ~target.truth.valid[0])
+
+
+def test_brightness_of_unseen_patches_is_not_made_up() -> None:
+    valid = np.ones((1, 2, 8, 8), bool)
+    valid[0, :, :4, 4:] = False  # nothing of the upper right patch
+    valid[0, 0, 4:, :] = False  # one of two bands of the lower ones
+    valid[0, 1, :4, 1:4] = False
+    modality = PUBLISHED["sentinel2"].select(("B2", "B4"))
+    prediction = np.ones((1, 2, 8, 8), np.float32)
+    target = Target(modality, Observed(np.zeros((1, 2, 8, 8), np.float32), valid), prediction, restored=True)
+    known = ~np.isnan(without_guesses(target, 2))
+    expected = np.ones((2, 8, 8), bool)
+    expected[:, :4, 4:] = False
+    assert np.array_equal(known, expected)
+    assert not np.isnan(without_guesses(replace(target, restored=False), 2)).any()
+
+
+def test_losses_are_compared_only_where_they_mean_the_same(runs: Path, reader: Store) -> None:
+    first = load(runs, "first")
+    assert first.settings is not None
+
+    def compared(loaded: Loaded) -> dict[str, str]:
+        header, _ = unpack(reconstruct_packet(loaded, reader, TILE, visible="1001"))
+        return {target["name"]: target["compared"] for target in header["targets"]}
+
+    def scaled(factor: float) -> Loaded:
+        """The same network, its Sentinel-1 standardised otherwise."""
+        plain = json.loads(json.dumps(first.pretrained.statistics.to_dict()))
+        for level in plain["modalities"]["sentinel1"]["bands"].values():
+            for band in level.values():
+                band["std"] *= factor
+        return replace(first, pretrained=replace(first.pretrained, statistics=Statistics.from_dict(plain)))
+
+    told = compared(first)
+    assert compared(load(runs, "first")) == told == compared(scaled(1.0))
+    assert {name for name, text in compared(scaled(2.0)).items() if text != told[name]} == {"sentinel1"}
+    other = compared(load(runs, "second"))  # patches of another size, and trained on shown patches too
+    assert {name for name in told if other[name] == told[name]} == {"era5", "biome"}
+    nonzero = replace(first, settings=replace(first.settings, denominator="nonzero"))
+    assert compared(nonzero)["sentinel1"] != told["sentinel1"]
+    assert compared(replace(first, settings=None))["sentinel1"] is None
 
 
 def test_errors_count_hidden_pixels_in_their_unit(runs: Path, reader: Store) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from geopretext.apps.viewer.packet import unpack
+from geopretext.data.store import Store
+from geopretext.pretext.settings import MPMAESettings
 
-from .pretrained import write_runs
+from .pretrained import write_bundle, write_runs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -22,7 +24,11 @@ TILE = 3
 
 @pytest.fixture(scope="module")
 def runs(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_runs(tmp_path_factory.mktemp("runs"), store)
+    folder = write_runs(tmp_path_factory.mktemp("runs"), store)
+    targets = {"sentinel2": ("B8", "B4"), "sentinel1": None}  # another order, and not all
+    chosen = MPMAESettings(targets=targets, decoder_dim=16, standardise_patches=())
+    write_bundle(folder / "bands", Store.open(store), chosen, patch=8, seed=5)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +36,20 @@ def address(serve_viewer: Callable[..., str], runs: Path) -> str:
     return serve_viewer(runs)
 
 
+def store_id(address: str) -> str:
+    return str(json.load(urlopen(f"{address}api/opened"))["stores"][0]["id"])
+
+
 def loss(page: "Page", letter: str, name: str) -> str:
     return page.locator(f'[data-loss="{letter}/{name}"]').inner_text()
 
 
-def colours(page: "Page", name: str, part: str = "prediction") -> list[int]:
-    """Of a picture, pixel by pixel, red green blue alpha."""
-    return page.eval_on_selector(
+def colours(page: "Page", name: str, part: str = "prediction", place: int = 0) -> list[int]:
+    """Of a picture, pixel by pixel, red green blue alpha; ``place`` counts the networks."""
+    return page.eval_on_selector_all(
         f'[data-target="{name}"] [data-part="{part}"] canvas',
-        """canvas => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]""",
+        f"""all => (canvas => [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data])(
+            all[{place}])""",
     )
 
 
@@ -121,6 +132,44 @@ def test_two_networks_see_the_same(open_page: "Callable[..., Page]", address: st
     assert seen == {patches(page)}
 
 
+def test_networks_of_other_bands_are_read_by_name(open_page: "Callable[..., Page]", address: str) -> None:
+    page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=first&beside=bands&patches=16-a5a5&views=sentinel2:B8")
+    query = f"reconstruct/{store_id(address)}/{TILE}?visible={patches(page)}"
+    answers = [unpack(urlopen(f"{address}api/bundles/{name}/{query}").read()) for name in ("first", "bands")]
+    places = []
+    for header, _ in answers:
+        target = next(each for each in header["targets"] if each["name"] == "sentinel2")
+        places.append([band["name"] for band in target["bands"]].index("B8"))
+    assert places == [3, 0]
+    truth = answers[0][1]["sentinel2/truth"][3]
+    low, high = np.nanpercentile(truth, (2, 98))
+    hidden = np.array([each == "0" for each in patches(page)]).reshape(4, 4).repeat(8, 0).repeat(8, 1)
+    for side, place in enumerate(places):
+        believed = answers[side][1]["sentinel2/prediction"][place]
+        seen = hidden & ~np.isnan(believed)
+        grey = np.clip((believed - low) / (high - low), 0, 1)[seen] * 255
+        drawn = np.array(colours(page, "sentinel2", place=side)).reshape(32, 32, 4)[seen][:, 0]
+        assert np.abs(drawn - grey).max() <= 1
+    # The losses of other bands, or of patches that are standardised by one network only, have no better one.
+    assert "◂" not in loss(page, "A", "sentinel2") + loss(page, "B", "sentinel2")
+    assert (loss(page, "A", "sentinel1") + loss(page, "B", "sentinel1")).count("◂") == 1
+    page.select_option('[data-target="sentinel2"] select', "B2")
+    assert page.locator("text=does not predict B2").count() == 1
+    assert "views=sentinel2%3AB2" in page.url
+    assert open_page(page.url).input_value('[data-target="sentinel2"] select') == "B2"
+
+
+@pytest.mark.slow
+def test_a_tile_that_cannot_be_shown_is_named_all_the_same(open_page: "Callable[..., Page]", address: str) -> None:
+    page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=first")
+    page.evaluate("location.hash = location.hash.replace('tile=3', 'tile=4200')")
+    page.wait_for_selector("text=there is no tile 4200")
+    assert "tile 4,200 " in page.inner_text(".tile-count")
+    answer(page, lambda: page.click("#next"))
+    assert "tile=0" in page.url
+    page.complaints.clear()  # the browser logs every answer that is no 200
+
+
 @pytest.mark.slow
 def test_an_encoder_alone_says_so(open_page: "Callable[..., Page]", address: str) -> None:
     page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=encoder")
@@ -141,8 +190,7 @@ def test_without_a_bundle_the_page_says_what_is_missing(
 def test_the_picture_of_the_truth_is_that_of_the_store(open_page: "Callable[..., Page]", address: str) -> None:
     page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=first", phone=True, theme="dark")
     picture = np.array(colours(page, "dynamic_world", "truth")).reshape(32, 32, 4)
-    opened = json.load(urlopen(f"{address}api/opened"))
-    header, arrays = unpack(urlopen(f"{address}api/stores/{opened['stores'][0]['id']}/tiles/{TILE}").read())
+    header, arrays = unpack(urlopen(f"{address}api/stores/{store_id(address)}/tiles/{TILE}").read())
     colors = next(each for each in header["maps"] if each["name"] == "dynamic_world")["classes"]
     palette = np.array([[int(each["color"][i : i + 2], 16) for i in (1, 3, 5)] for each in colors])
     seen = ~np.isnan(arrays["dynamic_world"][0])

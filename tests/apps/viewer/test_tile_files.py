@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from geopretext.apps.viewer.describe import (
 from geopretext.apps.viewer.opened import StoreEntry
 from geopretext.apps.viewer.packet import pack, unpack, with_gaps
 from geopretext.apps.viewer.thumbnails import Thumbnails, encode_png, picture
-from geopretext.apps.viewer.tile_api import TileDesk
+from geopretext.apps.viewer.tile_api import TileDesk, attachment
 from geopretext.apps.viewer.tile_files import save_tile
 from geopretext.data.store import Store
 from geopretext.errors import InputError
@@ -181,6 +182,27 @@ def test_tables_name_units_and_leave_gaps_empty(reader: Store) -> None:
         assert text == ("" if raw[place, 5, 9] == 0 else str(raw[place, 5, 9]))
     classes = list(csv.DictReader(io.StringIO(save_tile(reader, TILE, "csv", "dynamic_world").content.decode())))
     assert {row["landcover"] for row in classes} <= {"", *(c.name for c in PUBLISHED["dynamic_world"].classes)}
+
+
+def test_tables_hold_numbers_to_the_last_bit(reader: Store) -> None:
+    rows = list(csv.DictReader(io.StringIO(save_tile(reader, TILE, "csv", "sentinel1").content.decode())))
+    modality = reader.modalities["sentinel1"]
+    values, valid = (part[0] for part in modality.decode(reader.read(["sentinel1"], np.array([TILE]))["sentinel1"]))
+    assert valid.any()
+    for place, name in enumerate(modality.band_names):
+        texts = [row[f"{name} (dB)"] for row in rows]
+        assert [text != "" for text in texts] == valid[place].ravel().tolist()
+        told = np.array([text for text in texts if text], np.float32)
+        assert np.array_equal(told, values[place][valid[place]].astype(np.float32))
+
+
+def test_files_are_named_in_any_script() -> None:
+    assert attachment("tile_7.csv") == 'attachment; filename="tile_7.csv"'
+    for name, plain in (("Überlingen.csv", "_berlingen.csv"), ("北京-2.csv", "__-2.csv")):
+        header = attachment(name)
+        assert header.isascii()
+        assert header.startswith(f'attachment; filename="{plain}"; ')
+        assert unquote(header.partition("filename*=UTF-8''")[2]) == name
 
 
 def test_all_numbers_of_a_tile_in_one_file(reader: Store) -> None:

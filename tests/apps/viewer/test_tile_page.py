@@ -89,8 +89,10 @@ def test_the_cursor_is_held_by_a_click_and_moved_by_keys(
     check_values(shown(page), reader, tile=TILE, row=11, column=18)
     assert "row=11" in page.url
     assert "column=18" in page.url
-    page.click("#next")
+    page.keyboard.press("n")
     page.wait_for_selector(f'h1:text("{reader.coordinates.tile_id[TILE + 1]}")')
+    # The map keeps the keyboard, so that the cursor can be moved on.
+    assert page.evaluate("document.activeElement.closest('.panel').dataset.modality") == "sentinel2"
     check_values(shown(page), reader, tile=TILE + 1, row=11, column=18)
     again = open_page(page.url)
     check_values(shown(again), reader, tile=TILE + 1, row=11, column=18)
@@ -150,7 +152,32 @@ def test_tiles_are_found_and_what_is_not_there_is_said(
     page.goto(f"{viewer}#/tile?tile=4200")
     page.reload()
     page.wait_for_selector("text=there is no tile 4200")
+    assert page.inner_text("h1") == "Tile 4,200"
+    assert "tile 4,200 " in page.inner_text(".tile-count")
+    assert "tile=4200" in page.url
     page.complaints.clear()
+
+
+@pytest.mark.slow
+def test_keys_work_on_a_fresh_page_and_count_from_what_was_asked_for(
+    open_page: "Callable[..., Page]", viewer: str, reader: Store
+) -> None:
+    page = open_page(f"{viewer}#/tile?tile={TILE}")
+    page.evaluate("""() => { for (let n = 0; n < 3; n += 1) document.querySelector("#next").click(); }""")
+    page.wait_for_selector(f'h1:text("{reader.coordinates.tile_id[TILE + 3]}")')
+    fresh = open_page(f"{viewer}#/tile?tile={TILE}")
+    fresh.keyboard.press("p")
+    fresh.wait_for_selector(f'h1:text("{reader.coordinates.tile_id[TILE - 1]}")')
+    fresh.focus("#tile-entry")
+    fresh.keyboard.press("n")
+    assert fresh.input_value("#tile-entry") == "n"
+    fresh.goto(f"{viewer}#/training")
+    fresh.wait_for_selector("text=No run is open")
+    fresh.keyboard.press("n")  # the page that listened is gone
+    assert "#/training" in fresh.url
+    tops = page.eval_on_selector_all(".panel .frame", "all => all.map((each) => each.getBoundingClientRect().top)")
+    assert len(set(tops[:3])) == 1  # maps of a row begin at one height
+    assert page.inner_text('[data-modality="sentinel2"] .panel-legend').endswith(" × 10⁻⁴")
 
 
 @pytest.mark.slow

@@ -39,9 +39,18 @@ def test_curves_follow_a_run_while_it_trains(
     assert [float(row[1]) for row in rows(page, "loss/sentinel2")] == pytest.approx(
         [1 / n for n in range(1, 6)], rel=1e-3
     )
+    plot = page.locator('[data-curve="loss"] .line-plot')
+    plot.focus()
+    page.keyboard.press("Home")
+    page.eval_on_selector(
+        '[data-curve="loss/sentinel2"] .table-box', "box => { box.style.height = '40px'; box.scrollTop = 30; }"
+    )
     with (runs / "first" / "metrics.csv").open("a") as file:
         file.write("".join(metrics(0, first=5, rows=3)))
     page.wait_for_selector('[data-curve="loss/sentinel2"] tbody tr:nth-child(8)')
+    # Who reads a table or a point goes on reading it.
+    assert page.eval_on_selector('[data-curve="loss/sentinel2"] .table-box', "box => box.scrollTop") == 30
+    assert page.locator('[data-curve="loss"] .tip').inner_text().startswith("step 20\n")
     last = rows(page, "loss/sentinel2")[-1]
     assert last[0] == "step 160"
     assert float(last[1]) == pytest.approx(1 / 8)
@@ -72,6 +81,13 @@ def test_runs_over_each_other_are_read_under_the_pointer(open_page: "Callable[..
         '[data-curve="loss"] path.line', "all => all.map((p) => p.getAttribute('stroke-dasharray'))"
     )
     assert len(set(paths)) == 2  # told apart without colour
+    assert page.inner_text('[data-curve="loss"] .chart-names').split() == ["first", "second"]
+    assert page.locator('[data-curve="loss"] .chart-names').is_visible()
+    whole = page.evaluate(
+        "import('/static/chart.js').then(({ tick }) => [12345, 123456, 1234567, 98765432, 1234.5, 0.02].map(tick))"
+    )
+    assert whole == ["12,345", "123,456", "1,234,567", "98,765,432", "1,235", "0.02"]
+    assert not page.locator("text=not comparable").is_visible()
 
 
 @pytest.mark.slow
@@ -87,12 +103,31 @@ def test_settings_are_kept_in_the_address(open_page: "Callable[..., Page]", addr
     page.click('summary:has-text("Configuration")')
     page.wait_for_selector('tr:has-text("recipe.seed ≠")')
     assert page.inner_text('tr:has-text("recipe.seed")').split()[-2:] == ["0", "1"]
+    page.uncheck('[data-run="second"] input')
+    page.wait_for_selector('.config-table th:text("second")', state="detached")
+    assert page.inner_text('tr:has-text("recipe.seed")').split() == ["recipe.seed", "0"]
+    page.check('[data-run="second"] input')
+    page.wait_for_selector('.config-table th:text("second")')
     again = open_page(page.url, phone=True, theme="dark")
     assert again.is_checked("#log")
     assert again.input_value("#axis") == "epoch"
     assert again.input_value("#smooth") == "0.9"
     assert again.is_checked('[data-run="second"] input')
     assert again.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.slow
+def test_sums_of_other_tasks_are_said_to_be_other_sums(
+    open_page: "Callable[..., Page]", serve_viewer: Callable[..., str], store: Path, tmp_path: Path
+) -> None:
+    runs = write_runs(tmp_path, store)
+    path = runs / "second" / "metrics.csv"
+    path.write_text(path.read_text().replace("loss/sentinel2", "loss/era5"))
+    page = open_page(f"{serve_viewer(runs)}#/training?runs=first,second", phone=True)
+    assert page.locator("text=not comparable").is_visible()
+    assert page.locator('[data-run="first"]').bounding_box()["height"] < 50  # a line each
+    page.uncheck('[data-run="second"] input')
+    assert not page.locator("text=not comparable").is_visible()
 
 
 def test_without_a_run_the_page_says_what_is_missing(open_page: "Callable[..., Page]", viewer: str) -> None:

@@ -22,6 +22,8 @@ _COMPOSITES = (
     ("agriculture", ("B11", "B8", "B2")),
 )
 """band combinations in common use for Sentinel-2 (custom scripts of Copernicus Browser have them by these names)"""
+_DIGITS = 12
+"""of the longest number of a tile"""
 
 
 def describe_modality(modality: Modality, statistics: Statistics | None, level: str | None = None) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def find_tile(reader: TileReader, text: str) -> int:
     exact = np.flatnonzero(ids == wanted)
     if len(exact):
         return int(exact[0])
-    if wanted.isdecimal():
+    if wanted.isdecimal() and len(wanted) <= _DIGITS:
         return check_tile(reader, int(wanted))
     found = np.flatnonzero(np.char.find(ids, wanted) >= 0) if wanted else np.empty(0, np.int64)
     if len(found) == 1:

@@ -1,17 +1,21 @@
 """What pretrained networks believe of a tile of which they see the patches that someone chose."""
 
+import hashlib
+from asyncio import Semaphore
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from geopretext.apps.viewer.describe import check_tile, describe_modality, describe_tile, level_name
-from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
+from geopretext.apps.viewer.handlers import ViewerHandler
 from geopretext.apps.viewer.opened import BundleEntry, Opened
 from geopretext.apps.viewer.packet import CONTENT_TYPE, pack, with_gaps
+from geopretext.apps.viewer.queries import share, shortened, whole_number
 from geopretext.data.tiles import TileReader
 from geopretext.errors import BundleError, GridError, InputError
 from geopretext.modality import Kind, Observed
@@ -21,8 +25,11 @@ if TYPE_CHECKING:  # these need torch, which takes seconds to load: only once so
     from geopretext.pretext.settings import MPMAESettings
 
 Array = npt.NDArray[Any]
+Result = TypeVar("Result")
 
 _KEPT_BUNDLES = 4
+_AT_A_TIME = 2
+"""of the pool's threads that networks may hold; the others answer what is quick"""
 _LOSSES = {
     Kind.CONTINUOUS_MAP: "squared error, standardised",
     Kind.CONTINUOUS_VECTOR: "squared error, standardised",
@@ -54,6 +61,8 @@ class Networks:
     """Bundles that were asked for lately, at most four, loaded once. Safe to call from any thread."""
 
     def __init__(self) -> None:
+        self.turn = Semaphore(_AT_A_TIME)
+        """held by whoever loads or asks a network; for the event loop only"""
         self._kept: OrderedDict[tuple[str, int], Loaded] = OrderedDict()
         self._lock = Lock()
 
@@ -104,7 +113,7 @@ def parse_visible(text: str) -> npt.NDArray[np.bool_] | None:
         return None
     side = round(len(text) ** 0.5)
     if set(text) - {"0", "1"} or side * side != len(text) or len(text) > 64 * 64:
-        raise InputError(f"'visible' is {text[:40]!r}", hint="a 0 or 1 for each patch of a square, row by row")
+        raise InputError(f"'visible' is {shortened(text)}", hint="a 0 or 1 for each patch of a square, row by row")
     return np.array([letter == "1" for letter in text]).reshape(side, side)
 
 
@@ -128,7 +137,8 @@ def reconstruct_packet(
 ) -> bytes:
     """A tile, what was shown of it and what was predicted, as ``packet.pack`` lays it out.
 
-    Arrays: ``input`` (bands, y, x), and for each target that is a map ``NAME/truth`` and ``NAME/prediction``.
+    Arrays: ``input`` (bands, y, x), and for each target that is a map ``NAME/truth`` and ``NAME/prediction``; NaN where
+    nothing was observed, and where a prediction says nothing of the unit (see ``without_guesses``).
 
     Args:
         loaded: the network.
@@ -157,7 +167,7 @@ def reconstruct_packet(
     for target in result.targets:
         if target.modality.kind.is_map:
             arrays[f"{target.modality.name}/truth"] = _bands_first(with_gaps(target.truth)[0])
-            arrays[f"{target.modality.name}/prediction"] = _bands_first(target.prediction[0])
+            arrays[f"{target.modality.name}/prediction"] = without_guesses(target, side)
     header = {
         "tile": describe_tile(reader, number),
         "visible": "".join("1" if patch else "0" for patch in shown.ravel()),
@@ -167,10 +177,54 @@ def reconstruct_packet(
         "targets": [
             describe_modality(target.modality, statistics, level if target.modality.levels else None)
             | _scores(target, result, losses.get(target.modality.name))
+            | {"compared": comparison(loaded, target, result) if loaded.settings else None}
             for target in result.targets
         ],
     }
     return pack(header, arrays)
+
+
+def without_guesses(target: "Target", side: int) -> Array:
+    """What is predicted of the first tile as a map (bands, y, x), NaN where it is known only up to its brightness.
+
+    A network that predicts patches without their mean and contrast is given those of the truth; where no pixel of a
+    patch was observed there are none, and what stands there is no prediction.
+
+    Args:
+        target: a map.
+        side: patches along a side of the tile.
+    """
+    prediction = _bands_first(target.prediction[0])
+    if not target.restored:
+        return prediction
+    seen = _bands_first(target.truth.valid[0]).any(axis=0)
+    patch = prediction.shape[-1] // side
+    known = seen.reshape(side, patch, side, patch).any(axis=(1, 3))
+    return np.where(known.repeat(patch, 0).repeat(patch, 1), prediction, np.float32(np.nan))
+
+
+def comparison(loaded: Loaded, target: "Target", result: "Reconstruction") -> str:
+    """A text that is equal for two networks if their losses on a tile compare the same numbers in the same way.
+
+    That is: the same bands, standardised alike, over the same pixels. Which patches are hidden is not in it.
+    """
+    assert loaded.settings is not None
+    assert result.compared is not None
+    field = result.compared.fields[target.modality.name]
+    by_patch = target.restored or loaded.settings.denominator == "nonzero"
+    way = (
+        target.modality.band_names,
+        target.everywhere,
+        target.restored,
+        loaded.pretrained.network.encoder.settings.patch_size if by_patch else None,
+        loaded.settings.missing_targets,
+        loaded.settings.denominator,
+        tuple(field.values.shape),
+    )
+    digest = hashlib.blake2b(repr(way).encode(), digest_size=12)
+    for part in field:
+        digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _sampled(loaded: Loaded, side: int, tile: int, ratio: float | None, seed: int) -> npt.NDArray[np.bool_]:
@@ -240,31 +294,36 @@ class _NetworkHandler(ViewerHandler):
         """The page has moved on: what has not begun need not be computed."""
         self.gone = True
 
+    async def ask(self, work: Callable[[], Result]) -> Result | None:
+        """Run what needs a network in a thread; None if the page has moved on before its turn came.
+
+        Networks take seconds to load: they never hold all threads, so that other answers come meanwhile.
+        """
+        async with self.networks.turn:
+            return None if self.gone else await self.compute(work)
+
 
 class _Pretext(_NetworkHandler):
     async def get(self, bundle: str) -> None:
         entry = self.entry(self.opened.bundles, bundle, "bundle")
-        self.send_json(await self.compute(lambda: describe_pretext(self.networks.load(entry))))
+        told = await self.ask(lambda: describe_pretext(self.networks.load(entry)))
+        if told is not None:
+            self.send_json(told)
 
 
 class _Reconstruct(_NetworkHandler):
     async def get(self, bundle: str, store: str, tile: str) -> None:
         entry = self.entry(self.opened.bundles, bundle, "bundle")
-        reader = self.entry(self.opened.stores, store, "store").reader
+        tiles = self.entry(self.opened.stores, store, "store")
         visible = self.get_query_argument("visible", "")
-        ratio, seed = self._number("ratio"), self._number("seed") or 0
+        ratio = share("ratio", self.get_query_argument("ratio", ""))
+        seed = whole_number("seed", self.get_query_argument("seed", ""))
 
         def work() -> bytes:
-            if self.gone:
-                return b""
             loaded = self.networks.load(entry)
-            return reconstruct_packet(loaded, reader, int(tile), visible=visible, ratio=ratio, seed=int(seed))
+            # Opening a store reads files, some of them far away: not on the event loop.
+            return reconstruct_packet(loaded, tiles.reader, int(tile), visible=visible, ratio=ratio, seed=seed)
 
-        self.send_bytes(await self.compute(work), CONTENT_TYPE)
-
-    def _number(self, name: str) -> float | None:
-        text = self.get_query_argument(name, "")
-        try:
-            return float(text) if text else None
-        except ValueError as error:
-            raise RefusalError(400, f"{name!r} is {text!r}", hint="a number") from error
+        content = await self.ask(work)
+        if content is not None:
+            self.send_bytes(content, CONTENT_TYPE)

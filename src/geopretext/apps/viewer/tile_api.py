@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from geopretext.apps.viewer.describe import (
 from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import Opened, StoreEntry
 from geopretext.apps.viewer.packet import CONTENT_TYPE, pack, with_gaps
+from geopretext.apps.viewer.queries import shortened, whole_number
 from geopretext.apps.viewer.thumbnails import Thumbnails
 from geopretext.apps.viewer.tile_files import save_tile
 from geopretext.data.statistics import Statistics
@@ -25,6 +27,8 @@ from geopretext.errors import InputError
 from geopretext.modality import Observed
 
 _SIZE = 128
+_LONGEST = 500
+"""letters of a text that tiles are found by; ids are shorter"""
 _KEEP = "private, max-age=60"
 """long enough to go back and forth between pages; a store may be built anew under the same address"""
 
@@ -87,6 +91,13 @@ class TileDesk:
         return pack({"tile": about, "maps": described, "vectors": describe_vectors(self.reader, tile)}, arrays)
 
 
+def attachment(name: str) -> str:
+    """The header that has a browser save a file by its name, in any script (RFC 6266, sections 4.1 and 4.3)."""
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    told = f'attachment; filename="{plain}"'
+    return told if plain == name else f"{told}; filename*=UTF-8''{quote(name, safe='')}"
+
+
 class _TileHandler(ViewerHandler):
     desks: Mapping[str, TileDesk]
 
@@ -108,10 +119,8 @@ class _Tile(_TileHandler):
 class _Thumbnail(_TileHandler):
     async def get(self, store: str, tile: str) -> None:
         desk = self.desk(store)
-        size = self.get_query_argument("size", str(_SIZE))
-        if not size.isdecimal():
-            raise InputError(f"size is {size!r}", hint="a number of pixels")
-        content = await self.compute(lambda: desk.thumbnails.png(int(tile), int(size)))
+        size = whole_number("size", self.get_query_argument("size", ""), default=_SIZE)
+        content = await self.compute(lambda: desk.thumbnails.png(int(tile), size))
         self.set_header("Cache-Control", _KEEP)
         self.send_bytes(content, "image/png")
 
@@ -121,15 +130,18 @@ class _Save(_TileHandler):
         desk = self.desk(store)
         modality = self.get_query_argument("modality", "")
         saved = await self.compute(lambda: save_tile(desk.reader, int(tile), form, modality))
-        self.set_header("Content-Disposition", f'attachment; filename="{saved.name}"')
+        self.set_header("Content-Disposition", attachment(saved.name))
         self.send_bytes(saved.content, saved.content_type)
 
 
 class _Find(_TileHandler):
     async def get(self, store: str) -> None:
         desk = self.desk(store)
+        text = self.get_query_argument("text", "")
+        if len(text) > _LONGEST:
+            raise RefusalError(400, f"'text' is {shortened(text)}", hint=f"at most {_LONGEST} letters")
         try:
-            number = await self.compute(lambda: find_tile(desk.reader, self.get_query_argument("text", "")))
+            number = await self.compute(lambda: find_tile(desk.reader, text))
         except InputError as error:
             raise RefusalError(404, error.what, where=error.where, hint=error.hint) from error
         self.send_json({"tile": number})

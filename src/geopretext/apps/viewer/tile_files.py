@@ -97,7 +97,8 @@ def _ground(transform: Sequence[float] | None, row: int, column: int) -> tuple[f
 
 
 def _cell(modality: Modality, value: float) -> str:
-    return modality.classes[int(value)].name if modality.classes else f"{value:g}"
+    """A class by its name, a number with as many digits as give the same float32 again."""
+    return modality.classes[int(value)].name if modality.classes else str(np.float32(value)).removesuffix(".0")
 
 
 def _tif(reader: TileReader, tile: int, about: Mapping[str, Any], modality: Modality) -> bytes:

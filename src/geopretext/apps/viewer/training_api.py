@@ -11,6 +11,7 @@ import yaml
 
 from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import Opened, RunEntry
+from geopretext.apps.viewer.queries import whole_number
 
 _CONFIG, _METRICS, _BUNDLE = "config.yaml", "metrics.csv", "bundle/config.json"
 _PATIENCE = 5
@@ -148,10 +149,9 @@ class _RunHandler(ViewerHandler):
 class _Metrics(_RunHandler):
     async def get(self, run: str) -> None:
         folder = self.run_entry(run).folder
-        version, offset = self.get_query_argument("version", ""), self.get_query_argument("offset", "0")
-        if not offset.isdecimal():
-            raise RefusalError(400, f"'offset' is {offset!r}", hint="a number of bytes")
-        self.send_json(await self.compute(lambda: read_metrics(folder, version=version, offset=int(offset))))
+        version = self.get_query_argument("version", "")
+        offset = whole_number("offset", self.get_query_argument("offset", ""))
+        self.send_json(await self.compute(lambda: read_metrics(folder, version=version, offset=offset)))
 
 
 class _Config(_RunHandler):

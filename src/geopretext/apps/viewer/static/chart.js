@@ -31,6 +31,7 @@ export function lineChart(options) {
   const names = h("div", { class: "chart-names", hidden: !settings.legend });
   const element = h("div", { class: "chart" }, h("div", { class: "plot-box" }, picture, tip), names, said, table);
   let drawn = 0;
+  let here = null;
   const watcher = new ResizeObserver(() => {
     const width = Math.round(picture.parentElement.clientWidth);
     if (width && width !== drawn) render();
@@ -49,9 +50,11 @@ export function lineChart(options) {
     const lines = scales ? series.flatMap((each) => drawSeries(each, scales)) : [];
     picture.replaceChildren(...(scales ? drawAxes(scales, settings, width, height) : [emptyText(width, height)]), ...lines, cursor);
     if (table.open) fillTable(table, series, settings);
+    point(here); // a run that grows leaves the reader where it was
   }
 
   function point(x, { speak = false } = {}) {
+    here = x;
     const at = scales && x !== null ? nearest(series, x) : null;
     cursor.toggleAttribute("hidden", at === null);
     tip.hidden = at === null;
@@ -72,9 +75,7 @@ export function lineChart(options) {
     if (speak) said.textContent = [where, ...rows.map(({ each, value }) => `${each.name} ${read(value)}`)].join(", ");
   }
 
-  let here = null;
   function move(x, options = {}) {
-    here = x;
     point(x, options);
     settings.onPoint?.(x);
   }
@@ -97,8 +98,10 @@ export function lineChart(options) {
     point,
     draw(next, changes = {}) {
       series = next.map((each, place) => ({ hue: (place % 8) + 1, ...each }));
+      if (changes.x && changes.x.label !== settings.x.label) here = null; // a place along another axis
       settings = { ...settings, ...changes };
-      if (settings.legend) names.replaceChildren(...series.map((each) => h("span", {}, key(each), each.name)));
+      names.hidden = !settings.legend;
+      names.replaceChildren(...(settings.legend ? series.map((each) => h("span", {}, key(each), each.name)) : []));
       render();
     },
   };
@@ -178,9 +181,10 @@ export function ticks(low, high, log, most) {
   return found;
 }
 
-/** A number as short as it can be read: 0.02, 1,200, 1.5e-6. */
+/** A number as short as it can be read: 0.02, 1,200, 1.5e-6; whole numbers, as steps are, and thousands to the last digit. */
 export function tick(value) {
   const size = Math.abs(value);
+  if (size >= 1000 && size < (Number.isInteger(value) ? 1e10 : 1e7)) return Math.round(value).toLocaleString("en");
   if (size && (size < 1e-3 || size >= 1e7)) return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
   return Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 6 });
 }
@@ -302,9 +306,12 @@ function fillTable(details, series, settings) {
   const read = settings.read ?? tick;
   const rows = shown.map((x) => h("tr", {}, h("th", { scope: "row", text: settings.x.read ? settings.x.read(x) : tick(x) }),
     columns.map((column) => h("td", { text: Number.isFinite(column.get(x)) ? read(column.get(x)) : "" }))));
-  details.querySelector(".table-box")?.remove();
-  details.append(h("div", { class: "table-box", tabindex: 0 }, h("table", {},
+  let box = details.querySelector(".table-box");
+  if (!box) details.append(box = h("div", { class: "table-box", tabindex: 0 }));
+  const { scrollTop, scrollLeft } = box;
+  box.replaceChildren(h("table", {},
     h("caption", { class: "visually-hidden", text: settings.label }),
     h("thead", {}, h("tr", {}, h("th", { scope: "col", text: settings.x.label }), series.map((each) => h("th", { scope: "col", text: each.name })))),
-    h("tbody", {}, rows))));
+    h("tbody", {}, rows)));
+  Object.assign(box, { scrollTop, scrollLeft });
 }

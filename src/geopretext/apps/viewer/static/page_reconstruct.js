@@ -2,7 +2,7 @@
 
 import { api, bytes } from "/static/api.js";
 import { choice, emptyPanel, errorPanel, h } from "/static/dom.js";
-import { compact, frame, legend, makeView, paint, viewChoices } from "/static/panels.js";
+import { compact, frame, lackedBands, legend, makeView, paint, parseViews, sameView, sharedChoices, viewChoices, writeViews } from "/static/panels.js";
 import { readPacket } from "/static/packet.js";
 import { PatchGrid, patchesFromText, patchesToText } from "/static/patch_grid.js";
 import { tileChoice } from "/static/tile_choice.js";
@@ -38,7 +38,7 @@ class ReconstructPage {
     this.seed = Number(state.get("seed", "0")) || 0;
     /** patches that were chosen by hand; null: chance chooses */
     this.chosen = patchesFromText(state.get("patches"));
-    this.views = new Map();
+    this.views = parseViews(state.get("views", ""));
     this.turn = 0;
     this.build();
   }
@@ -46,7 +46,7 @@ class ReconstructPage {
   build() {
     const { opened, api: ask } = this.context;
     const names = opened.bundles.map((bundle) => [bundle.id, bundle.name]);
-    const bundle = (side, options, id) => choice(side.letter === "A" ? "Network" : "beside", options, side.bundle?.id ?? NONE, (value) => {
+    const bundle = (side, options, id) => choice(side.letter === "A" ? "Network" : "Compare with", options, side.bundle?.id ?? NONE, (value) => {
       side.bundle = opened.bundles.find((each) => each.id === value) ?? null;
       this.ask();
     }, { id });
@@ -63,6 +63,7 @@ class ReconstructPage {
     this.problem = h("div", {});
     this.status = h("span", { class: "status small", role: "status" });
     this.results = h("div", { class: "results" });
+    this.tiles.expect({ number: this.tile, count: this.store.tiles });
     this.element = h("div", { class: "page reconstruct-page" },
       h("div", { class: "tile-head" }, h("div", { class: "tile-title" }, h("h1", { text: "Reconstruct" }), this.about = h("p", { class: "quiet" })), stores, bundle(this.sides[0], names, "bundle-a"), bundle(this.sides[1], [[NONE, "no other"], ...names], "bundle-b"), this.tiles.element),
       h("div", { class: "reconstruct-content" },
@@ -110,6 +111,7 @@ class ReconstructPage {
 
   ask(wait = 0) {
     clearTimeout(this.timer);
+    this.tiles.expect({ number: this.tile, count: this.store.tiles });
     this.element.setAttribute("aria-busy", "true");
     this.timer = setTimeout(() => this.compute(), wait);
   }
@@ -118,7 +120,7 @@ class ReconstructPage {
     this.context.state.set({
       store: this.store.id, tile: this.tile, bundle: this.sides[0].bundle.id, beside: this.sides[1].bundle?.id ?? null,
       ratio: this.chosen || this.ratio === null ? null : this.ratio, seed: this.chosen || !this.seed ? null : this.seed,
-      patches: this.chosen ? patchesToText(this.chosen) : null,
+      patches: this.chosen ? patchesToText(this.chosen) : null, views: writeViews(this.views),
     });
   }
 
@@ -132,6 +134,7 @@ class ReconstructPage {
     this.problem.replaceChildren();
     if (this.chosen && !this.chosen.includes(true)) {
       this.settle();
+      this.tiles.show({ number: this.tile, count: this.store.tiles });
       this.results.replaceChildren(emptyPanel("Nothing is visible", "The network needs at least one patch to predict from: click one, or press Random.", "", { inline: true }));
       return;
     }
@@ -174,6 +177,8 @@ class ReconstructPage {
     if (!good.length) {
       this.results.replaceChildren(emptyPanel("No prediction", "The networks that are chosen cannot reconstruct this tile; the reason stands beside it.", "", { inline: true }));
       this.tiles.show({ number: this.tile, count: this.store.tiles });
+      this.about.textContent = "";
+      this.grid.clear();
       return;
     }
     const coarse = good.reduce((one, other) => (other.answer.header.side < one.answer.header.side ? other : one)).answer;
@@ -200,8 +205,7 @@ class ReconstructPage {
     const rows = this.targets(sides).map((target) => {
       const each = sides.map((side) => side.target(target.name));
       const losses = each.map((one) => one?.loss ?? null);
-      const known = losses.filter((loss) => loss !== null);
-      const best = known.length > 1 ? Math.min(...known) : NaN;
+      const best = comparable(sides, target.name) ? Math.min(...losses) : NaN;
       const cells = each.flatMap((one, place) => [
         h("td", { class: "value", dataset: { loss: `${sides[place].letter}/${target.name}` } }, losses[place] === null ? h("span", { class: "quiet", text: one ? "nothing to compare" : "not predicted" }) : h("span", { class: losses[place] === best ? "best" : "", text: `${compact(losses[place])}${losses[place] === best ? " ◂" : ""}` })),
         h("td", { class: "value", text: one ? physical(one) : "" }),
@@ -211,7 +215,7 @@ class ReconstructPage {
     const heads = sides.flatMap((side) => [h("th", { scope: "col", text: `loss${sides.length > 1 ? ` of ${side.bundle.name}` : ""}` }), h("th", { scope: "col", text: "error in its unit" })]);
     const unknown = sides.filter((side) => side.pretext && !side.pretext.known_loss);
     return h("section", { class: "card wide" }, h("h2", { text: "Losses on this tile" }),
-      h("p", { class: "quiet small" }, "As pretraining computes them, before weighting; hidden patches only, where it was trained so.", sides.length > 1 ? " ◂ marks the smaller loss." : "", unknown.length ? ` ${unknown.map((side) => side.bundle.name).join(", ")} records no recipe, so that its loss is not known.` : ""),
+      h("p", { class: "quiet small" }, "As pretraining computes them, before weighting; hidden patches only, where it was trained so.", sides.length > 1 ? " ◂ marks the smaller loss, where both compare the same numbers in the same way." : "", unknown.length ? ` ${unknown.map((side) => side.bundle.name).join(", ")} records no recipe, so that its loss is not known.` : ""),
       h("div", { class: "table-box summary-box", tabindex: 0 }, h("table", { class: "losses" }, h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "modality" }), heads)), h("tbody", {}, rows))));
   }
 
@@ -220,43 +224,58 @@ class ReconstructPage {
   }
 
   card(target, sides) {
-    const truth = sides[0].layer(target.name, "truth");
-    const choices = viewChoices(truth);
+    const { name } = target;
+    const truths = sides.map((side) => side.layer(name, "truth"));
+    const choices = sharedChoices(truths);
+    const chosen = () => (choices.some(([id]) => id === this.views.get(name)) ? this.views.get(name) : choices[0][0]);
     const maps = h("div", { class: "trio" });
-    const draw = () => maps.replaceChildren(...this.trio(target, sides, truth, this.views.get(target.name) ?? choices[0][0]));
-    const classes = target.classes.length ? legend([truth, ...sides.map((side) => side.layer(target.name, "prediction"))], { kind: "classes" }, { most: 12 }) : null;
-    const select = choices.length > 1 ? h("select", { "aria-label": `What of ${target.title} is drawn`, on: { change: () => { this.views.set(target.name, select.value); draw(); } } }, choices.map(([id, text]) => h("option", { value: id, text }))) : null;
-    if (select) select.value = this.views.get(target.name) ?? choices[0][0];
+    const draw = () => maps.replaceChildren(...this.trio(name, sides, chosen()));
+    const classes = target.classes.length ? legend([truths[0], ...sides.map((side) => side.layer(name, "prediction"))], { kind: "classes" }, { most: 12 }) : null;
+    const select = choices.length > 1 ? h("select", { "aria-label": `What of ${target.title} is drawn`, on: { change: () => {
+      if (select.value === choices[0][0]) this.views.delete(name);
+      else this.views.set(name, select.value);
+      this.remember();
+      draw();
+    } } }, choices.map(([id, text]) => h("option", { value: id, text }))) : null;
+    if (select) select.value = chosen();
     draw();
+    const targets = sides.map((side) => side.target(name));
     const notes = [
-      target.restored ? "each patch has the brightness and contrast of the truth: only its pattern is predicted" : "",
-      target.everywhere ? "" : "grey: shown to the network, not predicted",
+      targets.some(({ restored }) => restored) ? "each patch has the brightness and contrast of the truth: only its pattern is predicted, and nothing (hatched) where no truth was observed" : "",
+      targets.every(({ everywhere }) => everywhere) ? "" : "grey: shown to the network, not predicted",
     ].filter(Boolean).join("; ");
-    return h("section", { class: `card target ${sides.length > 1 ? "wide" : ""}`, dataset: { target: target.name } },
+    return h("section", { class: `card target ${sides.length > 1 ? "wide" : ""}`, dataset: { target: name } },
       h("div", { class: "row target-head" }, h("h2", { text: target.title }), select),
-      h("p", { class: "small scores" }, sides.map((side) => h("span", {}, sides.length > 1 ? h("span", { class: "quiet", text: `${side.bundle.name} ` }) : null, scores(side.target(target.name))))),
+      h("p", { class: "small scores" }, sides.map((side) => h("span", {}, sides.length > 1 ? h("span", { class: "quiet", text: `${side.bundle.name} ` }) : null, scores(side.target(name))))),
       maps, classes ? h("div", { class: "panel-legend" }, classes) : null, notes ? h("p", { class: "quiet small", text: notes }) : null);
   }
 
-  trio(target, sides, truth, id) {
+  /** The truth, then a prediction and its error for each side; bands are found by name, as each network has its own. */
+  trio(name, sides, id) {
+    const able = sides.filter((side) => !lackedBands(side.layer(name, "truth"), id).length);
+    const truth = able[0].layer(name, "truth");
     const view = makeView(truth, id);
-    const isInput = target.name === sides[0].answer.header.input.name;
-    const parts = [picture("truth", truth, view, { legend: view.kind === "classes" ? null : legend([truth], view) })];
-    const errors = sides.map((side) => errorLayer(truth, side.layer(target.name, "prediction"), view));
-    const worst = Math.max(...sides.map((side, place) => errors[place].worst(side.hidden(target.everywhere))));
-    for (const [place, side] of sides.entries()) {
-      const letter = sides.length > 1 ? ` of ${side.bundle.name}` : "";
-      const hidden = side.hidden(side.target(target.name).everywhere);
-      let prediction = side.layer(target.name, "prediction");
+    const errors = new Map(able.map((side) => [side, side.errors(name, view)]));
+    const worst = Math.max(...[...errors.values()].map((each) => each.worst ?? 0), 1e-6);
+    const of = (side) => (sides.length > 1 ? ` of ${side.bundle.name}` : "");
+    const parts = sides.flatMap((side) => {
+      if (!errors.has(side)) {
+        const lacked = lackedBands(side.layer(name, "truth"), id).join(", ");
+        return [absent(`prediction${of(side)}`, `does not predict ${lacked}`), absent(`error${of(side)}`, "nothing to compare")];
+      }
+      const { layer: wrong, hidden, worst: known } = errors.get(side);
+      const shown = hidden.map((each) => 1 - each);
+      const isInput = name === side.answer.header.input.name;
+      const believed = side.layer(name, "prediction");
       // Beside the patches that it was shown the prediction of the input is easier to judge.
-      if (isInput) prediction = mixed(truth, prediction, hidden);
-      const cover = isInput ? null : hidden.map((each) => 1 - each);
-      parts.push(picture(`prediction${letter}`, prediction, view, { cover }));
-      const wrong = errors[place].layer;
-      const scale = errors[place].view(worst);
-      parts.push(picture(`error${letter}`, wrong, scale, { cover: hidden.map((each) => 1 - each), legend: legend([wrong], scale), note: share(wrong, hidden, view) }));
-    }
-    return parts;
+      const prediction = isInput ? mixed(side.layer(name, "truth"), believed, hidden) : believed;
+      const scale = view.kind === "classes" ? { kind: "verdict", bands: [] } : { kind: "band", bands: [0], low: 0, high: worst, colours: "error" };
+      return [
+        picture(`prediction${of(side)}`, prediction, sameView(prediction, view), { cover: isInput ? null : shown }),
+        picture(`error${of(side)}`, wrong, scale, { cover: shown, legend: known === null ? null : legend([wrong], scale), note: known === null ? "nothing to compare" : share(wrong, hidden, view) }),
+      ];
+    });
+    return [picture("truth", truth, view, { legend: view.kind === "classes" ? null : legend([truth], view) }), ...parts];
   }
 
   vectors(sides) {
@@ -309,6 +328,14 @@ class Side {
     return { map: this.target(name), ...this.answer.arrays[`${name}/${what}`] };
   }
 
+  /** `{layer, hidden, worst}`: the error of what a view shows, the pixels that count, and nearly the largest of them. */
+  errors(name, view) {
+    const truth = this.layer(name, "truth");
+    const layer = errorLayer(truth, this.layer(name, "prediction"), sameView(truth, view));
+    const hidden = this.hidden(this.target(name).everywhere);
+    return { layer, hidden, worst: nearlyLargest(layer.values.filter((value, pixel) => hidden[pixel] && !Number.isNaN(value))) };
+  }
+
   /** 1 for each pixel that counts: hidden, or every one. */
   hidden(everywhere) {
     const { side, patch, visible } = this.answer.header;
@@ -320,12 +347,25 @@ class Side {
   }
 }
 
+/** Whether two networks' losses of a target can be told apart by size: they compare the same numbers in the same way. */
+function comparable(sides, name) {
+  const each = sides.map((side) => side.target(name));
+  return each.length > 1 && each.every((one) => one && one.loss !== null && one.compared !== null && one.compared === each[0].compared);
+}
+
 /* ---------------------------------------------------------------- pictures */
 
 function picture(label, layer, view, { cover = null, legend: key = null, note = "" } = {}) {
   const { element, canvas } = frame(label);
   paint(canvas, layer, view, cover);
   return h("figure", { class: "part", dataset: { part: label.split(" ")[0] } }, h("figcaption", {}, label, note ? h("span", { class: "quiet", text: ` ${note}` }) : null), element, key ? h("div", { class: "panel-legend" }, key) : null);
+}
+
+/** In place of a picture that there is not. */
+function absent(label, why) {
+  const { element } = frame(`${label}: ${why}`);
+  element.append(h("span", { class: "unseen", text: why }));
+  return h("figure", { class: "part", dataset: { part: label.split(" ")[0] } }, h("figcaption", {}, label), element);
 }
 
 function mixed(truth, prediction, hidden) {
@@ -348,15 +388,13 @@ function errorLayer(truth, prediction, view) {
     return sum / bands.length;
   });
   const { unit } = truth.map.bands[bands[0]];
-  const layer = { map: { ...truth.map, classes: [], composites: [], bands: [{ name: "error", unit }] }, values, shape: [1, height, width] };
-  return {
-    layer,
-    worst: (hidden) => {
-      const counted = [...values].filter((value, pixel) => hidden[pixel] && !Number.isNaN(value)).sort((one, other) => one - other);
-      return counted.length ? Math.max(counted[Math.floor(0.98 * (counted.length - 1))], 1e-6) : 1e-6;
-    },
-    view: (worst) => (view.kind === "classes" ? { kind: "verdict", bands: [] } : { kind: "band", bands: [0], low: 0, high: worst, colours: "error" }),
-  };
+  return { map: { ...truth.map, classes: [], composites: [], bands: [{ name: "error", unit }] }, values, shape: [1, height, width] };
+}
+
+/** Their 98th percentile; null if there are none. */
+function nearlyLargest(values) {
+  values.sort();
+  return values.length ? values[Math.floor(0.98 * (values.length - 1))] : null;
 }
 
 function share(wrong, hidden, view) {

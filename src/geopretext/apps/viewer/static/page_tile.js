@@ -3,7 +3,7 @@
 import { bytes } from "/static/api.js";
 import { lineChart } from "/static/chart.js";
 import { choice, emptyPanel, errorPanel, facts, h, loading, position } from "/static/dom.js";
-import { compact, crosshair, Cursor, frame, legend, makeView, observedShare, paint, reading, viewChoices } from "/static/panels.js";
+import { compact, crosshair, Cursor, frame, legend, makeView, observedShare, paint, parseViews, reading, UNSEEN, viewChoices, writeViews } from "/static/panels.js";
 import { readPacket } from "/static/packet.js";
 import { tileChoice } from "/static/tile_choice.js";
 
@@ -56,11 +56,11 @@ class TilePage {
       button.title = `${button.title || button.textContent} (key ${key})`;
       button.setAttribute("aria-keyshortcuts", key);
     }
-    this.element.addEventListener("keydown", (event) => this.onKey(event));
+    document.addEventListener("keydown", (event) => this.onKey(event), { signal: context.signal });
   }
 
   onKey(event) {
-    if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest?.("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
     const button = KEYS[event.key];
     if (button) this.element.querySelector(`#${button}`).click();
   }
@@ -71,6 +71,7 @@ class TilePage {
     this.stale = new AbortController();
     const mine = this.stale;
     const { context } = this;
+    this.choice.expect({ number, count: store.tiles });
     this.element.setAttribute("aria-busy", "true");
     const waiting = setTimeout(() => { if (!this.tile) this.content.replaceChildren(loading("Reading the tile")); }, 150);
     try {
@@ -85,9 +86,14 @@ class TilePage {
       context.announce(`Tile ${header.tile.number}, ${header.tile.id}`);
     } catch (error) {
       if (error.name === "AbortError") return;
+      // The page is at this tile all the same: reloaded, it asks for it again.
+      this.store = store;
       this.tile = null;
+      context.state.set({ store: store.id, tile: number });
+      this.heading.textContent = `Tile ${number.toLocaleString("en")}`;
+      this.about.textContent = "";
       this.content.replaceChildren(errorPanel(error));
-      this.choice.show({ number: 0, count: store.tiles });
+      this.choice.show({ number, count: store.tiles });
     } finally {
       clearTimeout(waiting);
       if (mine === this.stale) this.element.removeAttribute("aria-busy");
@@ -100,6 +106,7 @@ class TilePage {
     this.heading.textContent = tile.id;
     this.about.textContent = [tile.lat === null ? "" : position(tile.lat, tile.lon), date(tile.time)].filter(Boolean).join(" · ");
     const before = kept ? this.cursor?.held : null;
+    const focused = document.activeElement?.closest(".panel .frame")?.closest(".panel").dataset.modality;
     this.cursor = new Cursor({
       height: tile.size, width: tile.size,
       row: before ? before.row : number(state.get("row")), column: before ? before.column : number(state.get("column")),
@@ -123,6 +130,7 @@ class TilePage {
       spectrum?.read(at);
     });
     this.say = (at) => announce(table.spoken(at));
+    if (focused) this.panels.find((panel) => panel.element.dataset.modality === focused)?.element.querySelector(".frame").focus({ preventScroll: true });
   }
 
   panel(layer) {
@@ -155,19 +163,21 @@ class TilePage {
       view = makeView(layer, id, this.stretch);
       if (view.id === choices[0][0]) this.views.delete(map.name);
       else this.views.set(map.name, view.id);
-      this.context.state.set({ views: writeViews(this.views) || null });
+      this.context.state.set({ views: writeViews(this.views) });
       draw();
       panel.read(this.cursor.at);
     };
     const panel = {
       element: h("figure", { class: "panel", dataset: { modality: map.name } },
         h("figcaption", {}, h("span", { class: "panel-title", text: name, title: map.source || null }), ROLES[map.role] ? h("span", { class: "quiet", text: ROLES[map.role] }) : null),
-        element, words, select, select ? own : null, key),
+        h("div", { class: "panel-body" }, element, words, select, select ? own : null, key)),
       redraw: () => { view = makeView(layer, view.id, this.stretch); draw(); },
       read: (at) => {
         const pixel = at ? at.row * this.tile.size + at.column : null;
         const bands = view.kind === "classes" ? [0] : view.bands;
-        words.textContent = pixel === null ? "\u00a0" : bands.map((band) => reading(layer, band, pixel)).map(({ text, unit }) => (view.kind === "band" ? `${text} ${unit}` : text)).join(" · ");
+        const told = pixel === null || !observed ? [] : bands.map((band) => reading(layer, band, pixel));
+        const missing = told.length && told.every((each) => each.missing);
+        words.textContent = missing ? UNSEEN : told.map(({ text, unit }) => (view.kind === "band" ? `${text} ${unit}` : text)).join(" · ") || "\u00a0";
       },
     };
     draw();
@@ -331,15 +341,6 @@ function saves(store, tile, maps) {
 }
 
 /* ---------------------------------------------------------------- addresses and words */
-
-/** `sentinel2:B12,B8A,B4;sentinel1:desc_VV` */
-function parseViews(text) {
-  return new Map(text.split(";").filter((part) => part.includes(":")).map((part) => part.split(":", 2)));
-}
-
-function writeViews(views) {
-  return [...views].map(([name, id]) => `${name}:${id}`).join(";");
-}
 
 function number(text) {
   return text === null || text === "" ? null : Number(text);

@@ -101,7 +101,7 @@ class Curves {
     this.cards = this.runs.map((run) => {
       const state = h("span", { class: "state" });
       const about = h("dl", { class: "facts" });
-      const box = h("input", { type: "checkbox", checked: run.chosen, "aria-label": `Show ${run.name}`, on: { change: (event) => { run.chosen = event.target.checked; this.change({}); } } });
+      const box = h("input", { type: "checkbox", checked: run.chosen, "aria-label": `Show ${run.name}`, on: { change: (event) => { run.chosen = event.target.checked; this.change({}); if (this.config.open) this.showConfig(); } } });
       const card = h("article", { class: "card run", dataset: { run: run.id } }, box,
         h("h2", {}, h("span", {}, key(run), " "), run.name), state, about);
       this.list.append(card);
@@ -136,8 +136,10 @@ class Curves {
     if (wanted !== this.built) {
       this.built = wanted;
       this.charts.clear();
+      this.unlike = null;
       this.curves.replaceChildren(...(runs.length ? groups.flatMap(([heading, charts]) => this.group(heading, charts)) : [h("p", { class: "quiet wide", text: this.runs.some((run) => run.chosen) ? "No rows yet: the first one comes after a few steps." : "No run is chosen: tick one above." })]));
     }
+    if (this.unlike) this.unlike.hidden = !tasksDiffer(runs);
     for (const [name, chart] of this.charts) this.drawOne(name, chart, runs);
   }
 
@@ -148,7 +150,8 @@ class Curves {
         onPoint: (x) => { for (const other of this.charts.values()) if (other !== chart) other.point(x); },
       });
       this.charts.set(name, chart);
-      return h("section", { class: `card ${kind ?? ""}`, dataset: { curve: name } }, h("h3", { text: label }), chart.element);
+      const note = name === "loss" ? this.unlike = h("p", { class: "quiet small", hidden: true, text: "These runs learn different tasks: their weighted sums are not comparable, the losses of single tasks below are." }) : null;
+      return h("section", { class: `card ${kind ?? ""}`, dataset: { curve: name } }, h("h3", { text: label }), note, chart.element);
     })].filter(Boolean);
   }
 
@@ -162,29 +165,40 @@ class Curves {
       return { name: run.name, hue: run.hue, x: run.columns[axis].map((value) => value * factor), y, raw: y === raw ? null : raw };
     });
     const label = AXES.find(([key_]) => key_ === axis)[1];
-    chart.draw(series, { x: { label, read: (value) => `${label} ${tick(value)}` }, y: { label: "", log: log && name.startsWith("loss") } });
+    chart.draw(series, { legend: runs.length > 1, x: { label, read: (value) => `${label} ${tick(value)}` }, y: { label: "", log: log && name.startsWith("loss") } });
   }
 
   /* ---------------------------------------------------------------- configuration */
 
   async showConfig() {
     const runs = this.runs.filter((run) => run.chosen);
-    this.config.querySelector(".table-box")?.remove();
-    this.config.querySelector(".notice")?.remove();
+    const mine = this.configTurn = (this.configTurn ?? 0) + 1;
+    const replace = (element) => {
+      this.config.querySelector(".table-box")?.remove();
+      this.config.querySelector(".notice")?.remove();
+      this.config.append(element);
+    };
+    if (!runs.length) return replace(h("p", { class: "notice inline quiet", text: "No run is chosen." }));
     try {
       const fields = await Promise.all(runs.map(async (run) => (await this.context.api(`runs/${run.id}/config`)).fields));
+      if (mine !== this.configTurn) return undefined;
       const names = [...new Set(fields.flatMap((each) => Object.keys(each)))];
       const rows = names.map((name) => {
         const values = fields.map((each) => each[name] ?? "");
         const differs = new Set(values).size > 1;
         return h("tr", {}, h("th", { scope: "row", class: "mono", text: differs ? `${name} ≠` : name, title: differs ? "differs between the runs" : null }), values.map((value) => h("td", { class: differs ? "differs" : "", text: value })));
       });
-      this.config.append(h("div", { class: "table-box config-box", tabindex: 0 }, h("table", { class: "config-table" },
+      return replace(h("div", { class: "table-box config-box", tabindex: 0 }, h("table", { class: "config-table" },
         h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "field" }), runs.map((run) => h("th", { scope: "col", text: run.name })))), h("tbody", {}, rows))));
     } catch (error) {
-      if (error.name !== "AbortError") this.config.append(errorPanel(error, { inline: true }));
+      return error.name === "AbortError" || mine !== this.configTurn ? undefined : replace(errorPanel(error, { inline: true }));
     }
   }
+}
+
+/** Whether the loss of one run is a sum of other tasks than that of another. */
+function tasksDiffer(runs) {
+  return new Set(runs.map((run) => Object.keys(run.columns).filter((name) => name.startsWith("loss/")).sort().join())).size > 1;
 }
 
 function runFacts(run) {

@@ -8,7 +8,7 @@
 import { gradient, rgb, table } from "/static/colours.js";
 import { h, svg } from "/static/dom.js";
 
-const UNSEEN = "not observed";
+export const UNSEEN = "not observed";
 /** Not drawn: hidden from the encoder and not predicted; as in `predict/panels.py`. */
 const COVER = rgb("#dce3e8");
 const RIGHT = rgb("#86b6cd");
@@ -29,6 +29,25 @@ export function viewChoices(layer) {
   return [bands[best], ...bands.filter((_, place) => place !== best)];
 }
 
+/** Ways to draw layers of one modality that may differ in their bands: first those that all of them know. */
+export function sharedChoices(layers) {
+  const found = new Map(layers.flatMap(viewChoices));
+  const known = (id) => layers.filter((layer) => !lackedBands(layer, id).length).length;
+  return [...found].sort(([one], [other]) => known(other) - known(one));
+}
+
+/** Names of the bands that a view shows and a layer does not have. */
+export function lackedBands({ map }, id) {
+  return map.classes.length ? [] : id.split(",").filter((name) => !map.bands.some((band) => band.name === name));
+}
+
+/** A view of one layer as the view of another one that has its bands, in the same colours between the same ends. */
+export function sameView(layer, view) {
+  if (view.kind === "classes") return view;
+  const names = layer.map.bands.map((band) => band.name);
+  return { ...view, bands: view.id.split(",").map((name) => names.indexOf(name)) };
+}
+
 function bandLabel(band) {
   return band.title && band.title.length < 40 ? `${band.name} · ${band.title}` : band.name;
 }
@@ -47,6 +66,16 @@ export function makeView(layer, id, stretch = "tile") {
   const colours = bands.length === 3 ? "" : map.bands[bands[0]].colours;
   const [low, high] = apart(stretch === "store" ? storeRange(map, bands) ?? tileRange(layer, bands) : tileRange(layer, bands));
   return { id: bands.map((band) => names[band]).join(","), kind: bands.length === 3 ? "composite" : "band", bands, low, high, colours };
+}
+
+/** Views by modality from the address: `sentinel2:B12,B8A,B4;sentinel1:desc_VV`. */
+export function parseViews(text) {
+  return new Map(text.split(";").filter((part) => part.includes(":")).map((part) => part.split(":", 2)));
+}
+
+/** Undo `parseViews`; null if there are none. */
+export function writeViews(views) {
+  return [...views].map(([name, id]) => `${name}:${id}`).join(";") || null;
 }
 
 function storeRange(map, bands) {
@@ -268,12 +297,20 @@ export function legend(layers, view, { most = 6 } = {}) {
     return h("ul", { class: "classes" }, swatchLine(WRONG, "wrong class"), swatchLine(RIGHT, "right class"));
   }
   if (view.kind === "composite") {
-    return h("div", {}, `${compact(view.low)} to ${compact(view.high)} `, h("span", { class: "quiet", text: map.bands[view.bands[0]].unit }));
+    return h("div", {}, `${compact(view.low)} to ${compact(view.high)} `, barUnit(map.bands[view.bands[0]].unit));
   }
   const ramp = h("div", { class: "colour-ramp" });
   ramp.style.background = gradient(view.colours);
   return h("div", { class: "bar-legend" }, ramp,
-    h("div", { class: "ends" }, h("span", { text: compact(view.low) }), h("span", { class: "unit", text: view.unit ?? map.bands[view.bands[0]].unit }), h("span", { text: compact(view.high) })));
+    h("div", { class: "ends" }, h("span", { text: compact(view.low) }), barUnit(view.unit ?? map.bands[view.bands[0]].unit), h("span", { text: compact(view.high) })));
+}
+
+/** A unit as it fits below a bar: `K x 100`, which counts hundredths, as `× 10⁻² K`; reflectance itself has no unit. */
+function barUnit(unit) {
+  const match = /^(.+) x 10(0*)$/.exec(unit);
+  const power = match && [...String(match[2].length + 1)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("");
+  const short = match ? `× 10⁻${power}${match[1] === "reflectance" ? "" : ` ${match[1]}`}` : unit;
+  return h("span", { class: "quiet unit", text: short, title: short === unit ? null : unit });
 }
 
 function classLegend(layers, most) {

@@ -31,6 +31,11 @@ export class PatchGrid {
     this.cells.replaceChildren(svg("defs", {}, hatch), ...this.rects);
   }
 
+  /** No picture, until the next one: the tile cannot be shown. */
+  clear() {
+    this.canvas.width = 0;
+  }
+
   show(visible) {
     this.visible = visible;
     if (!this.rects || visible.length !== this.rects.length) return;

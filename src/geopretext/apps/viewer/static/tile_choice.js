@@ -4,11 +4,13 @@ import { h, iconButton } from "/static/dom.js";
 
 /**
  * A bar of buttons. `go(number)` is called with the tile to show; `find(text)` resolves to a number.
- * Returns `{element, show(tile)}`; `tile` is as the server describes it.
+ * Returns `{element, expect(tile), show(tile)}`; `tile` is as the server describes it. Next and previous count from the
+ * tile that was asked for last, which `expect` tells, whether it is shown yet or not.
  */
 export function tileChoice({ go, find }) {
   let current = { number: 0, count: 1 };
-  const step = (by) => go((current.number + by + current.count) % current.count);
+  // From a number that there is not, the nearest end.
+  const step = (by) => go(current.number < current.count ? (current.number + by + current.count) % current.count : by > 0 ? 0 : current.count - 1);
   const random = () => {
     // Never the tile that is shown already.
     const other = Math.floor(Math.random() * Math.max(1, current.count - 1));
@@ -38,8 +40,11 @@ export function tileChoice({ go, find }) {
     problem);
   return {
     element,
+    expect({ number, count: all }) {
+      current = { number, count: Math.max(1, all) };
+    },
     show(tile) {
-      current = tile;
+      current = { number: tile.number, count: Math.max(1, tile.count) };
       count.replaceChildren("tile ", h("strong", { text: tile.number.toLocaleString("en") }), h("span", { class: "quiet", text: ` of ${tile.count.toLocaleString("en")}` }));
       problem.textContent = "";
     },
