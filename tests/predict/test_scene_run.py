@@ -22,8 +22,10 @@ from geopretext.predict import disk_space
 from geopretext.predict.array_scene import ArrayScene
 from geopretext.predict.embedding_source import EmbeddingSource
 from geopretext.predict.scene import Georeference
-from geopretext.predict.scene_maps import SceneNetwork
+from geopretext.predict.scene_door import open_scene_door
+from geopretext.predict.scene_maps import SceneNetwork, compute_strips
 from geopretext.predict.scene_run import RunOptions, run_scene
+from geopretext.predict.windows import Windows
 
 UTM = Georeference("EPSG:32632", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
 BANDS = ("B2", "B3", "B4")
@@ -218,6 +220,23 @@ def test_a_full_disk_is_said_before_the_work(bundle, tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="keeping the finished strips takes up to"):
         read(make_scene(100, 100), EmbeddingSource(bundle), tmp_path / "parts")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("asked", [{"window": 64}, {"margin": 8}, {"ramp": 8}])
+def test_tiles_have_windows_of_their_own(bundle, asked):
+    scene, network = make_scene(100, 100), EmbeddingSource(bundle, tile=32, pooling="mean")
+    with pytest.raises(InputError, match="for tiles of 32"):
+        read(scene, network, None, RunOptions(**asked))
+    values, _ = read(scene, network, None, RunOptions(window=32, margin=0))
+    assert len(np.unique(values.reshape(-1, network.width), axis=0)) == 16
+
+
+def test_results_of_another_shape_than_said_are_not_spread_over_the_map(bundle):
+    scene, windows = make_scene(96, 96), Windows.of(96, 96, patch=32, cell=32, size=96, margin=0, ramp=0)
+    network = EmbeddingSource(bundle, tile=32, pooling="mean")
+    door = open_scene_door(scene, network.encoder())
+    with pytest.raises(ValueError, match=r"\(1, 256, 1, 1\) where \(1, 256, 3, 3\) was wanted"):
+        next(compute_strips(door, network.load("cpu"), windows, [0]))
 
 
 def test_several_processes_want_a_folder(bundle):

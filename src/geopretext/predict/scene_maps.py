@@ -90,6 +90,7 @@ def compute_strips(
 
     Raises:
         CorruptError: the scene cannot be decoded.
+        ValueError: what the network gives is not as long, high or wide as it says.
     """
     across = windows.across
     with closing(_read_ahead(door, windows, numbers, batch, readers)) as groups:
@@ -105,7 +106,7 @@ def compute_strips(
                     continue
                 share = F.avg_pool2d(observed[:, None].float(), network.cell)[:, 0].numpy()
                 with torch.inference_mode():
-                    results = network(x).permute(0, 2, 3, 1).float().cpu().numpy()
+                    results = _checked(network(x), x, network).permute(0, 2, 3, 1).float().cpu().numpy()
                 for place, column in enumerate(group.columns):
                     inside = across.counted(column)
                     left = across.starts[column] // across.cell
@@ -114,6 +115,14 @@ def compute_strips(
                     values[:, target] += results[place, counted, inside] * both[..., None]
                     seen[:, target] += share[place, counted, inside] * both
             yield Strip(number, windows.down.starts[number] // across.cell + counted.start, values, seen)
+
+
+def _checked(results: Tensor, x: Tensor, network: SceneNetwork) -> Tensor:
+    """The results; a single one for a window of many cells would go unnoticed, since numpy repeats it."""
+    wanted = (len(x), network.width, x.shape[-2] // network.cell, x.shape[-1] // network.cell)
+    if results.shape != wanted:
+        raise ValueError(f"a network gave results of shape {tuple(results.shape)} where {wanted} was wanted")
+    return results
 
 
 class _Group(NamedTuple):

@@ -116,9 +116,21 @@ def scene_windows(scene: Scene, network: NetworkSource, options: RunOptions) -> 
     """How a scene is cut.
 
     Raises:
-        InputError: the windows that were asked for leave nothing between their margins.
+        InputError: the windows that were asked for leave nothing between their margins; or the network says one thing
+            of each window, so that neither their size nor margins can be chosen.
     """
     patch = network.patch
+    if network.margin == 0 and network.cell == network.extent:  # such a network sees its cell and nothing else
+        for pixels, wanted, what in (
+            (options.window, patch, "windows"),
+            (options.margin, 0, "margins"),
+            (options.ramp, 0, "ramps"),
+        ):
+            if pixels not in (None, wanted):
+                raise InputError(
+                    f"{what} of {pixels} pixels for tiles of {patch}",
+                    hint="each tile is a window of its own: say nothing of windows, or choose the size of tiles",
+                )
     margin = _up(network.margin if options.margin is None else options.margin, patch)
     ramp = (2 * patch if margin else 0) if options.ramp is None else _up(options.ramp, patch)
     size = max(patch, 3 * margin + ramp, min(6 * margin, _LARGEST))
