@@ -311,6 +311,12 @@ def test_a_file_in_the_place_of_parts_is_left_alone(bundle, tmp_path):
     assert (tmp_path / "parts").read_text() == "my notes"
 
 
+@pytest.mark.parametrize("name", ["banana", "", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_said(name):
+    with pytest.raises(InputError, match=f"there is no device '{name}'\nhint: PyTorch has here: cpu"):
+        RunOptions(devices=("cpu", name))
+
+
 def test_several_processes_want_a_folder(bundle):
     with pytest.raises(InputError, match="want a folder"):
         read(make_scene(60, 60), EmbeddingSource(bundle), None, replace(SMALL, workers=2))

@@ -14,19 +14,16 @@ def check_device(name: str) -> None:
     Raises:
         InputError: there is none of that name.
     """
-    there = _devices()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    count = 0 if accelerator is None else torch.accelerator.device_count()
     try:
         device = torch.device(name)
     except (RuntimeError, ValueError):
         device = None
-    plain = None if device is None else str(device if device.index or device.type == "cpu" else f"{device.type}:0")
-    if plain not in there and plain not in {each.removesuffix(":0") + ":0" for each in there}:
-        raise InputError(f"there is no device {name!r}", hint=f"PyTorch has here: {', '.join(there)}")
-
-
-def _devices() -> tuple[str, ...]:
-    """The CPU, and each accelerator that PyTorch was built for and finds."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is None:
-        return ("cpu",)
-    return ("cpu", *(f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count())))
+    if device is not None:
+        if device.type == "cpu":
+            return
+        if accelerator is not None and device.type == accelerator.type and (device.index or 0) < count:
+            return
+    there = ["cpu", *(f"{accelerator.type}:{number}" for number in range(count) if accelerator is not None)]
+    raise InputError(f"there is no device {name!r}", hint=f"PyTorch has here: {', '.join(there)}")

@@ -22,7 +22,7 @@ from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.cog import RASTERS, Bands, needed_bytes, write_cog
 from geopretext.predict.embedding_source import EmbeddingSource
-from geopretext.predict.quantisation import Floats, Precision, Quantisation
+from geopretext.predict.quantisation import Floats, Quantisation, StoredType
 from geopretext.predict.scene_crew import SceneOpener
 from geopretext.predict.scene_outputs import Output, check_outputs, parts_folder
 from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun, run_scene
@@ -35,7 +35,7 @@ _SAMPLE = 20_000
 class EmbeddingOptions:
     """Choices about what is written; all have a sound default."""
 
-    dtype: Precision = "int8"
+    dtype: StoredType = "int8"
     """how features are stored"""
     least_seen: float = 0.5
     """share of a cell's pixels that must have been observed, above 0 to 1; others have no vector"""

@@ -87,7 +87,6 @@ class StripJob:
     """as ``SceneDoor.closed`` gives it"""
     windows: Windows
     batch: int
-    readers: int
 
     def strips(self, numbers: Iterator[int], device: str) -> Iterator[Strip]:
         """See ``scene_maps.compute_strips``."""
@@ -97,7 +96,6 @@ class StripJob:
             self.windows,
             numbers,
             batch=self.batch,
-            readers=self.readers,
         )
 
 

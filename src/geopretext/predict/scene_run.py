@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.errors import InputError
+from geopretext.predict.devices import check_device
 from geopretext.predict.disk_space import require_space
 from geopretext.predict.scene import Georeference, Scene
 from geopretext.predict.scene_crew import NetworkSource, SceneOpener, StripJob, compute_in_processes
@@ -59,14 +60,16 @@ class RunOptions:
     """processes; at least one a device. One computes in this process"""
     batch: int | None = None
     """windows at a time; None: as many small ones as do the device good"""
-    readers: int = 1
-    """threads a process that read"""
     keep: Literal["float32", "float16"] = "float32"
     """how results are kept in parts"""
 
     def __post_init__(self) -> None:
-        if self.workers < 1 or self.readers < 1 or not self.devices:
-            raise InputError(f"{self.workers} processes with {self.readers} readers on {len(self.devices)} devices")
+        if self.workers < 1 or not self.devices:
+            raise InputError(f"{self.workers} processes on {len(self.devices)} devices")
+        if self.batch is not None and self.batch < 1:
+            raise InputError(f"{self.batch} windows at a time")
+        for device in self.devices:
+            check_device(device)
 
     @property
     def processes(self) -> tuple[str, ...]:
@@ -182,7 +185,7 @@ def run_scene(
     if parts is None and len(devices) > 1:
         raise InputError(f"{len(devices)} processes want a folder for what they finish")
     batch = options.batch or _batch(windows, devices[0])
-    job = StripJob(source, network, door.closed(), windows, batch, options.readers)
+    job = StripJob(source, network, door.closed(), windows, batch)
     every = range(len(windows.down.starts))
     if parts is None:
         yield SceneRun(scene, windows, network.width, record, None, lambda: job.strips(iter(every), devices[0]))

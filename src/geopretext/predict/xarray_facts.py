@@ -31,7 +31,8 @@ except ImportError as error:
 
 _Y = ("y", "lat", "latitude", "northing")
 _X = ("x", "lon", "longitude", "easting")
-_TIME = ("time", "t", "timestamp")
+TIMES = ("time", "t", "timestamp")
+"""names of a dimension of time"""
 _EVEN = 0.01
 """of a pixel: how far coordinates may be off an even spacing"""
 
@@ -110,8 +111,8 @@ def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any,
         InputError: there are several and none is chosen, or not that one.
         GridError: it has other dimensions.
     """
-    name = _axis(layer, _TIME)
-    coordinate = _coordinate(layer, *([name] if name else _TIME))
+    name = _axis(layer, TIMES)
+    coordinate = _coordinate(layer, *([name] if name else TIMES))
     if name is None:
         return layer, _moment(coordinate)
     if coordinate is None:
