@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,15 +34,12 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cube = xr.Dataset(layers, {**place, "spatial_ref": ((), 0, {"crs_wkt": UTM.crs})})
     reading, of_cube, writing = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
+    known: dict[str, Any] = {"cube": cube}
+    exec(of_cube, known)
+    expected = known["features"].to_numpy().transpose(2, 0, 1)
     for dtype, allowed in (("float16", 2e-3), ("int8", 0.1)):
-        known: dict[str, object] = {"cube": cube}
-        code = writing.replace("workers=4", "workers=1")  # processes cannot import what is executed from a page
-        exec(code.replace("float16", dtype), known)
-        exec(of_cube, known)
+        # processes cannot import what is executed from a page
+        exec(writing.replace("workers=4", "workers=1").replace("float16", dtype), known)
         exec(reading, known)
-        features, vector, expected = (np.asarray(known[name]) for name in ("features", "vector", "features"))
-        exec(of_cube, known)
-        expected = np.asarray(known["features"])
-        spread = expected.std((0, 1))
-        assert np.abs(features.transpose(1, 2, 0) - expected).max(initial=0) < allowed * spread.max()
-        np.testing.assert_allclose(vector, features[:, 3, 5], rtol=1e-6)
+        assert np.abs(known["features"] - expected).max() < allowed * expected.std((1, 2)).max()
+        np.testing.assert_allclose(known["vector"], known["features"][:, 3, 5], rtol=1e-6)
