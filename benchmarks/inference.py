@@ -19,7 +19,7 @@ Caveats: a shared machine is noisy; weights are random, since time does not hang
 page cache.
 
 Run: python benchmarks/inference.py [--quick] [--pixels 10980] [--size micro] [--image-size 64] [--patch-size 16]
-[--window 864] [--batch 1] [--readers 1] [--rounds 5] [--threads 2] [--workers 1] [--json]
+[--window 864] [--batch 1] [--rounds 5] [--threads 2] [--workers 1] [--json]
 """
 
 import argparse
@@ -77,8 +77,6 @@ class Options:
     """pixels on a side; None: as the engine chooses"""
     batch: int = 1
     """windows at a time"""
-    readers: int = 1
-    """threads that read"""
     rounds: int = 5
     """in which every variant takes its turn"""
     threads: int | None = None
@@ -89,7 +87,7 @@ class Options:
     @property
     def run(self) -> RunOptions:
         """What the engine is told."""
-        return RunOptions(window=self.window, batch=self.batch, readers=self.readers, workers=self.workers)
+        return RunOptions(window=self.window, batch=self.batch, workers=self.workers)
 
 
 def make_encoder(options: Options) -> Encoder:
@@ -137,9 +135,7 @@ class Bench:
         """For some strips."""
         network = self.source.load("cpu")
         clock = Clock()
-        for _ in compute_strips(
-            self.door, network, self.windows, strips, batch=self.options.batch, readers=self.options.readers
-        ):
+        for _ in compute_strips(self.door, network, self.windows, strips, batch=self.options.batch):
             pass
         return clock.read()
 
@@ -298,7 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     defaults = Options()
     parser.add_argument("--quick", action="store_true", help="a scene of 2560 pixels and two rounds")
-    for name in ("pixels", "image_size", "patch_size", "batch", "readers", "rounds", "workers"):
+    for name in ("pixels", "image_size", "patch_size", "batch", "rounds", "workers"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
     parser.add_argument("--size", default=defaults.size)
     parser.add_argument("--window", type=int)

@@ -97,12 +97,48 @@ def test_a_store_becomes_a_table(bundle, store, tmp_path, capsys):
         (["SCENE", "--out", "out.parquet", "--dtype", "int8"], "--dtype int8 is for .tif"),
         (["STORE", "--out", "out.tif"], "holds tiles, which make no map"),
         (["SCENE", "--out", "out.tif", "--least-seen", "2"], "not a share above 0"),
+        (["SCENE", "--out", "out.tif", "--tile", "32"], "--tile is for .parquet"),
+        (["SCENE", "--out", "out.tif", "--pooling", "mean"], "--pooling is for .parquet"),
+        (["SCENE", "--out", "out.parquet", "--context", "32"], "--context is for .tif"),
+        (["SCENE", "--out", "out.parquet", "--tile", "32", "--window", "64"], "--window is for .tif"),
+        (["STORE", "--out", "out.parquet", "--strict"], "--strict is for scenes"),
+        (["STORE", "--out", "out.parquet", "--unit", "dB"], "--unit is for scenes"),
+        (["STORE", "--out", "out.parquet", "--statistics", "dataset"], "--statistics is for scenes"),
+        (["STORE", "--out", "out.parquet", "--keep-clouds"], "--keep-clouds is for scenes"),
+        (["STORE", "--out", "out.parquet", "--workers", "2"], "--workers is for scenes"),
+        (["STORE", "--out", "out.parquet", "--device", "cpu,cpu"], "--device names several"),
     ],
 )
 def test_lines_that_make_no_sense_are_refused(rgb_bundle, scene, store, words, message, capsys):
     words = [{"SCENE": str(scene), "STORE": str(store)}.get(word, word) for word in words]
     assert main(["embed", str(rgb_bundle), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_every_option_of_scenes_is_known_to_mean_nothing_for_a_store():
+    from argparse import ArgumentParser
+
+    from geopretext.apps import embed
+    from geopretext.apps.run_arguments import add_run_arguments
+    from geopretext.apps.scene_arguments import add_scene_arguments
+
+    parser = ArgumentParser(add_help=False)
+    add_scene_arguments(parser)
+    add_run_arguments(parser)
+    shared = {action.dest for action in parser._actions} - {"device"}
+    assert set(embed._OF_SCENES) == shared | {"least_seen", "tile"}
+
+
+@pytest.mark.parametrize("words", [["SCENE", *SAID, "--out", "out.tif"], ["STORE", "--out", "out.parquet"]])
+@pytest.mark.parametrize("device", ["banana", "cpu,"])
+def test_devices_that_are_not_there_are_said(rgb_bundle, scene, store, tmp_path, words, device, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [{"SCENE": str(scene), "STORE": str(store)}.get(word, word) for word in words]
+    code = main(["embed", str(rgb_bundle), *words, "--device", device])
+    assert code in (1, 2)
+    said = capsys.readouterr().err
+    assert "there is no device" in said or "--device names several" in said
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_scenes_that_cannot_be_used_are_said(rgb_bundle, scene, tmp_path, capsys):

@@ -104,8 +104,10 @@ def test_what_cannot_be_is_said_in_a_line_and_a_hint(
     (tmp_path / "colors.yaml").write_bytes(b"\xff\xfe\x00")
     assert main(words(folder, "segment", "classes", out, "--colors", str(tmp_path / "colors.yaml"))) == 1
     assert "colors.yaml: is no text" in capsys.readouterr().err
-    assert main(words(folder, "segment", "classes", out, "--min-area", "-3")) == 2
+    assert main(words(folder, "segment", "classes", out, "--polygons", "p.gpkg", "--min-area", "-3")) == 2
     assert "-3 is not above 0" in capsys.readouterr().err
+    assert main(words(folder, "segment", "classes", out, "--min-area", "3")) == 2
+    assert "--min-area is for --polygons" in capsys.readouterr().err
     assert main(["segment", str(folder / "classes"), str(tmp_path / "gone.tif"), "--out", str(out)]) == 1
     assert "nothing is there" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["colors.yaml"]

@@ -177,3 +177,12 @@ def test_implausible_numbers_are_warned_of(bundle, monkeypatch):
     scene = ArrayScene(np.full((3, 32, 32), 900.0, np.float32), BANDS, UNIT, UTM, level="L2A")
     with pytest.warns(UserWarning, match="B2 and B4 are exchanged"):
         geopretext.predict.embed(scene, bundle)
+
+
+def test_pixels_of_another_size_are_warned_of(bundle):
+    encoder = Encoder.from_pretrained(bundle)
+    encoder.ground_sampling_distance = 30.0
+    values = np.random.default_rng(0).integers(200, 3000, (3, 32, 32)).astype(np.uint16)
+    scene = ArrayScene(values, BANDS, UNIT, UTM, level="L2A")
+    with pytest.warns(UserWarning, match="the scene has pixels of 10 m, the encoder was trained on pixels of 30 m"):
+        geopretext.predict.embed(scene, encoder)

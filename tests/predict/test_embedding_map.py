@@ -16,7 +16,7 @@ from geopretext.predict.array_scene import ArrayScene
 from geopretext.predict.embedding_file import EMBEDDING
 from geopretext.predict.embedding_map import EmbeddingOptions, embed_scene
 from geopretext.predict.embedding_source import EmbeddingSource
-from geopretext.predict.quantisation import NOTHING, PRECISIONS, Quantisation
+from geopretext.predict.quantisation import NOTHING, STORED_TYPES, Quantisation
 from geopretext.predict.scene import Georeference
 from geopretext.predict.scene_run import RunOptions, run_scene
 from geopretext.predict.scene_table import embed_scene_tiles
@@ -54,7 +54,7 @@ def features(scene, encoder):
     return np.concatenate([r.values for r in rows]), np.concatenate([r.seen for r in rows])
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("dtype", STORED_TYPES)
 def test_a_reader_gets_the_features_back(scene, encoder, tmp_path, dtype):
     expected, seen = features(scene, encoder)
     record = embed_scene(scene, encoder, tmp_path / "out.tif", EmbeddingOptions(dtype), SMALL)

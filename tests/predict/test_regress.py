@@ -12,8 +12,8 @@ import rasterio
 
 from geopretext.errors import InputError
 from geopretext.predict.array_scene import ArrayScene
-from geopretext.predict.embedding_map import parts_folder
 from geopretext.predict.regress import NODATA, regress
+from geopretext.predict.scene_outputs import parts_folder
 from geopretext.predict.scene_run import RunOptions
 from geopretext.predict.summaries import QUANTILES
 

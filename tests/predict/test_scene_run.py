@@ -22,8 +22,12 @@ from geopretext.predict import disk_space
 from geopretext.predict.array_scene import ArrayScene
 from geopretext.predict.embedding_source import EmbeddingSource
 from geopretext.predict.scene import Georeference
-from geopretext.predict.scene_maps import SceneNetwork
+from geopretext.predict.scene_crew import compute_in_processes
+from geopretext.predict.scene_door import DoorOptions, open_scene_door
+from geopretext.predict.scene_maps import SceneNetwork, Strip, compute_strips
+from geopretext.predict.scene_outputs import Output
 from geopretext.predict.scene_run import RunOptions, run_scene
+from geopretext.predict.windows import Windows
 
 UTM = Georeference("EPSG:32632", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0))
 BANDS = ("B2", "B3", "B4")
@@ -186,6 +190,31 @@ def test_damaged_parts_are_said(bundle, tmp_path):
         read(scene, network, parts)
 
 
+class Swift:
+    """A job, and files, of strips that cost nothing."""
+
+    def strips(self, numbers, device):
+        nothing = np.zeros((1, 1, 1), np.float32)
+        return (Strip(number, number, nothing, nothing[0]) for number in numbers)
+
+    def save(self, strip):
+        pass
+
+
+def test_there_may_be_more_strips_than_a_pipe_holds():
+    def too_late(*_):
+        raise TimeoutError("the processes wait for each other")
+
+    before, told = signal.signal(signal.SIGALRM, too_late), []
+    signal.alarm(120)
+    try:
+        compute_in_processes(Swift(), Swift(), range(0, 16_000, 2), ["cpu"], told.append)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert told == list(range(0, 16_000, 2))
+
+
 @pytest.mark.slow
 def test_a_killed_process_is_said_and_its_run_goes_on(bundle, tmp_path):
     scene, network, parts = bright(make_scene(200, 150)), EmbeddingSource(bundle), tmp_path / "parts"
@@ -215,9 +244,77 @@ def test_nothing_is_computed_where_nothing_was_seen(bundle):
 
 def test_a_full_disk_is_said_before_the_work(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    with pytest.raises(StoreError, match="keeping the finished strips takes up to"):
+    with pytest.raises(
+        StoreError, match=r"keeping the finished strips and .* takes up to 0\.3 MB, and 0\.0 MB are free"
+    ):
         read(make_scene(100, 100), EmbeddingSource(bundle), tmp_path / "parts")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("asked", [{"window": 64}, {"margin": 8}, {"ramp": 8}])
+def test_tiles_have_windows_of_their_own(bundle, asked):
+    scene, network = make_scene(100, 100), EmbeddingSource(bundle, tile=32, pooling="mean")
+    with pytest.raises(InputError, match="for tiles of 32"):
+        read(scene, network, None, RunOptions(**asked))
+    values, _ = read(scene, network, None, RunOptions(window=32, margin=0))
+    assert len(np.unique(values.reshape(-1, network.width), axis=0)) == 16
+
+
+def test_results_of_another_shape_than_said_are_not_spread_over_the_map(bundle):
+    scene, windows = make_scene(96, 96), Windows.of(96, 96, patch=32, cell=32, size=96, margin=0, ramp=0)
+    network = EmbeddingSource(bundle, tile=32, pooling="mean")
+    door = open_scene_door(scene, network.encoder())
+    with pytest.raises(ValueError, match=r"\(1, 256, 1, 1\) where \(1, 256, 3, 3\) was wanted"):
+        next(compute_strips(door, network.load("cpu"), windows, [0]))
+
+
+def test_room_for_what_is_written_of_the_parts_is_wanted_too(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000_000}))
+    scene, network = make_scene(100, 100), EmbeddingSource(bundle)
+    with run_scene(scene, network, tmp_path / "parts", SMALL, outputs=[Output(tmp_path / "a.tif", 100)]) as run:
+        cells = run.height * run.columns
+    run.discard()
+    too_large = [Output(tmp_path / "a.tif", 500_000 / cells), Output(tmp_path / "b.tif", 500_000 / cells)]
+    with (
+        pytest.raises(StoreError, match=r"up to 1\.3 MB, and 1\.0 MB are free"),
+        run_scene(scene, network, tmp_path / "parts", SMALL, outputs=too_large),
+    ):
+        pytest.fail("it was computed")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"level": "L1C"}, {"level": "L2A"}),
+        ({"door": DoorOptions(statistics="bundle")}, {"door": DoorOptions(statistics="dataset")}),
+    ],
+)
+def test_parts_of_other_decisions_about_the_numbers_are_refused(tmp_path, first, second):
+    encoder, scene, parts = make_encoder(), make_scene(100, 100), tmp_path / "parts"
+    scales: Scales = {"L1C": ((2000.0,) * 3, (900.0,) * 3), "L2A": ((1000.0,) * 3, (500.0,) * 3)}
+    network = EmbeddingSource(Encoder(encoder.network, encoder.modality, statistics=scales).eval())
+    for said, refused in ((first, False), (second, True)):
+        of_level = replace(scene, level=said.get("level", "L2A"))
+        options = replace(SMALL, door=said.get("door", DoorOptions()))
+        if refused:
+            with pytest.raises(InputError, match="since then changed the settings"):
+                read(of_level, network, parts, options)
+        else:
+            read(of_level, network, parts, options)
+
+
+def test_a_file_in_the_place_of_parts_is_left_alone(bundle, tmp_path):
+    (tmp_path / "parts").write_text("my notes")
+    with pytest.raises(InputError, match="is there already, and is a file"):
+        read(make_scene(100, 100), EmbeddingSource(bundle), tmp_path / "parts")
+    assert (tmp_path / "parts").read_text() == "my notes"
+
+
+@pytest.mark.parametrize("name", ["banana", "", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_said(name):
+    with pytest.raises(InputError, match=f"there is no device '{name}'\nhint: PyTorch has here: cpu"):
+        RunOptions(devices=("cpu", name))
 
 
 def test_several_processes_want_a_folder(bundle):

@@ -18,9 +18,10 @@ from geopretext.modality import PUBLISHED
 from geopretext.nn.settings import HeadLabels
 from geopretext.predict import scene_parts
 from geopretext.predict.array_scene import ArrayScene
-from geopretext.predict.embedding_map import parts_folder
 from geopretext.predict.head_network import LOCAL, HeadNetwork, open_head
 from geopretext.predict.scene import Georeference
+from geopretext.predict.scene_door import DoorOptions
+from geopretext.predict.scene_outputs import parts_folder
 from geopretext.predict.scene_run import RunOptions, run_scene
 from geopretext.predict.segment import PROBABILITY_STEP, ClassMap, segment
 
@@ -215,22 +216,39 @@ def test_heads_for_other_tasks_are_refused(labels: HeadLabels, kind: str, hint: 
         ({"probabilities": "p.jpg"}, r"p\.jpg: cannot be written"),
         ({"polygons": "p.shp"}, r"p\.shp: cannot be written .*\.gpkg, \.parquet"),
         ({"out": "nowhere/map.tif"}, "nowhere: no such folder"),
-        ({"probabilities": "map.tif"}, "two outputs have one name"),
+        ({"probabilities": "map.tif"}, "two outputs are one file"),
+        ({"probabilities": "map.tif.parts/p.tif"}, "deleted at the end"),
+        ({"out": "."}, r"cannot be written by its name"),
     ],
 )
 def test_outputs_are_refused_before_anything_is_computed(
     bundle: Path, tmp_path: Path, outputs: dict[str, str], message: str
 ) -> None:
     paths = {name: tmp_path / path for name, path in {"out": "map.tif", **outputs}.items()}
+    if "parts" in str(paths.get("probabilities")):
+        paths["probabilities"].parent.mkdir()
+    there = list(tmp_path.iterdir())
     with pytest.raises(InputError, match=f"(?s){message}"):
         segment(bundle, make_scene(), **paths)
+    assert list(tmp_path.iterdir()) == there
+
+
+def test_a_folder_in_the_place_of_an_output_is_said_before_anything_is_computed(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "map.tif").mkdir()
+    with pytest.raises(InputError, match=r"map\.tif: is a folder"):
+        segment(bundle, make_scene(), tmp_path / "map.tif", options=RunOptions(door=DoorOptions(fill=("B99",))))
+
+
+def test_a_colour_that_is_none_is_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="colour of 'cropland' is 'red'"):
+        segment(bundle, make_scene(), tmp_path / "map.tif", colors={"cropland": "red"})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_scene_without_a_place_has_no_polygons(bundle: Path, tmp_path: Path) -> None:
     scene = replace(make_scene(64, 64, hole=False), georeference=Georeference("", UTM.transform))
     with pytest.raises(InputError, match="does not say where it lies"):
-        segment(bundle, scene, tmp_path / "map.tif", polygons=tmp_path / "map.gpkg")
+        segment(bundle, scene, tmp_path / "map.tif", polygons=tmp_path / "map.gpkg", looked=pytest.fail)
     result = segment(bundle, scene, tmp_path / "map.tif")
     assert [each.hectares for each in result.classes] == [None] * 3
 

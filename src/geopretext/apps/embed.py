@@ -9,7 +9,7 @@ from typing import Any
 
 from geopretext.apps.arguments import VerbParser, whole
 from geopretext.apps.progress import ProgressLine, say
-from geopretext.apps.run_arguments import add_run_arguments, run_options, said_to_be_resumable
+from geopretext.apps.run_arguments import add_run_arguments, refuse_said, run_options, said_to_be_resumable
 from geopretext.apps.scene_arguments import SCENES, add_scene_arguments, scene_source
 from geopretext.nn.settings import POOLINGS
 
@@ -35,6 +35,11 @@ geopretext embed runs/first/bundle mosaic.tif --unit "reflectance x 10000" --lev
 geopretext embed runs/first/bundle tiles.zarr --out tiles.parquet"""
 
 _MAPS, _TABLES = (".tif", ".tiff"), (".parquet",)
+_OF_SCENES = (
+    *("strict", "bands", "unit", "level", "date", "keep_clouds", "allow_no_crs", "substitute", "fill", "statistics"),
+    *("least_seen", "tile", "workers", "window", "margin", "batch_size"),
+)
+"""options that mean nothing for a store, whose tiles are what the encoder was trained on"""
 _DTYPES = ("int8", "float16", "float32")
 
 
@@ -47,11 +52,21 @@ def run(arguments: Sequence[str]) -> None:
         parser.error(f"--out {options.out} is none of {', '.join((*_MAPS, *_TABLES))}")
     if suffix in _TABLES and options.dtype == "int8":
         parser.error("--dtype int8 is for .tif")
+    if suffix in _MAPS:
+        refuse_said(parser, options, ("tile", "pooling"), "is for .parquet: a map has a vector of each patch")
+    else:
+        refuse_said(parser, options, ("context",), "is for .tif: the response norms of a tile are over all of it")
     from geopretext.data.reader import holds_tiles
 
     tiles = holds_tiles(options.scene)
     if tiles and suffix in _MAPS:
         parser.error(f"{options.scene} holds tiles, which make no map: --out FILE.parquet")
+    if tiles:
+        refuse_said(parser, options, _OF_SCENES, f"is for scenes, and {options.scene} holds tiles")
+        if len(options.device) > 1:
+            parser.error("--device names several, and one computes the vectors of a store")
+    elif suffix in _TABLES:
+        refuse_said(parser, options, ("window", "margin"), "is for .tif: tiles are their own windows (--tile)")
     with said_to_be_resumable():
         record = _embed_store(options) if tiles else _embed_scene(options, table=suffix in _TABLES)
     print(json.dumps({"path": str(options.out), **record}, indent=2) if options.json else options.out)
@@ -61,8 +76,10 @@ def _embed_store(options: Namespace) -> dict[str, Any]:
     # torch loads here, after everything that can be wrong on the command line
     from geopretext.data.reader import open_tiles
     from geopretext.nn.bundle import Encoder
+    from geopretext.predict.devices import check_device
     from geopretext.predict.tile_embeddings import embed_tiles
 
+    check_device(options.device[0])
     encoder = Encoder.from_pretrained(options.bundle).to(options.device[0])
     reader = open_tiles(options.scene)
     embed_tiles(

@@ -1,7 +1,7 @@
 """The options by which verbs are told how a scene is computed."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,20 @@ def run_options(options: argparse.Namespace) -> "RunOptions":
         workers=options.workers,
         batch=options.batch_size,
     )
+
+
+def refuse_said(parser: argparse.ArgumentParser, options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """Leave with an error if an option was given that would have no effect.
+
+    Args:
+        parser: that read the options.
+        options: as read.
+        names: of attributes of ``options``.
+        why: it has none, as the end of a sentence that begins with the option.
+    """
+    for action in parser._actions:  # argparse has no public list of its arguments
+        if action.dest in names and getattr(options, action.dest) != action.default:
+            parser.error(f"{action.option_strings[0]} {why}")
 
 
 @contextmanager

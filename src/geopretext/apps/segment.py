@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geopretext.apps.arguments import VerbParser, positive
 from geopretext.apps.progress import ProgressLine, say
-from geopretext.apps.run_arguments import add_run_arguments, run_options, said_to_be_resumable
+from geopretext.apps.run_arguments import add_run_arguments, refuse_said, run_options, said_to_be_resumable
 from geopretext.apps.scene_arguments import SCENES, add_scene_arguments, scene_source
 from geopretext.apps.tables import text_table
 from geopretext.errors import InputError
@@ -44,6 +44,8 @@ def run(arguments: Sequence[str]) -> None:
     add_scene_arguments(parser)
     add_run_arguments(parser)
     options = parser.parse_args(arguments)
+    if options.polygons is None:
+        refuse_said(parser, options, ("min_area",), "is for --polygons")
     # torch and GDAL load here, after everything that can be wrong on the command line
     from geopretext.predict.door_report import door_lines
     from geopretext.predict.segment import segment

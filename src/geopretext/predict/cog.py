@@ -20,6 +20,8 @@ from geopretext.errors import InputError, MissingLibraryError, StoreError
 from geopretext.predict.disk_space import require_space
 from geopretext.predict.scene import Array, Georeference
 
+RASTERS = (".tif", ".tiff")
+"""endings of names"""
 _BLOCK_BYTES = 8_000_000
 """of one block with all its bands, at most: what a reader fetches for a pixel"""
 _LARGEST, _SMALLEST = 512, 64
@@ -59,6 +61,23 @@ class Bands:
         """Of all bands of a pixel, in the temporary file."""
         return len(self.descriptions) * np.dtype(self.dtype).itemsize
 
+    @property
+    def needed_bytes(self) -> float:
+        """On the disk for a pixel, at most: see ``needed_bytes``."""
+        return needed_bytes(len(self.descriptions), self.dtype)
+
+
+def needed_bytes(bands: int, dtype: str) -> float:
+    """On the disk for a pixel while a COG is written, if nothing can be compressed.
+
+    The temporary file, a third of it for overviews, and as much again for the COG.
+
+    Args:
+        bands: how many.
+        dtype: of ``Bands``.
+    """
+    return bands * np.dtype(dtype).itemsize * 8 / 3
+
 
 def write_cog(
     path: Path,
@@ -89,9 +108,7 @@ def write_cog(
     rasterio = _rasterio()
     if not path.parent.is_dir():
         raise InputError("no such folder", where=str(path.parent), hint="make it first")
-    pixels = height * width
-    # The temporary file, a third of it for overviews, and as much again for the COG, if nothing can be compressed.
-    require_space(path.parent, pixels * bands.pixel_bytes * 8 // 3, what=f"writing {path.name}")
+    require_space([(path.parent, int(height * width * bands.needed_bytes))], what=f"writing {path.name}")
     folder = temporary_folder(path)
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir()

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from geopretext.errors import InputError, MissingLibraryError
 from geopretext.nn.bundle import Encoder
-from geopretext.predict.door_report import gate_lines
+from geopretext.predict.door_report import gate_lines, unlike_pixels
 from geopretext.predict.embedding_source import EmbeddingSource
 from geopretext.predict.input_gate import GateVerdict
 from geopretext.predict.open_scene import Clouds
@@ -36,6 +36,7 @@ from geopretext.predict.scene import Scene
 from geopretext.predict.scene_door import DoorOptions, SceneDoor, anything_seen, open_scene_door
 from geopretext.predict.scene_maps import compute_strips, join_strips
 from geopretext.predict.scene_run import RunOptions, scene_windows
+from geopretext.predict.xarray_facts import TIMES
 from geopretext.predict.xarray_scene import XarrayScene, scene_of_xarray
 
 try:
@@ -45,7 +46,6 @@ except ImportError as error:
 
 Floats = npt.NDArray[np.float32]
 Cube: TypeAlias = xr.Dataset | xr.DataArray
-_TIME = ("time", "t", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Plan:
         windows = scene_windows(scene, self.source, self.run)
         numbers = range(len(windows.down.starts))
         network = self.source.load(self.run.devices[0])
-        strips = compute_strips(self.door(scene), network, windows, numbers, readers=self.run.readers)
+        strips = compute_strips(self.door(scene), network, windows, numbers)
         rows = list(join_strips(strips, windows))
         values, seen = (np.concatenate(parts) for parts in ([r.values for r in rows], [r.seen for r in rows]))
         values[seen < self.least_seen] = np.nan
@@ -133,7 +133,7 @@ def embed(
     if isinstance(data, xr.Dataset | xr.DataArray):
         facts: dict[str, Any] = {"bands": bands, "unit": unit, "level": level}
         facts |= {"clouds": clouds, "allow_no_crs": allow_no_crs}
-        axis = next((str(name) for name in data.dims if name in _TIME), None)
+        axis = next((str(name) for name in data.dims if name in TIMES), None)
         if axis is not None and not data.sizes[axis]:
             raise InputError("the cube has no dates")
         several = [data] if axis is None else [data.isel({axis: [number]}) for number in range(data.sizes[axis])]
@@ -151,8 +151,11 @@ def _decide(scenes: Sequence[Scene], source: EmbeddingSource, options: DoorOptio
     """The door to the first date of which anything was seen."""
     scene = next((scene for scene in scenes[:-1] if anything_seen(scene, source.encoder())), scenes[-1])
     door = open_scene_door(scene, source.encoder(), options)
-    if door.gate.verdict is GateVerdict.IMPLAUSIBLE:
-        warnings.warn("\n".join(gate_lines(door.gate.to_dict())), stacklevel=3)
+    lines = gate_lines(door.gate.to_dict()) if door.gate.verdict is GateVerdict.IMPLAUSIBLE else []
+    if unlike := unlike_pixels(door.pixel_sizes):
+        lines.append(f"warning: {unlike}")
+    if lines:
+        warnings.warn("\n".join(lines), stacklevel=3)
     return door
 
 

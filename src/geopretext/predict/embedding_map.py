@@ -20,10 +20,11 @@ import numpy.typing as npt
 from geopretext import __version__
 from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder
-from geopretext.predict.cog import Bands, write_cog
+from geopretext.predict.cog import RASTERS, Bands, needed_bytes, write_cog
 from geopretext.predict.embedding_source import EmbeddingSource
-from geopretext.predict.quantisation import Floats, Precision, Quantisation
+from geopretext.predict.quantisation import Floats, Quantisation, StoredType
 from geopretext.predict.scene_crew import SceneOpener
+from geopretext.predict.scene_outputs import Output, check_outputs, parts_folder
 from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun, run_scene
 
 _SAMPLE = 20_000
@@ -34,7 +35,7 @@ _SAMPLE = 20_000
 class EmbeddingOptions:
     """Choices about what is written; all have a sound default."""
 
-    dtype: Precision = "int8"
+    dtype: StoredType = "int8"
     """how features are stored"""
     least_seen: float = 0.5
     """share of a cell's pixels that must have been observed, above 0 to 1; others have no vector"""
@@ -60,11 +61,6 @@ class _Look:
     """(D,)"""
 
 
-def parts_folder(out: Path) -> Path:
-    """Where the finished strips of an output are kept until it stands."""
-    return out.with_name(f"{out.name}.parts")
-
-
 def embed_scene(
     source: SceneOpener,
     bundle: str | Path | Encoder,
@@ -78,7 +74,7 @@ def embed_scene(
     """Write the embeddings of a scene, one band a feature; what stood at ``out`` stays until they are whole.
 
     A run that is stopped goes on, when it is called again, from the strips that it had finished; they are in
-    ``parts_folder(out)``.
+    ``scene_outputs.parts_folder(out)``.
 
     Args:
         source: the scene.
@@ -96,10 +92,12 @@ def embed_scene(
         InputError and others: as ``run_scene`` and ``write_cog``.
     """
     options = options or EmbeddingOptions()
-    if not out.parent.is_dir():
-        raise InputError("no such folder", where=str(out.parent), hint="make it first")
+    check_outputs([out], [RASTERS])
     network = EmbeddingSource(bundle, options.context)
-    with run_scene(source, network, parts_folder(out), run, progress=progress, looked=looked) as computed:
+    outputs = [Output(out, needed_bytes(network.width, options.dtype))]
+    with run_scene(
+        source, network, parts_folder(out), run, outputs=outputs, progress=progress, looked=looked
+    ) as computed:
         look = _look(computed, options.least_seen)
         quantisation = Quantisation.of(look.sample, look.lowest, look.highest, options.dtype)
         record = _record(network, computed, options, look, quantisation)

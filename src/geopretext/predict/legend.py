@@ -1,5 +1,6 @@
 """What the numbers of a class map stand for: codes, names and colours."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -64,6 +65,7 @@ def legend_of(labels: HeadLabels, colors: Mapping[str, str] | None = None) -> Le
 
     Raises:
         ClassError: codes do not fit into 16 bits; or ``colors`` names no class of it.
+        InputError: a colour is none.
     """
     codes = labels.codes or tuple(range(len(labels.names)))
     dtype, nodata = _storage(codes, labels.ignore)
@@ -71,7 +73,9 @@ def legend_of(labels: HeadLabels, colors: Mapping[str, str] | None = None) -> Le
     for name, color in (colors or {}).items():
         if name not in chosen:
             raise ClassError(f"a colour for {name!r}, which is no class", hint=f"classes: {', '.join(labels.names)}")
-        chosen[name] = color
+        if not _is_color(color):
+            raise InputError(f"colour of {name!r} is {color!r}", hint="#rrggbb, as #e49635")
+        chosen[name] = color.lower()
     return Legend(labels.names, codes, tuple(chosen[name] for name in labels.names), dtype, nodata)
 
 
@@ -89,7 +93,7 @@ def read_colors(text: str, *, where: str) -> dict[str, str]:
     if not isinstance(plain, dict):
         raise InputError("is no mapping of class names to colours", where=where, hint=hint)
     for name, color in plain.items():
-        if not (isinstance(color, str) and len(color) == 7 and color[0] == "#" and _is_hexadecimal(color[1:])):
+        if not _is_color(color):
             raise InputError(f"colour of {name!r} is {color!r}", where=where, hint=hint)
     return {str(name): color.lower() for name, color in plain.items()}
 
@@ -128,5 +132,5 @@ def _rgb(color: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _is_hexadecimal(text: str) -> bool:
-    return all(letter in "0123456789abcdefABCDEF" for letter in text)
+def _is_color(color: object) -> bool:
+    return isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color) is not None

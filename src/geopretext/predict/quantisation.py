@@ -19,10 +19,10 @@ import numpy.typing as npt
 from geopretext.errors import InputError
 
 Floats = npt.NDArray[np.float32]
-Precision: TypeAlias = Literal["int8", "float16", "float32"]
+StoredType: TypeAlias = Literal["int8", "float16", "float32"]
 """How features are stored"""
 
-PRECISIONS: tuple[Precision, ...] = ("int8", "float16", "float32")
+STORED_TYPES: tuple[StoredType, ...] = ("int8", "float16", "float32")
 NOTHING = -128
 """stands for "no feature" in int8; in the others it is NaN"""
 _STEPS = 127
@@ -34,14 +34,14 @@ _CLIPPED = (0.0001, 0.001, 0.003, 0.01)
 class Quantisation:
     """How features become numbers."""
 
-    dtype: Precision
+    dtype: StoredType
     scale: Floats
     """(D,), of int8; empty in the other types, as ``offset``"""
     offset: Floats
     """(D,)"""
 
     @classmethod
-    def of(cls, sample: Floats, lowest: Floats, highest: Floats, dtype: Precision) -> "Quantisation":
+    def of(cls, sample: Floats, lowest: Floats, highest: Floats, dtype: StoredType) -> "Quantisation":
         """Scales for the features of a scene.
 
         Args:

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from geopretext.errors import InputError
-from geopretext.predict.cog import Bands, write_cog
+from geopretext.predict.cog import RASTERS, Bands, needed_bytes, write_cog
 from geopretext.predict.head_network import QUANTITIES, HeadSource, open_head
-from geopretext.predict.map_outputs import OBSERVED, check_outputs, map_tags, run_head
+from geopretext.predict.map_outputs import OBSERVED, map_tags, run_head
 from geopretext.predict.scene import Array, Mask
 from geopretext.predict.scene_crew import SceneOpener
 from geopretext.predict.scene_maps import Rows
+from geopretext.predict.scene_outputs import Output, check_outputs
 from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun
 from geopretext.predict.summaries import QuantitySummary, QuantityTally
 
@@ -98,11 +99,12 @@ def regress(
     out = Path(out)
     if step is not None and not 0 < step < np.inf:
         raise InputError(f"a step of {step}", hint="above 0, in the unit of the quantity")
-    check_outputs([out])
+    check_outputs([out], [RASTERS])
     head = open_head(bundle, QUANTITIES)
     names, units = head.labels.names, units_of(head)
     beyond = 0
-    with run_head(scene, head, out, options, progress=progress, looked=looked) as run:
+    outputs = [Output(out, needed_bytes(len(names), "float32" if step is None else "int16"))]
+    with run_head(scene, head, outputs, options, progress=progress, looked=looked) as run:
         tally = QuantityTally(run.height * run.columns, len(names))
 
         def blocks() -> Iterator[Array]:

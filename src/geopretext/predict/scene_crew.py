@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import torch
 
@@ -23,6 +23,11 @@ from geopretext.predict.scene_door import SceneDoor
 from geopretext.predict.scene_maps import SceneNetwork, Strip, compute_strips
 from geopretext.predict.scene_parts import StripFiles
 from geopretext.predict.windows import Windows
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+
+Counter: TypeAlias = "Synchronized[int]"
 
 _LOOK_SECONDS = 0.5
 """between looks at what the processes have finished"""
@@ -82,7 +87,6 @@ class StripJob:
     """as ``SceneDoor.closed`` gives it"""
     windows: Windows
     batch: int
-    readers: int
 
     def strips(self, numbers: Iterator[int], device: str) -> Iterator[Strip]:
         """See ``scene_maps.compute_strips``."""
@@ -92,7 +96,6 @@ class StripJob:
             self.windows,
             numbers,
             batch=self.batch,
-            readers=self.readers,
         )
 
 
@@ -114,18 +117,16 @@ def compute_in_processes(
 
     Raises:
         ClusterError: a process died.
-        CorruptError, StoreError: as raised in a process; the strips that the others have begun are finished first.
+        CorruptError, StoreError: as raised in a process; the others are stopped, and what they have begun is lost.
     """
     context = get_context("spawn")
-    wanted: SimpleQueue[int | None] = context.SimpleQueue()
+    taken: Counter = context.Value("q", 0)
     done: SimpleQueue[int] = context.SimpleQueue()
-    for number in (*numbers, *[None] * len(devices)):
-        wanted.put(number)
     far, tether = context.Pipe(duplex=False)
     threads = max(1, (os.cpu_count() or 1) // len(devices))
-    pool = ProcessPoolExecutor(len(devices), context, _begin, (far, threads, wanted, done))
+    pool = ProcessPoolExecutor(len(devices), context, _begin, (far, threads, taken, done))
     try:
-        busy: set[Future[None]] = {pool.submit(_work, job, files, device) for device in devices}
+        busy: set[Future[None]] = {pool.submit(_work, job, files, numbers, device) for device in devices}
         while busy:
             ended, busy = wait(busy, _LOOK_SECONDS, FIRST_EXCEPTION)
             while not done.empty():
@@ -148,16 +149,16 @@ def _raise_from(future: "Future[None]") -> None:
         ) from error
 
 
-_queues: dict[str, Any] = {}
-"""of this process, if it is one of a crew"""
+_shared: dict[str, Any] = {}
+"""by the processes of a crew, in each of them: how many strips are taken, and a queue of those that are kept"""
 
 
-def _begin(tether: Connection, threads: int, wanted: "SimpleQueue[int | None]", done: "SimpleQueue[int]") -> None:
+def _begin(tether: Connection, threads: int, taken: Counter, done: "SimpleQueue[int]") -> None:
     """First thing in a process: Ctrl-C is for its parent, which lets go of the tether."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(tether,), daemon=True).start()
     torch.set_num_threads(min(threads, torch.get_num_threads()))
-    _queues.update(wanted=wanted, done=done)
+    _shared.update(taken=taken, done=done)
 
 
 def _end_with(tether: Connection) -> None:
@@ -167,7 +168,19 @@ def _end_with(tether: Connection) -> None:
         os._exit(1)
 
 
-def _work(job: StripJob, files: StripFiles, device: str) -> None:
-    for strip in job.strips(iter(_queues["wanted"].get, None), device):
+def _work(job: StripJob, files: StripFiles, numbers: Sequence[int], device: str) -> None:
+    for strip in job.strips(_not_taken(numbers), device):
         files.save(strip)
-        _queues["done"].put(strip.number)
+        _shared["done"].put(strip.number)
+
+
+def _not_taken(numbers: Sequence[int]) -> Iterator[int]:
+    """The next strip that no process has taken; no queue, which would have to be filled before anybody reads it."""
+    taken: Counter = _shared["taken"]
+    while True:
+        with taken.get_lock():
+            place = taken.value
+            taken.value = place + 1
+        if place >= len(numbers):
+            return
+        yield numbers[place]

@@ -74,7 +74,6 @@ def compute_strips(
     numbers: Iterable[int],
     *,
     batch: int = 1,
-    readers: int = 2,
 ) -> Iterator[Strip]:
     """Some strips; while windows are computed, the next are read, also those of the next strip.
 
@@ -86,13 +85,13 @@ def compute_strips(
         windows: of the scene, with the network's cells.
         numbers: which rows of windows, in the order wanted; asked for as late as can be.
         batch: windows at a time.
-        readers: threads that read.
 
     Raises:
         CorruptError: the scene cannot be decoded.
+        ValueError: what the network gives is not as long, high or wide as it says.
     """
     across = windows.across
-    with closing(_read_ahead(door, windows, numbers, batch, readers)) as groups:
+    with closing(_read_ahead(door, windows, numbers, batch)) as groups:
         for number, parts in groupby(groups, key=lambda group: group.strip):
             counted = windows.down.counted(number)
             weight = windows.down.weights[number][counted][:, None]
@@ -105,7 +104,7 @@ def compute_strips(
                     continue
                 share = F.avg_pool2d(observed[:, None].float(), network.cell)[:, 0].numpy()
                 with torch.inference_mode():
-                    results = network(x).permute(0, 2, 3, 1).float().cpu().numpy()
+                    results = _checked(network(x), x, network).permute(0, 2, 3, 1).float().cpu().numpy()
                 for place, column in enumerate(group.columns):
                     inside = across.counted(column)
                     left = across.starts[column] // across.cell
@@ -116,6 +115,14 @@ def compute_strips(
             yield Strip(number, windows.down.starts[number] // across.cell + counted.start, values, seen)
 
 
+def _checked(results: Tensor, x: Tensor, network: SceneNetwork) -> Tensor:
+    """The results; a single one for a window of many cells would go unnoticed, since numpy repeats it."""
+    wanted = (len(x), network.width, x.shape[-2] // network.cell, x.shape[-1] // network.cell)
+    if results.shape != wanted:
+        raise ValueError(f"a network gave results of shape {tuple(results.shape)} where {wanted} was wanted")
+    return results
+
+
 class _Group(NamedTuple):
     """Windows of one strip that are computed together."""
 
@@ -124,21 +131,19 @@ class _Group(NamedTuple):
     images: "Future[tuple[Tensor, Tensor]]"
 
 
-def _read_ahead(
-    door: SceneDoor, windows: Windows, numbers: Iterable[int], batch: int, readers: int
-) -> Generator[_Group, None, None]:
-    """Groups in order, some of them read before they are asked for."""
+def _read_ahead(door: SceneDoor, windows: Windows, numbers: Iterable[int], batch: int) -> Generator[_Group, None, None]:
+    """Groups in order, each read while the one before is computed."""
     columns = len(windows.across.starts)
     wanted = (
         (number, range(first, min(first + batch, columns))) for number in numbers for first in range(0, columns, batch)
     )
     waiting: deque[_Group] = deque()
-    pool = ThreadPoolExecutor(readers)
+    pool = ThreadPoolExecutor(1)
     try:
         for number, group in wanted:
             images = pool.submit(door.read, windows, [number * columns + each for each in group])
             waiting.append(_Group(number, group, images))
-            if len(waiting) > readers:
+            if len(waiting) > 1:
                 yield waiting.popleft()
         yield from waiting
     finally:

@@ -104,6 +104,8 @@ def claimed(
     Raises:
         InputError: the folder holds something else, or strips of another run; or another process is at work there.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is there already, and is a file", where=str(folder), hint="move it away")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as lock:
         _lock(lock, folder)

@@ -10,19 +10,22 @@ Whatever stops a run leaves its finished strips in the folder of parts, and the 
 read back is the same, bit for bit, whether a run was stopped or not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.errors import InputError
+from geopretext.predict.devices import check_device
 from geopretext.predict.disk_space import require_space
 from geopretext.predict.scene import Georeference, Scene
 from geopretext.predict.scene_crew import NetworkSource, SceneOpener, StripJob, compute_in_processes
-from geopretext.predict.scene_door import DoorOptions, open_scene_door
+from geopretext.predict.scene_door import DoorOptions, SceneDoor, open_scene_door
 from geopretext.predict.scene_maps import Rows, Strip, join_strips
+from geopretext.predict.scene_outputs import Output, check_scene
 from geopretext.predict.scene_parts import StripFiles, claimed
 from geopretext.predict.windows import Windows
 
@@ -57,14 +60,16 @@ class RunOptions:
     """processes; at least one a device. One computes in this process"""
     batch: int | None = None
     """windows at a time; None: as many small ones as do the device good"""
-    readers: int = 1
-    """threads a process that read"""
     keep: Literal["float32", "float16"] = "float32"
     """how results are kept in parts"""
 
     def __post_init__(self) -> None:
-        if self.workers < 1 or self.readers < 1 or not self.devices:
-            raise InputError(f"{self.workers} processes with {self.readers} readers on {len(self.devices)} devices")
+        if self.workers < 1 or not self.devices:
+            raise InputError(f"{self.workers} processes on {len(self.devices)} devices")
+        if self.batch is not None and self.batch < 1:
+            raise InputError(f"{self.batch} windows at a time")
+        for device in self.devices:
+            check_device(device)
 
     @property
     def processes(self) -> tuple[str, ...]:
@@ -116,9 +121,21 @@ def scene_windows(scene: Scene, network: NetworkSource, options: RunOptions) -> 
     """How a scene is cut.
 
     Raises:
-        InputError: the windows that were asked for leave nothing between their margins.
+        InputError: the windows that were asked for leave nothing between their margins; or the network says one thing
+            of each window, so that neither their size nor margins can be chosen.
     """
     patch = network.patch
+    if network.margin == 0 and network.cell == network.extent:  # such a network sees its cell and nothing else
+        for pixels, wanted, what in (
+            (options.window, patch, "windows"),
+            (options.margin, 0, "margins"),
+            (options.ramp, 0, "ramps"),
+        ):
+            if pixels not in (None, wanted):
+                raise InputError(
+                    f"{what} of {pixels} pixels for tiles of {patch}",
+                    hint="each tile is a window of its own: say nothing of windows, or choose the size of tiles",
+                )
     margin = _up(network.margin if options.margin is None else options.margin, patch)
     ramp = (2 * patch if margin else 0) if options.ramp is None else _up(options.ramp, patch)
     size = max(patch, 3 * margin + ramp, min(6 * margin, _LARGEST))
@@ -133,6 +150,7 @@ def run_scene(
     parts: Path | None,
     options: RunOptions | None = None,
     *,
+    outputs: Sequence[Output] = (),
     progress: Progress | None = None,
     looked: Looked | None = None,
 ) -> Iterator[SceneRun]:
@@ -144,18 +162,20 @@ def run_scene(
         parts: folder for finished strips, which stays until ``SceneRun.discard``; None: nothing is kept, and all is
             computed in this process.
         options: choices; by default none is made.
+        outputs: what will be written of it: refused at once if it cannot be, or if there is no room for it.
         progress: told how far it is.
         looked: told what is done to the numbers.
 
     Raises:
         BandError, UnitError, GridError, InputError: the scene is not for this network, see
-            ``scene_door.open_scene_door``; or ``parts`` holds another run's.
+            ``scene_door.open_scene_door``; or ``parts`` holds another run's; or an output is one of the scene's files.
         ClusterError: a process died.
         CorruptError: the scene cannot be decoded.
         StoreError: the disk is full, or will be.
     """
     options = options or RunOptions()
     scene = source.open()
+    check_scene(scene, getattr(source, "path", None), outputs)
     door = open_scene_door(scene, network.encoder(), options.door)
     windows = scene_windows(scene, network, options)
     record = {**door.record, "windows": _described(windows), "extent": network.extent}
@@ -165,16 +185,18 @@ def run_scene(
     if parts is None and len(devices) > 1:
         raise InputError(f"{len(devices)} processes want a folder for what they finish")
     batch = options.batch or _batch(windows, devices[0])
-    job = StripJob(source, network, door.closed(), windows, batch, options.readers)
+    job = StripJob(source, network, door.closed(), windows, batch)
     every = range(len(windows.down.starts))
     if parts is None:
         yield SceneRun(scene, windows, network.width, record, None, lambda: job.strips(iter(every), devices[0]))
         return
-    identity = _identity(scene, network, windows, options)
+    identity = _identity(scene, network, door, windows, options)
     with claimed(parts, identity, options.keep) as files:
         missing = [number for number in every if not files.has(number)]
         wanted = sum(_strip_bytes(windows, number, network.width, options) for number in missing)
-        require_space(parts, wanted, what="keeping the finished strips")
+        cells = windows.down.cells * windows.across.cells
+        written = [(each.path.parent, int(cells * each.cell_bytes)) for each in outputs]
+        require_space([(parts, wanted), *written], what="keeping the finished strips and writing what is made of them")
         _compute(job, files, missing, devices, progress)
         yield SceneRun(scene, windows, network.width, record, files, lambda: map(files.load, every))
 
@@ -209,13 +231,16 @@ def _batch(windows: Windows, device: str) -> int:
     return max(1, pixels // (windows.down.extent * windows.across.extent))
 
 
-def _identity(scene: Scene, network: NetworkSource, windows: Windows, options: RunOptions) -> dict[str, str]:
+def _identity(
+    scene: Scene, network: NetworkSource, door: SceneDoor, windows: Windows, options: RunOptions
+) -> dict[str, str]:
     """Signs of all that strips depend on, apart from the machine."""
-    settings = {"door": asdict(options.door), "windows": _described(windows), "keep": options.keep}
+    level = options.door.level or scene.level
+    settings = {"level": level, "door": door.door.record, "windows": _described(windows), "keep": options.keep}
     return {
         "the scene": scene.fingerprint(),
         "the bundle": network.fingerprint(),
-        "the settings": joined_fingerprint([repr(settings)]),
+        "the settings": joined_fingerprint([json.dumps(settings, sort_keys=True)]),
     }
 
 

@@ -13,12 +13,15 @@ import numpy.typing as npt
 from geopretext.errors import InputError, MissingLibraryError
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.embedding_file import EmbeddingRows, Precision, write_embeddings
-from geopretext.predict.embedding_map import parts_folder
 from geopretext.predict.embedding_source import EmbeddingSource
 from geopretext.predict.scene import Georeference
 from geopretext.predict.scene_crew import SceneOpener
+from geopretext.predict.scene_outputs import Output, check_outputs, parts_folder
 from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun, run_scene
 from geopretext.predict.tile_embeddings import embedding_facts
+
+_ROW_BYTES = 512
+"""of a row of the table besides its vector, at most: name, box and outline"""
 
 
 def embed_scene_tiles(
@@ -54,14 +57,14 @@ def embed_scene_tiles(
     Raises:
         InputError: ``out`` is a folder, or in none; no tile was observed; and as ``run_scene``.
     """
-    if not out.parent.is_dir():
-        raise InputError("no such folder", where=str(out.parent), hint="make it first")
-    if out.is_dir():
-        raise InputError("is a folder", where=str(out), hint="name a file")
+    check_outputs([out], [(".parquet",)])
     whole = EmbeddingSource(bundle)
     encoder = whole.encoder()
     network = EmbeddingSource(bundle, tile=tile or encoder.settings.image_size, pooling=pooling)
-    with run_scene(source, network, parts_folder(out), run, progress=progress, looked=looked) as computed:
+    outputs = [Output(out, network.width * np.dtype(dtype).itemsize + _ROW_BYTES)]
+    with run_scene(
+        source, network, parts_folder(out), run, outputs=outputs, progress=progress, looked=looked
+    ) as computed:
         facts = {
             **embedding_facts(encoder, pooling=pooling, source=computed.scene.where),
             "tile_size": network.cell,

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from geopretext.errors import InputError
-from geopretext.predict.cog import Bands, write_cog
+from geopretext.predict.cog import RASTERS, Bands, needed_bytes, write_cog
 from geopretext.predict.ground_area import Ground, ground_of
 from geopretext.predict.head_network import CLASSES, HeadSource, open_head
 from geopretext.predict.legend import Codes, Legend, legend_of
-from geopretext.predict.map_outputs import OBSERVED, check_outputs, map_tags, run_head
+from geopretext.predict.map_outputs import OBSERVED, map_tags, run_head
 from geopretext.predict.scene_crew import SceneOpener
 from geopretext.predict.scene_maps import Rows
+from geopretext.predict.scene_outputs import Output, check_outputs
 from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun
 from geopretext.predict.summaries import ClassShare, ClassTally
 
@@ -111,13 +111,15 @@ def segment(
     probabilities = None if probabilities is None else Path(probabilities)
     polygons = None if polygons is None else Path(polygons)
     rasters = [out] if probabilities is None else [out, probabilities]
-    check_outputs(rasters, [] if polygons is None else [polygons], suffixes=POLYGON_SUFFIXES)
+    shapes = [] if polygons is None else [polygons]
+    check_outputs([*rasters, *shapes], [*[RASTERS] * len(rasters), *[POLYGON_SUFFIXES] * len(shapes)])
     head = open_head(bundle, CLASSES)
     legend = legend_of(head.labels, colors)
-    with run_head(scene, head, out, options, progress=progress, looked=looked) as run:
+    outputs = [Output(out, needed_bytes(1, legend.dtype))]
+    outputs += [Output(path, needed_bytes(len(legend.names), "uint8")) for path in rasters[1:]]
+    outputs += [Output(path, placed=True) for path in shapes]
+    with run_head(scene, head, outputs, options, progress=progress, looked=looked) as run:
         ground = ground_of(run.georeference, height=run.height, width=run.columns)
-        if polygons is not None and ground is None:
-            raise InputError("polygons have no area, since the scene does not say where it lies", where=run.scene.where)
         tally = ClassTally(legend, ground)
         _write_map(out, run, head, legend, tally)
         if probabilities is not None:

@@ -32,7 +32,8 @@ except ImportError as error:
 
 _Y = ("y", "lat", "latitude", "northing")
 _X = ("x", "lon", "longitude", "easting")
-_TIME = ("time", "t", "timestamp")
+TIMES = ("time", "t", "timestamp")
+"""names of a dimension of time"""
 _DEGREE = 111_320.0
 """metres, at the equator (2 pi 6,378,137 m / 360)"""
 _UNITS = (
@@ -121,8 +122,8 @@ def one_date(layer: Any, day: np.datetime64 | None, *, where: str) -> tuple[Any,
         InputError: there are several and none is chosen, or not that one.
         GridError: it has other dimensions.
     """
-    name = _axis(layer, _TIME)
-    coordinate = _coordinate(layer, *([name] if name else _TIME))
+    name = _axis(layer, TIMES)
+    coordinate = _coordinate(layer, *([name] if name else TIMES))
     if name is None:
         return layer, _moment(coordinate)
     if coordinate is None:
