@@ -118,6 +118,7 @@ def test_the_step_benchmark_reports_figures_and_targets(load: Any, monkeypatch: 
     assert text.count("met") == 4
 
 
+@pytest.mark.slow
 def test_memory_of_a_step_grows_with_what_it_keeps(load: Any) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("this system does not tell the peak of a process")
@@ -270,6 +271,7 @@ def test_decoders_are_measured_beside_the_encoder(load: Any) -> None:
     assert of["unet"][1] == f"{wanted / 1e6:.2f} M"
 
 
+@pytest.mark.slow
 def test_a_made_scene_is_embedded_beside_the_bare_encoder(load: Any, tmp_path: Path) -> None:
     inference, made = load("inference"), load("measuring.made_scene")
     options = inference.Options(pixels=320, image_size=32, window=304, rounds=1)

@@ -281,6 +281,7 @@ def test_killed_many_times_and_resumed_gives_the_same_objects(
     assert caught >= 20
 
 
+@pytest.mark.slow
 def test_server_errors_are_tried_again(
     bucket: str, server: str, on_disk: Mapping[str, str], impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

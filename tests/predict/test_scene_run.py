@@ -123,6 +123,7 @@ def test_windows_are_as_one_pass_over_the_whole_scene():
     assert (np.abs(other - once) / once.std((0, 1))).max() > 0.1
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(bundle, tmp_path):
     scene, network = make_scene(200, 150), EmbeddingSource(bundle)
     told: list[tuple[int, int]] = []
@@ -201,6 +202,7 @@ class Swift:
         pass
 
 
+@pytest.mark.slow
 def test_there_may_be_more_strips_than_a_pipe_holds():
     def too_late(*_):
         raise TimeoutError("the processes wait for each other")

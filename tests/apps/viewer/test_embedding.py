@@ -31,6 +31,7 @@ def found_tiles(page: "Page") -> list[int]:
     return [int(image.get_attribute("alt").split(",")[0].split()[1]) for image in page.locator(".found img").all()]
 
 
+@pytest.mark.slow
 def test_neighbours_of_a_tile_that_a_bundle_embeds(open_page: OpenPage, viewer: str, vectors: np.ndarray) -> None:
     page = open_page(f"{viewer}#/embedding?tile=7")
     assert "120 rows" in page.locator(".counted").inner_text()

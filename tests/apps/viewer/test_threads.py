@@ -4,13 +4,14 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from geopretext.apps.viewer import reconstruct_api, training_api
 from geopretext.apps.viewer.handlers import HOST
-from geopretext.apps.viewer.opened import BundleEntry, Opened, RunEntry
+from geopretext.apps.viewer.opened import BundleEntry, RunEntry
 from geopretext.errors import BundleError, StoreError
 
 pytest.importorskip("tornado", reason="needs tornado")
@@ -63,8 +64,7 @@ def ask(opened: Opened, talk: Any) -> Any:
 
 def test_networks_that_load_do_not_hold_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.yaml").write_text("seed: 1\n")
-    opened = Opened(
-        "here",
+    opened: Any = SimpleNamespace(
         bundles={"one": BundleEntry("one", "one", tmp_path)},
         runs={"run": RunEntry("run", "run", tmp_path, None, None)},
     )
@@ -96,7 +96,7 @@ def test_networks_that_load_do_not_hold_all_threads(tmp_path: Path, monkeypatch:
 
 def test_a_store_is_opened_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiles: Any = Tiles()
-    opened = Opened("here", stores={"far": tiles}, bundles={"one": BundleEntry("one", "one", tmp_path)})
+    opened: Any = SimpleNamespace(stores={"far": tiles}, bundles={"one": BundleEntry("one", "one", tmp_path)})
     monkeypatch.setattr(reconstruct_api.Networks, "load", lambda *_: None)
 
     async def talk(get: Any) -> Any:
