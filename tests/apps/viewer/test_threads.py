@@ -31,7 +31,7 @@ class Tiles:
         raise StoreError("is far away")
 
 
-def ask(opened: Opened, talk: Any) -> Any:
+def ask(opened: Any, talk: Any) -> Any:
     """Start a server and hand ``talk(get)`` a way to ask it; ``await get(path)`` gives the status."""
     from tornado.httpclient import AsyncHTTPClient
     from tornado.httpserver import HTTPServer
