@@ -20,7 +20,7 @@ _PATIENCE = 240_000  # ms: embeddings and UMAP are computed first
 PICTURES = {
     "earth": ("#/earth?tile=5", DESKTOP, "light", ".credit[data-ready]"),
     "earth-dark": ("#/earth?color=date&only_lat=20-39", DESKTOP, "dark", ".credit[data-ready]"),
-    "embedding": ("#/embedding?tile=5&layout=umap", DESKTOP, "light", ".found img"),
+    "embedding": ("#/embedding?tile=6&layout=umap", DESKTOP, "light", ".found img"),
     "tile": ("#/tile?tile=14&row=20&column=30", DESKTOP, "light", ".readings .value"),
     "tile-phone": ("#/tile?tile=14&row=20&column=30", PHONE, "dark", ".readings .value"),
     "reconstruct": ("#/reconstruct?tile=14", DESKTOP, "light", ".results .part"),
