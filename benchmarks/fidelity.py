@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,8 @@ from geopretext.evaluate.evaluation import HEADS
 from geopretext.evaluate.metrics import measure
 from geopretext.evaluate.tasks import store_task
 from geopretext.modality import PRETEXT, Kind, Observed, Role
-from geopretext.nn.bundle import Encoder, load_autoencoder
+from geopretext.nn.autoencoder import MaskedAutoencoder
+from geopretext.nn.bundle import Encoder, load_reconstructor
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.kernels import kernels_enabled
 from geopretext.nn.masking import patchify, sample_visible
@@ -191,10 +192,10 @@ def response_norms(folder: Path, steps: int) -> None:
     for scope in ("sample", "batch"):
         recipe = small_recipe({"encoder.grn_scope": scope}, steps=steps, seed=0, tiles=256)
         bundle = pretrain(recipe, data=path, out=folder / f"norms-{scope}", progress=False).bundle
-        network = load_autoencoder(bundle)
-        print(f"{scope:8}", batch_dependence(network.encoder, Store.open(path), recipe))
+        network = cast("MaskedAutoencoder", load_reconstructor(bundle))
+        print(f"{scope:8}", batch_dependence(cast("ConvNeXtV2", network.encoder), Store.open(path), recipe))
     # So short a training leaves gamma near its 0; this shows what is to come.
-    encoder = copy.deepcopy(network.encoder)
+    encoder = cast("ConvNeXtV2", copy.deepcopy(network.encoder))
     with torch.no_grad():
         for module in encoder.modules():
             if isinstance(module, GlobalResponseNorm):
@@ -314,7 +315,7 @@ def default_losses(bundle: Path, store: Store, recipe: Recipe) -> dict[str, floa
     """Each task's loss on test tiles: over valid numbers only, at inference, with the same masks for all."""
     plain = replace(recipe.pretext, missing_targets="ignored", denominator="valid")
     method = MPMAE(recipe.encoder, plain, store.modalities).eval()
-    method.network.load_state_dict(load_autoencoder(bundle).state_dict())
+    method.network.load_state_dict(load_reconstructor(bundle).state_dict())
     assert store.coordinates.split is not None
     tiles = np.flatnonzero(store.coordinates.split == SPLITS.index("test"))
     totals: dict[str, float] = dict.fromkeys(method.targets, 0.0)

@@ -40,7 +40,7 @@ from torch import nn
 
 from geopretext.modality import PUBLISHED
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.convnextv2 import ConvNeXtV2, as_convnextv2
 from geopretext.nn.local_norm import local_norms
 from geopretext.nn.settings import SENTINEL2_BANDS, EncoderSettings
 from geopretext.predict.embedding_map import embed_scene
@@ -168,7 +168,7 @@ def measure_rates(scene: SceneSource, options: Options) -> dict[str, Any]:
     bench = Bench(open_scene_door(opened, source.encoder()), windows, source, options)
     strips = len(windows.down.starts)
     patches = (windows.across.extent // options.patch_size) ** 2
-    products = list(encoder_products(source.encoder().settings, patches))
+    products = list(encoder_products(as_convnextv2(source.encoder().network, "this count").settings, patches))
     device = torch.device("cpu")
     floors: dict[str, SquareProduct | OwnProducts] = {
         "square": SquareProduct(_SQUARE, torch.float32, device),

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from geopretext.data.loader import TileLoader
 from geopretext.data.reader import open_tiles, statistics_of
 from geopretext.modality import PUBLISHED, Modality, Observed
-from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.convnextv2 import ConvNeXtV2, as_convnextv2
 from geopretext.nn.kernels import kernels_enabled
 from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.mp_mae import MPMAE
@@ -105,7 +105,7 @@ class Step:
     def __init__(self, variant: str, method: MPMAE) -> None:
         method = copy.deepcopy(method)
         if variant == "masked dense":
-            method.network.encoder = MaskedDense(method.network.encoder)  # type: ignore[assignment]
+            method.network.encoder = MaskedDense(as_convnextv2(method.encoder, "this variant"))  # type: ignore[assignment]
         self.network: MPMAE | PublishedStep = PublishedStep(method) if variant == BASELINE else method
         self.bf16, self.kernels = variant == "ours bf16", variant.startswith("ours")
         self.tasks = tuple(method.targets)
@@ -147,7 +147,7 @@ def make_batch(method: MPMAE, tiles: int, device: torch.device) -> tuple[Fields,
     size = method.network.encoder.settings.image_size
     fields = {}
     for name, bands in method.bands.items():
-        modality = method.targets.get(name, method.input_modality).select(bands)
+        modality = (method.targets.get(name) or method.network.modality).select(bands)
         values = _values(modality, tiles, size, random)
         valid = torch.rand(values.shape, generator=random) < 0.9
         fields[name] = Observed(values.masked_fill(~valid, 0).to(device), valid.to(device))

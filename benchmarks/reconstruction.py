@@ -11,7 +11,7 @@ Run: python benchmarks/reconstruction.py BUNDLE --data tiles.zarr [--tiles 400] 
 
 import argparse
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from geopretext.data.synthetic import SyntheticEarth
 from geopretext.data.tiles import SPLITS, TileReader
 from geopretext.modality import Kind, Observed
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, load_autoencoder, load_statistics
+from geopretext.nn.bundle import Encoder, load_reconstructor, load_statistics
 from geopretext.nn.masking import patch_grid, unpatchify
 from geopretext.predict.array_scene import ArrayScene
 from geopretext.predict.features import tile_blocks, tile_levels
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--planet", type=int, default=5, help="seed of the synthetic Earth of the scenes")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    network = load_autoencoder(options.bundle)
+    network = cast("MaskedAutoencoder", load_reconstructor(options.bundle))
     statistics = Statistics.from_dict(load_statistics(options.bundle))
     print(
         f"{options.bundle}: maps are predicted on {'shown' if network.settings.predict_visible else 'hidden'} patches"

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 
+from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.nn.masking import visible_count
 from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.mp_mae import MPMAE
@@ -61,7 +62,7 @@ def multiply_adds(products: Iterable[Product], *, depthwise: bool = False) -> in
 
 def _products(method: MPMAE, *, encoded: int, decoded: int, predicted: int) -> Iterator[Product]:
     """On ``encoded`` patches, with ``decoded`` evaluations of the decoder, predicting ``predicted`` patches."""
-    network, settings = method.network, method.network.encoder.settings
+    network, settings = method.network, as_convnextv2(method.encoder, "this count").settings
     widths, pixels = settings.widths, settings.patch_size**2
     yield from encoder_products(settings, encoded)
     dim = method.settings.decoder_dim

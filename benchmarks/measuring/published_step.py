@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from geopretext.modality import Kind, Observed
 from geopretext.nn.masking import patchify, sample_visible
-from geopretext.pretext.mp_mae import MPMAE, TaskLoss
+from geopretext.pretext.method import TaskLoss, input_image
+from geopretext.pretext.mp_mae import MPMAE
 
 _EPSILON = 1e-6
 
@@ -38,7 +39,7 @@ class PublishedStep(nn.Module):
     def forward(self, fields: Mapping[str, Observed[Tensor]], seeds: Tensor) -> dict[str, TaskLoss]:
         """As ``MPMAE.forward``."""
         network, settings = self.method.network, self.method.network.encoder.settings
-        image = fields[settings.modality].values
+        image = input_image(fields, settings.inputs)
         grid = image.shape[2] // settings.patch_size, image.shape[3] // settings.patch_size
         visible = sample_visible(seeds, grid[0] * grid[1], self.method.settings.mask_ratio)
         cells = network.projection(encode(network.encoder, image, visible.reshape(-1, *grid, 1)))

@@ -33,7 +33,7 @@ def bundle(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = MaskedAutoencoder(
         encoder,
         AutoencoderSettings(decoder_dim=16),
-        modality=reader.modalities["sentinel2"].select(encoder.bands),
+        inputs=[reader.modalities["sentinel2"].select(encoder.bands)],
         targets={name: reader.modalities[name] for name in ("sentinel1", "dynamic_world", "era5", "biome")},
     )
     save_bundle(folder, network, statistics=reader.statistics.to_dict(), recipe={}, metrics={})

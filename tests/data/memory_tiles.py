@@ -27,6 +27,7 @@ class MemoryTiles:
     """
 
     path = "memory"
+    ground_sampling_distance = 10.0
 
     def __init__(self, count: int = 12, size: int = 8, seed: int = 0) -> None:
         random = np.random.default_rng(seed)

@@ -3,6 +3,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -280,3 +281,18 @@ def test_a_level_without_statistics_is_refused_before_training_starts() -> None:
     with pytest.raises(InputError, match=r"no statistics for level 'L1C', which 6 of the tiles have"):
         loader(statistics=scales)
     assert len(list(loader(statistics=scales, tiles=np.arange(1, 12, 2)))) == 1
+
+
+def test_a_batch_says_where_and_when_its_tiles_were_seen():
+    reader = MemoryTiles()
+    reader.coordinates = replace(reader.coordinates, lat=np.where(np.arange(12) == 3, np.nan, np.linspace(-60, 70, 12)))
+    loader = TileLoader(reader, modalities={"month": None}, statistics=None, batch_size=4, shuffle=False)
+    batch = next(iter(loader))
+    assert batch.acquisition.ground_sampling_distance == 10.0
+    np.testing.assert_allclose(batch.acquisition.lat.values[:3], reader.coordinates.lat[:3], rtol=1e-6)
+    assert batch.acquisition.lat.valid.tolist() == [True, True, True, False]
+    assert batch.acquisition.lat.values[3] == 0
+    wanted = (reader.coordinates.time[:4] - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
+    known = np.isfinite(wanted)
+    assert batch.acquisition.day.valid.tolist() == known.tolist()
+    np.testing.assert_allclose(batch.acquisition.day.values[known], wanted[known], rtol=1e-6)

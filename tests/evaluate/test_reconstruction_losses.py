@@ -33,7 +33,7 @@ SEED = 3
 class MemoryTiles:
     """A ``TileReader`` over a few tiles of the synthetic Earth."""
 
-    path, tile_size = "memory", 32
+    path, tile_size, ground_sampling_distance = "memory", 32, 10.0
 
     def __init__(self) -> None:
         earth = SyntheticEarth(2, tile_size=32)

@@ -23,7 +23,7 @@ def make_network(targets=SOME, *, encoder=SMALL, **settings):
     return MaskedAutoencoder(
         encoder,
         AutoencoderSettings(**{"decoder_dim": 32, **settings}),
-        modality=PUBLISHED["sentinel2"].select(encoder.bands),
+        inputs=[PUBLISHED["sentinel2"].select(encoder.bands)],
         targets=targets,
     )
 
@@ -155,6 +155,6 @@ def test_impossible_networks_are_refused():
         MaskedAutoencoder(
             EncoderSettings(bands=RGB),
             AutoencoderSettings(),
-            modality=PUBLISHED["sentinel2"].select(["B2"]),
+            inputs=[PUBLISHED["sentinel2"].select(["B2"])],
             targets=SOME,
         )

@@ -9,7 +9,7 @@ import torch
 from geopretext.errors import BundleError, InputError
 from geopretext.modality import PUBLISHED
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, load_autoencoder, load_statistics, save_bundle
+from geopretext.nn.bundle import Encoder, load_reconstructor, load_statistics, save_bundle
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.masking import sample_visible
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
@@ -33,7 +33,7 @@ def make_network(seed=0, **settings) -> MaskedAutoencoder:
     encoder = EncoderSettings(**{**vars(SETTINGS), **settings})
     targets = {"sentinel2": PUBLISHED["sentinel2"], "era5": PUBLISHED["era5"], "biome": PUBLISHED["biome"]}
     decoder = AutoencoderSettings(decoder_dim=16, mask_ratio=0.5, standardise_patches=("sentinel2",))
-    return MaskedAutoencoder(encoder, decoder, modality=PUBLISHED["sentinel2"].select(encoder.bands), targets=targets)
+    return MaskedAutoencoder(encoder, decoder, inputs=[PUBLISHED["sentinel2"].select(encoder.bands)], targets=targets)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_features_of_all_stages_are_their_means_and_deviations(bundle):
 
 
 def test_the_network_comes_back_whole(bundle):
-    network = load_autoencoder(bundle)
+    network = load_reconstructor(bundle)
     original = make_network().eval()
     assert network.settings == original.settings
     assert network.targets == original.targets
@@ -136,7 +136,7 @@ def test_save_pretrained_writes_the_encoder_alone(bundle, tmp_path):
     for key, value in encoder.state_dict().items():
         assert torch.equal(again.state_dict()[key], value)
     with pytest.raises(BundleError, match=r"(?s)holds an encoder only.*hint: .*geopretext pretrain"):
-        load_autoencoder(tmp_path / "encoder")
+        load_reconstructor(tmp_path / "encoder")
     with pytest.raises(BundleError, match=r"(?s)encoder: has no statistics.json"):
         load_statistics(tmp_path / "encoder")
 
@@ -176,7 +176,7 @@ def test_weights_of_another_architecture_are_named(bundle, tmp_path):
         Encoder.from_pretrained(bundle)
     message = str(error.value)
     assert message.startswith(f"{bundle / 'model.safetensors'}: ")
-    assert "a micro encoder of 3 bands" in message
+    assert "a ConvNeXt V2 micro of 3 bands" in message
     assert "downsample_layers.0.0.bias is (40,), wanted (32,)" in message
     assert "more" in message
     assert "hint: config.json and the weights come from different runs" in message
@@ -187,7 +187,7 @@ def test_decoder_weights_of_another_architecture_are_named(bundle):
     weights["mask_tokens"] = weights.pop("mask_token")
     safetensors.torch.save_file(weights, bundle / "pretext.safetensors")
     with pytest.raises(BundleError, match=r"mask_token is missing; mask_tokens is unknown"):
-        load_autoencoder(bundle)
+        load_reconstructor(bundle)
 
 
 def edit(bundle, change):

@@ -34,7 +34,7 @@ def make_network(**settings) -> MaskedAutoencoder:
     return MaskedAutoencoder(
         encoder,
         AutoencoderSettings(decoder_dim=64),
-        modality=targets["sentinel2"],
+        inputs=[targets["sentinel2"]],
         targets=targets,
     )
 

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from geopretext.modality import PRETEXT
-from geopretext.nn.bundle import Encoder, load_autoencoder, load_statistics
+from geopretext.nn.bundle import Encoder, load_reconstructor, load_statistics
 from geopretext.nn.bundle_heads import load_head
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.convnextv2 import ConvNeXtV2
@@ -140,7 +140,7 @@ def test_a_pretraining_bundle_holds_everything(tmp_path):
     assert recipe["weighting"] == "uncertainty"
     assert list(recipe["log_variances"]) == [modality.name for modality in PRETEXT]
     np.testing.assert_allclose(list(recipe["log_variances"].values()), weights["loss_fn.log_vars"])
-    network = load_autoencoder(tmp_path / "bundle")
+    network = load_reconstructor(tmp_path / "bundle")
     assert sum(p.numel() for p in network.parameters()) == 7_580_662
     assert network.settings.standardise_patches == ("sentinel2",)
     assert network.settings.decoder_grn_epsilon == 1e-4
@@ -260,7 +260,7 @@ def test_imagenet_pretraining_reconstructs_pictures(tmp_path):
     decoded = minkowski_reference.decode(w, one, VISIBLE[:1].numpy(), "decoder.0", 1e-6)
     official.save(tmp_path / "bundle")
     with torch.no_grad():
-        predictions = load_autoencoder(tmp_path / "bundle")(images[:1], VISIBLE[:1].flatten(1), everywhere=True)
+        predictions = load_reconstructor(tmp_path / "bundle")(images[:1], VISIBLE[:1].flatten(1), everywhere=True)
     assert distance(predictions["rgb"], minkowski_reference.predict(w, decoded, "pred")) < 1e-4
     bundle = Encoder.from_pretrained(tmp_path / "bundle")
     assert bundle.unit == "intensity 0..1"

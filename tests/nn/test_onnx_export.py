@@ -152,7 +152,7 @@ def test_what_no_file_can_hold_is_refused(onnxruntime, tmp_path):
     settings = EncoderSettings(size="huge")
     with torch.device("meta"):
         encoder = Encoder(ConvNeXtV2(settings), PUBLISHED["sentinel2"].select(settings.bands))
-    with pytest.raises(BundleError, match=r"(?s)less than 2 GiB, the weights of 'huge' are 2\.4\nhint: export to timm"):
+    with pytest.raises(BundleError, match=r"(?s)weights of a ConvNeXt V2 huge are 2\.4\nhint: export to timm"):
         export_onnx(encoder, tmp_path / "e.onnx")
 
 

@@ -107,6 +107,7 @@ def test_drawing_without_matplotlib_says_what_to_install(tmp_path: Path, monkeyp
 
 class Tiles:
     path = "memory"
+    ground_sampling_distance = 10.0
     tile_size = 16
     statistics = None
 

@@ -27,7 +27,7 @@ def network(targets: tuple[str, ...], **settings: object) -> MaskedAutoencoder:
     return MaskedAutoencoder(
         EncoderSettings(size="micro", bands=BANDS, patch_size=8, image_size=32),
         AutoencoderSettings(**{"decoder_dim": 16, "mask_ratio": 0.6, **settings}),  # type: ignore[arg-type]  # tests
-        modality=PUBLISHED["sentinel2"].select(BANDS),
+        inputs=[PUBLISHED["sentinel2"].select(BANDS)],
         targets=chosen,
     ).eval()
 

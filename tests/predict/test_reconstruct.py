@@ -29,6 +29,7 @@ class MemoryTiles:
     """A ``TileReader`` over a few tiles of the synthetic Earth, whose arrays a test may change."""
 
     path = "memory"
+    ground_sampling_distance = 10.0
 
     def __init__(self, modalities: dict[str, Modality], coordinates: Coordinates, arrays: dict[str, Any]) -> None:
         self.modalities, self.coordinates, self.arrays = modalities, coordinates, arrays
@@ -65,7 +66,7 @@ def bundle(tiles: MemoryTiles, tmp_path_factory: pytest.TempPathFactory) -> Path
     network = MaskedAutoencoder(
         EncoderSettings(size="micro", bands=BANDS, patch_size=8, image_size=32),
         AutoencoderSettings(decoder_dim=16, mask_ratio=0.5, standardise_patches=("sentinel2",), predict_visible=True),
-        modality=tiles.modalities["sentinel2"].select(BANDS),
+        inputs=[tiles.modalities["sentinel2"].select(BANDS)],
         targets={
             name: tiles.modalities[name].select(BANDS) if name == "sentinel2" else tiles.modalities[name]
             for name in TARGETS

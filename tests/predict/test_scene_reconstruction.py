@@ -55,7 +55,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = MaskedAutoencoder(
         EncoderSettings(size="micro", bands=BANDS, patch_size=8, image_size=32),
         AutoencoderSettings(decoder_dim=16, standardise_patches=("sentinel2",)),
-        modality=earth.modalities["sentinel2"].select(BANDS),
+        inputs=[earth.modalities["sentinel2"].select(BANDS)],
         targets=targets,
     )
     save_bundle(folder, network, statistics=_statistics(earth).to_dict(), recipe={}, metrics={})

@@ -199,7 +199,7 @@ def test_input_and_target_bands_of_one_modality_may_differ():
     encoder = EncoderSettings(size="micro", image_size=SIZE, bands=("B4", "B3", "B2"))
     method = make_method(encoder=encoder, targets={"sentinel2": ("B2", "B12")}, standardise_patches=())
     assert method.bands == {"sentinel2": ("B4", "B3", "B2", "B12")}
-    assert method.input_modality.band_names == ("B4", "B3", "B2")
+    assert method.inputs[0].band_names == ("B4", "B3", "B2")
     fields = make_fields(method)
     seen = []
     method.network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -252,9 +252,7 @@ def test_a_modality_that_the_data_lack_is_named():
         InputError, match=r"(?s)targets.era5: the data hold no modality 'era5'.*hint: they hold sentinel2, aster"
     ):
         make_method(modalities=some, targets={"era5": None})
-    with pytest.raises(
-        InputError, match=r"(?s)encoder.modality: the data hold no modality 'sentinel2'.*hint: they hold aster"
-    ):
+    with pytest.raises(InputError, match=r"(?s)encoder: the data hold no modality 'sentinel2'.*hint: they hold aster"):
         make_method(modalities={"aster": PUBLISHED["aster"]}, targets={"aster": None})
 
 
@@ -274,7 +272,7 @@ def test_modalities_of_the_wrong_kind_or_role_are_refused():
     with pytest.raises(RecipeError, match=r"(?s)'crop' is a downstream label.*hint: labels are never shown"):
         make_method(modalities=labels, targets={"crop": None})
     with pytest.raises(
-        RecipeError, match=r"(?s)encoder.modality 'era5' is a continuous vector.*hint: .*continuous map"
+        RecipeError, match=r"(?s)encoder: the input 'era5' is a continuous vector.*hint: .*continuous map"
     ):
         make_method(encoder=EncoderSettings(modality="era5", bands=("year_avg_temp",)), targets={"aster": None})
     with pytest.raises(RecipeError, match=r"(?s)standardise_patches names 'biome', a categorical vector.*hint: only"):

@@ -19,7 +19,7 @@ from torch._dynamo.utils import counters
 
 from geopretext.data.store import Store
 from geopretext.errors import BundleError, GridError, InputError, NonFiniteError, RecipeError
-from geopretext.nn.bundle import Encoder, load_autoencoder
+from geopretext.nn.bundle import Encoder, load_reconstructor
 from geopretext.train.recipe import Recipe, load_recipe
 from geopretext.train.run import PretrainResult, count_steps, pretrain, training_tiles
 
@@ -67,7 +67,7 @@ def test_a_run_leaves_everything_in_its_folder(finished: tuple[Path, PretrainRes
     assert encoder.recipe["name"] == "mp-mae-demo"
     assert encoder.metrics["loss"] == result.metrics["loss"]
     assert set(encoder.statistics) == {"L1C", "L2A", "all"}
-    assert list(load_autoencoder(result.bundle).targets) == ["sentinel2", "dynamic_world", "month", "biome"]
+    assert list(load_reconstructor(result.bundle).targets) == ["sentinel2", "dynamic_world", "month", "biome"]
 
 
 def test_rows_hold_losses_and_weights_of_every_task(finished: tuple[Path, PretrainResult]) -> None:

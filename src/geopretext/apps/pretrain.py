@@ -24,10 +24,12 @@ The same command on the same folder goes on where it stopped, to the same result
 the recipe can be overridden; `geopretext pretrain RECIPE --help` shows the values of that recipe."""
 
 
+_CHOOSE_FIELDS = ("method", "encoder.family")
+
+
 def run(arguments: Sequence[str]) -> None:
     """Read the recipe, train, print where the bundle is."""
-    shown = _recipe_to_show(arguments)
-    parser = _parser(shown)
+    parser = _parser(_recipe_of(arguments), show=bool({"-h", "--help"} & set(arguments)))
     options = vars(parser.parse_args(arguments))
     recipe = load_recipe(options["recipe"], options["fields"])
     # torch and Lightning load here, after everything that can be wrong on the command line
@@ -44,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     print(f"{result.seconds:.0f} s, {result.tiles_per_second:,.0f} tiles/s", file=sys.stderr)
 
 
-def _parser(shown: Recipe | None) -> VerbParser:
+def _parser(recipe: Recipe | None, *, show: bool) -> VerbParser:
     names = "\n".join(f"  {pattern}" for pattern in recipe_patterns())
     parser = VerbParser(
         "pretrain",
@@ -57,13 +59,21 @@ def _parser(shown: Recipe | None) -> VerbParser:
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder; resumed if it exists")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--json", action="store_true", help="print bundle, metrics and rates as JSON")
-    title = f"fields of the recipe {shown.name}, with its values" if shown else "fields of every recipe"
-    add_overrides(parser, title, recipe_fields(), recipe_to_plain(shown) if shown else {})
+    title = f"fields of the recipe {recipe.name}, with its values" if recipe else "fields of every recipe"
+    add_overrides(parser, title, recipe_fields(recipe), recipe_to_plain(recipe) if recipe and show else {})
     return parser
 
 
-def _recipe_to_show(arguments: Sequence[str]) -> Recipe | None:
-    """The recipe whose values ``--help`` is to show, if help is asked for and a recipe is named."""
-    if not arguments or arguments[0].startswith("-") or not {"-h", "--help"} & set(arguments):
+def _recipe_of(arguments: Sequence[str]) -> Recipe | None:
+    """The recipe that is named, with the method and the family of encoders that options choose.
+
+    These decide which fields there are. None if no recipe is named, as in a plain ``--help``.
+    """
+    if not arguments or arguments[0].startswith("-"):
         return None
-    return load_recipe(arguments[0], {})
+    chosen = {}
+    for before, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = before.removeprefix("--").partition("=")
+        if before.startswith("--") and name in _CHOOSE_FIELDS:
+            chosen[name] = value if equals else after
+    return load_recipe(arguments[0], chosen)

@@ -27,9 +27,26 @@ class SettingsField:
     """its docstring: meaning, unit, range"""
 
 
-def describe_settings(kind: type[Any], prefix: str = "") -> Iterator[SettingsField]:
-    """Every field of a dataclass and of those within it, with the docstring written below it."""
-    hints, texts = get_type_hints(kind), _field_docstrings(kind)
+def field_types(kind: type[Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The type of each field of a dataclass, for some values of its fields.
+
+    A dataclass of which the type of a field depends on the values of others says so by a static method ``field_types``.
+    """
+    choose = getattr(kind, "field_types", None)
+    return {**get_type_hints(kind), **(choose(plain) if choose else {})}
+
+
+def describe_settings(
+    kind: type[Any], prefix: str = "", plain: Mapping[str, Any] | None = None
+) -> Iterator[SettingsField]:
+    """Every field of a dataclass and of those within it, with the docstring written below it.
+
+    Args:
+        kind: the dataclass.
+        prefix: of the names.
+        plain: values on which the type of a field may depend; None: the defaults.
+    """
+    hints, texts = field_types(kind, plain or {}), _field_docstrings(kind)
     for f in fields(kind):
         name = prefix + f.name
         if is_dataclass(hints[f.name]):
@@ -53,7 +70,7 @@ def _field_docstrings(kind: type[Any]) -> dict[str, str]:
 
 def nested_settings(kind: type[Any]) -> set[str]:
     """Names of the fields that are settings themselves."""
-    return {name for name, hint in get_type_hints(kind).items() if is_dataclass(hint)}
+    return {name for name, hint in field_types(kind, {}).items() if is_dataclass(hint)}
 
 
 def read_settings(kind: type[Settings], plain: Mapping[str, Any], *, where: str, prefix: str = "") -> Settings:
@@ -68,7 +85,7 @@ def read_settings(kind: type[Settings], plain: Mapping[str, Any], *, where: str,
     Raises:
         RecipeError: a field is unknown or its value does not fit; the message names field and value.
     """
-    hints = get_type_hints(kind)
+    hints = field_types(kind, plain)
     known = [f.name for f in fields(kind)]  # type: ignore[arg-type] # Settings is bound to no dataclass protocol
     values = {}
     for name, value in plain.items():

@@ -24,7 +24,7 @@ from geopretext.data.normalise import AnyStatistics, Decoder, Normaliser, check_
 from geopretext.data.sampling import crop_windows, epoch_order, hash_seeds
 from geopretext.data.tiles import TileReader
 from geopretext.errors import GridError, InputError
-from geopretext.modality import Modality, Observed, find_modality
+from geopretext.modality import Acquisition, Modality, Observed, find_modality
 
 Bands: TypeAlias = tuple[str, ...] | None
 """bands by name, in the order wanted; None: all, in stored order"""
@@ -41,6 +41,8 @@ class Batch:
     seeds: Tensor
     """(B,) int64, not negative: from (seed, epoch, tile number). The only source of randomness for a tile, so that
     results do not depend on rank or batch layout"""
+    acquisition: Acquisition[Tensor]
+    """where and when each tile was seen"""
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -292,7 +294,24 @@ class TileLoader:
             name: source.finish(raw.tensors[name].to(device, non_blocking=True), raw.tiles, windows, self._crop)
             for name, source in self._sources.items()
         }
-        return Batch(fields, torch.from_numpy(raw.tiles).to(device), raw.seeds.to(device))
+        return Batch(fields, torch.from_numpy(raw.tiles).to(device), raw.seeds.to(device), self._acquisition(raw.tiles))
+
+    def _acquisition(self, tiles: npt.NDArray[np.int64]) -> Acquisition[Tensor]:
+        at = self._reader.coordinates
+        known = ~np.isnat(at.time[tiles])
+        days = np.where(known, at.time[tiles], np.datetime64(0, "s")).astype(np.float64) / _SECONDS_A_DAY
+        return Acquisition(
+            self._observed(at.lat[tiles]),
+            self._observed(at.lon[tiles]),
+            self._observed(np.where(known, days, np.nan)),
+            self._reader.ground_sampling_distance,
+        )
+
+    def _observed(self, numbers: npt.NDArray[np.float64]) -> Observed[Tensor]:
+        """Numbers of tiles, of which NaN is missing."""
+        valid = np.isfinite(numbers)
+        values = torch.from_numpy(np.where(valid, numbers, 0).astype(np.float32))
+        return Observed(values.to(self._device), torch.from_numpy(valid).to(self._device))
 
 
 class _Raw(NamedTuple):
@@ -303,6 +322,8 @@ class _Raw(NamedTuple):
     seeds: Tensor
     windows: Tensor | None
 
+
+_SECONDS_A_DAY = 86_400
 
 _READERS = 4
 """threads that read ahead; decompression has threads of its own, one a core"""

@@ -9,7 +9,7 @@ from geopretext.evaluate.labelled import Array
 from geopretext.evaluate.seeding import seeded
 from geopretext.modality import Observed
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.families import make_encoder
 
 
 def random_encoder(encoder: Encoder, seed: int) -> Encoder:
@@ -20,7 +20,7 @@ def random_encoder(encoder: Encoder, seed: int) -> Encoder:
         seed: of the weights; the global random state stays as it is.
     """
     with seeded(seed):
-        network = ConvNeXtV2(encoder.settings)
+        network = make_encoder(encoder.settings)
     fresh = Encoder(network, encoder.modality, statistics=encoder.statistics)
     return fresh.to(next(encoder.parameters()).device).eval()
 

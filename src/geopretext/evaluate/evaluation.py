@@ -95,7 +95,7 @@ def evaluate(
     methods: dict[str, Runs] = {method: [features(method, run) for run in some] for method, some in runs.items()}
     settings = {
         "inputs": _record(feeds[PRETRAINED]),
-        "encoder": encoder.settings.size,
+        "encoder": encoder.settings.title,
         "pooling": pooling,
         "random_seeds": list(random_seeds) if any(first.seeded for first, *_ in runs.values()) else [],
         "methods": {method: _describe(first, feeds[method], encoder) for method, (first, *_) in runs.items()},

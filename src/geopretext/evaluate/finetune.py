@@ -30,6 +30,7 @@ from geopretext.modality import Modality
 from geopretext.nn.adaptation import adapt, count_parameters, merge
 from geopretext.nn.bundle import Encoder, Scales
 from geopretext.nn.bundle_heads import IMAGE_HEIGHT, IMAGE_WIDTH, save_head
+from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.nn.settings import HeadLabels
 from geopretext.train.memory import keep_freed_memory
 from geopretext.train.quiet import lightning_quiet
@@ -82,7 +83,12 @@ def finetune(
         torch.manual_seed(seed)
         objective = objective_of(prepared)
         network = make_network(settings, encoder, prepared.task.kind, objective.outputs)
-        adapt(backbone_of(network), settings.trained, rank=settings.lora_rank, alpha=settings.lora_alpha)
+        adapt(
+            as_convnextv2(backbone_of(network), "fine-tuning"),
+            settings.trained,
+            rank=settings.lora_rank,
+            alpha=settings.lora_alpha,
+        )
         counts = count_parameters(network)
         module = FinetuneModule(network, objective, prepared, settings, seed=seed, progress=progress)
         steps = _fit(module, device)
@@ -161,7 +167,7 @@ def _fit(module: FinetuneModule, device: torch.device) -> int:
 
 def _save(folder: Path, module: FinetuneModule, encoder: Encoder, run: Run) -> None:
     network = module.scored.cpu().eval()
-    merge(backbone_of(network))
+    merge(as_convnextv2(backbone_of(network), "fine-tuning"))
     task, window = module.prepared.task, module.prepared.feed.window
     modality, statistics = trained_input(module.prepared, encoder)
     save_head(

@@ -89,7 +89,7 @@ def evaluate_finetuning(
             runs.setdefault(method, {})[seed] = run
     record = {
         "inputs": prepared.record,
-        "encoder": encoder.settings.size,
+        "encoder": encoder.settings.title,
         "finetune": settings_to_plain(settings),
         "seeds": list(seeds),
         "facts": {method: [dict(run.facts) for run in by_seed.values()] for method, by_seed in runs.items()},

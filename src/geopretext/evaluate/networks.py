@@ -1,7 +1,5 @@
 """Networks that are fine-tuned: a copy of an encoder with a head for the kind of task."""
 
-from dataclasses import replace
-
 from torch import nn
 
 from geopretext.errors import RecipeError
@@ -10,8 +8,9 @@ from geopretext.evaluate.metrics import TaskKind
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_heads import Head
 from geopretext.nn.classifier import Classifier
-from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.decoders import LinearDecoder, make_segmenter
+from geopretext.nn.families import make_encoder, replaced
+from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.settings import SEGMENTERS
 from geopretext.nn.siamese import make_siamese
 
@@ -46,9 +45,9 @@ def make_network(settings: FinetuneSettings, encoder: Encoder, kind: TaskKind, o
     return network.to(next(encoder.parameters()).device)
 
 
-def backbone_of(network: nn.Module) -> ConvNeXtV2:
+def backbone_of(network: nn.Module) -> EncoderNetwork:
     """The encoder within a network of ``make_network``."""
-    return next(module for module in network.modules() if isinstance(module, ConvNeXtV2))
+    return next(module for module in network.modules() if isinstance(module, EncoderNetwork))
 
 
 def _choose(settings: FinetuneSettings, kind: TaskKind) -> str:
@@ -62,12 +61,12 @@ def _choose(settings: FinetuneSettings, kind: TaskKind) -> str:
     return settings.network
 
 
-def _copy(settings: FinetuneSettings, encoder: Encoder) -> ConvNeXtV2:
+def _copy(settings: FinetuneSettings, encoder: Encoder) -> EncoderNetwork:
     # Features of a tile must not depend on its neighbours in a batch, in training as in use.
-    changed = replace(
+    changed = replaced(
         encoder.settings, drop_path=settings.drop_path, dense_padding=settings.padding, grn_scope="sample"
     )
-    backbone = ConvNeXtV2(changed)
+    backbone = make_encoder(changed)
     backbone.load_state_dict(encoder.network.state_dict())
     return backbone
 

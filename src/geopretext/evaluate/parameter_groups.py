@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.networks import backbone_of
 from geopretext.nn.adaptation import LowRank
+from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.train.module import split_parameters
 
 
@@ -57,7 +58,7 @@ def parameter_groups(network: nn.Module, settings: FinetuneSettings) -> list[Par
         settings: layer decay, and whether groups are as published.
     """
     backbone = backbone_of(network)
-    depths = backbone.settings.depths
+    depths = as_convnextv2(backbone, "layer decay").settings.depths
     head = sum(depths) + 1
     inner = {id(parameter): name for name, parameter in backbone.named_parameters()}
     decayed = {id(parameter) for parameter in split_parameters(network)[0]}

@@ -17,12 +17,12 @@ from geopretext.pretext.settings import MPMAESettings
 
 
 def pretext_settings(recipe: Mapping[str, Any]) -> MPMAESettings | None:
-    """How a bundle was pretrained, from the recipe that it records; None if that is not known.
+    """How a bundle was pretrained by MP-MAE, from the recipe that it records; None if it was not, or that is not known.
 
     Weights that were imported record no recipe of ours, so that nobody can say what their loss would be.
     """
     pretext = recipe.get("pretext")
-    if not isinstance(pretext, Mapping):
+    if not isinstance(pretext, Mapping) or recipe.get("method", "mp_mae") != "mp_mae":
         return None
     try:
         return read_settings(MPMAESettings, pretext, where="recipe of the bundle")
@@ -45,7 +45,7 @@ def reconstruction_losses(
     Returns:
         By target; None where nothing was hidden, or nothing observed to compare with.
     """
-    modalities = {network.modality.name: network.modality, **network.targets}
+    modalities = {**{modality.name: modality for modality in network.inputs}, **network.targets}
     method = MPMAE(network.encoder.settings, settings, modalities, network=network)
     compared = reconstruction.compared
     assert compared is not None

@@ -126,7 +126,7 @@ class EncoderFeatures:
     @property
     def record(self) -> Mapping[str, Any]:
         """Size and pooling."""
-        return {"encoder": self.network.settings.size, "pooling": self.pooling}
+        return {"encoder": self.network.settings.title, "pooling": self.pooling}
 
     def fingerprint(self) -> str:
         """Of weights, architecture, bands, statistics and pooling."""

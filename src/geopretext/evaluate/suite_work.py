@@ -36,6 +36,7 @@ from geopretext.evaluate.task import Task
 from geopretext.evaluate.tasks import load_task
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_files import CONFIG, WEIGHTS, find_bundle
+from geopretext.nn.families import settings_to_plain
 
 _MAPS_AT_ONCE = 64
 
@@ -196,7 +197,7 @@ class _Bench:
                 "patch_size": encoder.settings.patch_size,
             }
         )
-        architecture = joined_fingerprint([door, _sign(asdict(encoder.settings))])
+        architecture = joined_fingerprint([door, _sign(settings_to_plain(encoder.settings))])
         folder = find_bundle(bundle)
         return Opened(
             task=name,

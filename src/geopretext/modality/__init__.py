@@ -4,8 +4,10 @@ What may live here: data about data, and the pure rules that follow from it (dec
 validity). No file formats, no tensors, no I/O other than reading a modality's own YAML. Imports only ``errors``.
 """
 
+from geopretext.modality.acquisition import Acquisition
 from geopretext.modality.catalogue import BIOMES, ECOREGIONS, GROUND_SAMPLING_DISTANCE, PRETEXT, PUBLISHED
 from geopretext.modality.custom import find_modality, load_modalities
+from geopretext.modality.joined import join_modalities
 from geopretext.modality.observed import Observed
 from geopretext.modality.scales import POOLED, choose_scale, known_scales
 from geopretext.modality.spec import Band, ClassLabel, Kind, Modality, Role
@@ -17,6 +19,7 @@ __all__ = [
     "POOLED",
     "PRETEXT",
     "PUBLISHED",
+    "Acquisition",
     "Band",
     "ClassLabel",
     "Kind",
@@ -25,6 +28,7 @@ __all__ = [
     "Role",
     "choose_scale",
     "find_modality",
+    "join_modalities",
     "known_scales",
     "load_modalities",
 ]

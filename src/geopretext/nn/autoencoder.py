@@ -12,60 +12,65 @@ modality, and is computed once.
 Letters: ``B`` tiles, ``P`` patches, ``M`` masked patches, ``p`` pixels on a side of a patch, ``D`` decoder features.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from geopretext.errors import BandError, RecipeError
-from geopretext.modality import Modality
-from geopretext.nn.convnextv2 import EPSILON, Block, ConvNeXtV2
+from geopretext.modality import Modality, join_modalities
+from geopretext.nn.convnextv2 import EPSILON, Block
+from geopretext.nn.families import make_encoder
 from geopretext.nn.initialisation import SPREADS, initialise
 from geopretext.nn.local_norm import squares_of
-from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
+from geopretext.nn.network import NetworkSettings
+from geopretext.nn.reconstructor import Reconstructor
+from geopretext.nn.settings import AutoencoderSettings
 from geopretext.nn.sites import Whole, count_visible, shown_patches
 
 _SHARED = "shared"
 
 
-class MaskedAutoencoder(nn.Module):
+class MaskedAutoencoder(Reconstructor):
     """Predict modalities from the visible patches of an image.
 
     Args:
         encoder: the encoder, and with it the input bands and the patch size.
         settings: the decoder, and what its predictions mean.
-        modality: the input, with just the encoder's bands.
+        inputs: what it sees, each modality with just the encoder's bands of it.
         targets: what to predict, by name; each modality with just the bands to predict.
 
     Raises:
-        BandError: the bands of ``modality`` are not those of ``encoder``.
+        BandError: the bands of ``inputs`` are not those of ``encoder``.
         RecipeError: there is no target, or a target's name is one that torch keeps for itself.
     """
 
+    kind = "masked-autoencoder"
+
     def __init__(
         self,
-        encoder: EncoderSettings,
+        encoder: NetworkSettings,
         settings: AutoencoderSettings,
         *,
-        modality: Modality,
+        inputs: Sequence[Modality],
         targets: Mapping[str, Modality],
     ) -> None:
         super().__init__()
-        if modality.band_names != encoder.bands:
-            raise BandError(
-                f"the input has the bands {', '.join(modality.band_names)}, the encoder {', '.join(encoder.bands)}"
-            )
+        bands = join_modalities(inputs).band_names
+        if bands != encoder.bands:
+            raise BandError(f"the input has the bands {', '.join(bands)}, the encoder {', '.join(encoder.bands)}")
         if not targets:
             raise RecipeError("there is nothing to predict", hint="name at least one modality under 'targets'")
         for name in targets:
             if name in dir(nn.ModuleDict):
                 raise RecipeError(f"a target cannot be called {name!r}", hint="rename the modality")
-        self.settings = settings
-        self.modality = modality
+        self.settings: AutoencoderSettings = settings
+        self.inputs = tuple(inputs)
         self.targets = dict(targets)
         dim, pixels = settings.decoder_dim, encoder.patch_size**2
-        self.encoder = ConvNeXtV2(encoder)
+        self.encoder = make_encoder(encoder)
         self.projection = nn.Linear(encoder.widths[-1], dim)
         self.mask_token = nn.Parameter(torch.empty(dim))
         decoders: Iterable[str] = (_SHARED,) if settings.decoder == "shared" else targets
@@ -90,14 +95,6 @@ class MaskedAutoencoder(nn.Module):
         for name, target in targets.items():
             initialise(self.heads[name], linear=spread.map_head if target.kind.is_map else spread.vector_head)
         nn.init.normal_(self.mask_token, std=0.02)
-
-    @property
-    def bands(self) -> dict[str, tuple[str, ...]]:
-        """Bands that data must bring, by modality: those of the input first, then those that are only predicted."""
-        bands = {self.modality.name: self.modality.band_names}
-        for name, target in self.targets.items():
-            bands[name] = tuple(dict.fromkeys((*bands.get(name, ()), *target.band_names)))
-        return bands
 
     def forward(
         self, x: Tensor, visible: Tensor | None, *, count: int | None = None, everywhere: bool = False
@@ -143,7 +140,24 @@ class MaskedAutoencoder(nn.Module):
     def predicts_visible(self, name: str) -> bool:
         """Whether a target is a map that is predicted on the patches that are shown, too."""
         is_map = self.targets[name].kind.is_map
-        return is_map and self.settings.predict_visible and name != self.modality.name
+        return is_map and self.settings.predict_visible and name not in {modality.name for modality in self.inputs}
+
+    def to_plain(self) -> dict[str, Any]:
+        """See ``Reconstructor``."""
+        return asdict(self.settings)
+
+    @classmethod
+    def from_plain(
+        cls,
+        plain: Mapping[str, Any],
+        encoder: NetworkSettings,
+        *,
+        inputs: Sequence[Modality],
+        targets: Mapping[str, Modality],
+    ) -> Self:
+        """See ``Reconstructor``."""
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
+        return cls(encoder, AutoencoderSettings(**fields), inputs=inputs, targets=targets)
 
     def _decode(self, cells: Tensor, decoder: nn.Module) -> Tensor:
         """(B, h, w, D) -> (B, P, D)."""

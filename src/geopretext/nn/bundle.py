@@ -13,8 +13,7 @@ A bundle is a folder::
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +22,7 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from geopretext.errors import BundleError, InputError
-from geopretext.modality import Modality
+from geopretext.modality import POOLED, Modality, join_modalities
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle_files import (
     CARD,
@@ -41,10 +40,12 @@ from geopretext.nn.bundle_files import (
     tensors_to_bytes,
     write_bundle,
 )
-from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.families import make_encoder, settings_from_plain, settings_to_plain
 from geopretext.nn.model_card import model_card
+from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.pooling import pool_mean, pool_stages
-from geopretext.nn.settings import POOLINGS, AutoencoderSettings, EncoderSettings
+from geopretext.nn.reconstructor import Reconstructor, reconstructor_class
+from geopretext.nn.settings import POOLINGS
 
 Scales: TypeAlias = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 """mean and standard deviation of each band, by processing level; "all" is over all levels"""
@@ -60,7 +61,7 @@ class Encoder(nn.Module, ModelHubMixin):
 
     Args:
         network: the encoder itself.
-        modality: the input: its bands in order, with units.
+        inputs: what it sees, one modality or several: their bands in order, with units.
         statistics: mean and standard deviation of each band by level, in the bands' units; NaN if never observed.
         recipe: what it was trained with, plain data.
         metrics: what it scored, plain data.
@@ -70,13 +71,13 @@ class Encoder(nn.Module, ModelHubMixin):
         ground_sampling_distance: of the training data, metres a pixel; None if that is not known.
 
     Raises:
-        BundleError: the bands of ``modality`` or of ``statistics`` are not those of ``network``.
+        BundleError: the bands of ``inputs`` or of ``statistics`` are not those of ``network``.
     """
 
     def __init__(
         self,
-        network: ConvNeXtV2,
-        modality: Modality,
+        network: EncoderNetwork,
+        inputs: Modality | Sequence[Modality],
         *,
         statistics: Scales | None = None,
         recipe: Mapping[str, Any] | None = None,
@@ -87,6 +88,8 @@ class Encoder(nn.Module, ModelHubMixin):
         ground_sampling_distance: float | None = None,
     ) -> None:
         super().__init__()
+        inputs = (inputs,) if isinstance(inputs, Modality) else tuple(inputs)
+        modality = join_modalities(inputs)
         if modality.band_names != network.settings.bands:
             raise BundleError(
                 f"the network has the bands {', '.join(network.settings.bands)}, "
@@ -99,6 +102,7 @@ class Encoder(nn.Module, ModelHubMixin):
                     f"for {len(modality.bands)} bands"
                 )
         self.network = network
+        self.inputs = inputs
         self.modality = modality
         self.statistics: Scales = dict(statistics or {})
         self.recipe = dict(recipe or {})
@@ -109,7 +113,7 @@ class Encoder(nn.Module, ModelHubMixin):
         self.ground_sampling_distance = ground_sampling_distance
 
     @property
-    def settings(self) -> EncoderSettings:
+    def settings(self) -> NetworkSettings:
         """Architecture."""
         return self.network.settings
 
@@ -195,14 +199,14 @@ class Encoder(nn.Module, ModelHubMixin):
             revision=revision,
         )
         config = read_config(folder)
-        settings, modality = _encoder_of(folder, config)
+        settings, inputs = _encoder_of(folder, config)
         try:
             scales = _scales_from_plain(config.get("statistics", {}))
         except (AttributeError, KeyError, TypeError) as error:
             raise _unreadable(folder, "statistics", error) from error
         encoder = cls(
-            ConvNeXtV2(settings),
-            modality,
+            make_encoder(settings),
+            inputs,
             statistics=scales,
             recipe=config.get("recipe", {}),
             metrics=config.get("metrics", {}),
@@ -211,7 +215,7 @@ class Encoder(nn.Module, ModelHubMixin):
             relations=config.get("relations"),
             ground_sampling_distance=config.get("ground_sampling_distance"),
         )
-        load_weights(encoder.network, folder / WEIGHTS, f"a {settings.size} encoder of {len(modality.bands)} bands")
+        load_weights(encoder.network, folder / WEIGHTS, f"a {settings.title} of {len(settings.bands)} bands")
         return encoder.eval()
 
     def card(self, *, library: str = "geopretext", example: str = "") -> str:
@@ -237,6 +241,12 @@ class Encoder(nn.Module, ModelHubMixin):
         """What the mixin's ``save_pretrained`` calls."""
         write_bundle(save_directory, self.files())
 
+    def _inputs_to_plain(self) -> dict[str, Any]:
+        """As ``config.json`` has them: "input", or "inputs" if there are several."""
+        if len(self.inputs) == 1:
+            return {"input": self.modality.to_dict()}
+        return {"inputs": [modality.to_dict() for modality in self.inputs]}
+
     def files(
         self, pretext: Mapping[str, Any] | None = None, head: Mapping[str, Any] | None = None
     ) -> dict[str, bytes]:
@@ -245,8 +255,8 @@ class Encoder(nn.Module, ModelHubMixin):
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "geopretext_version": version("geopretext"),
-            "encoder": asdict(self.settings),
-            "input": self.modality.to_dict(),
+            "encoder": settings_to_plain(self.settings),
+            **self._inputs_to_plain(),
             "statistics": scales_to_plain(self.statistics),
             "relations": self.relations,
             "ground_sampling_distance": self.ground_sampling_distance,
@@ -263,9 +273,42 @@ class Encoder(nn.Module, ModelHubMixin):
         }
 
 
+def save_encoder(
+    folder: str | Path,
+    network: EncoderNetwork,
+    *,
+    inputs: Sequence[Modality],
+    targets: Iterable[str],
+    statistics: Mapping[str, Any] | None,
+    recipe: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    ground_sampling_distance: float | None = None,
+) -> None:
+    """Write a bundle of what a pretext method has trained that reconstructs nothing.
+
+    Args:
+        folder: where; what a bundle there already has is replaced.
+        network: as trained.
+        inputs: what it sees, each modality with just its bands.
+        targets: names of what it was trained to predict or to match.
+        statistics: as for ``save_bundle``, likewise the following.
+        recipe: what it was trained with, plain data.
+        metrics: what it scored, plain data.
+        ground_sampling_distance: of the tiles, metres a pixel; None if that is not known.
+
+    Raises:
+        BundleError: the statistics lack a band of an input.
+    """
+    encoder = _described(
+        network, inputs, targets, statistics, recipe, metrics, ground_sampling_distance=ground_sampling_distance
+    )
+    extra = {} if statistics is None else {STATISTICS: json_to_bytes(statistics)}
+    write_bundle(Path(folder), {**extra, **encoder.files({"targets": dict.fromkeys(encoder.targets)})})
+
+
 def save_bundle(
     folder: str | Path,
-    network: MaskedAutoencoder,
+    network: Reconstructor,
     *,
     statistics: Mapping[str, Any] | None,
     recipe: Mapping[str, Any],
@@ -286,18 +329,18 @@ def save_bundle(
     Raises:
         BundleError: the statistics lack a band of the input.
     """
-    encoder = Encoder(
+    encoder = _described(
         network.encoder,
-        network.modality,
-        statistics=None if statistics is None else input_scales(statistics, network.modality),
-        recipe=recipe,
-        metrics=metrics,
-        targets=network.targets,
-        relations=None if statistics is None else input_relations(statistics, network.modality),
+        network.inputs,
+        network.targets,
+        statistics,
+        recipe,
+        metrics,
         ground_sampling_distance=ground_sampling_distance,
     )
     pretext = {
-        "network": asdict(network.settings),
+        "kind": network.kind,
+        "network": network.to_plain(),
         "targets": {name: target.to_dict() for name, target in network.targets.items()},
     }
     rest = {key: value for key, value in network.state_dict().items() if not key.startswith("encoder.")}
@@ -307,7 +350,7 @@ def save_bundle(
     write_bundle(Path(folder), {**extra, **encoder.files(pretext)})
 
 
-def load_autoencoder(folder: str | Path) -> MaskedAutoencoder:
+def load_reconstructor(folder: str | Path) -> Reconstructor:
     """The whole network that pretraining saved, on the CPU and in evaluation mode.
 
     Raises:
@@ -316,29 +359,31 @@ def load_autoencoder(folder: str | Path) -> MaskedAutoencoder:
     folder = find_bundle(folder)
     config = read_config(folder)
     pretext = config.get("pretext")
-    if not pretext:
+    if not pretext or "network" not in pretext:
         raise BundleError(
-            "holds an encoder only", where=str(folder), hint="take the bundle that `geopretext pretrain` wrote"
+            "holds an encoder only",
+            where=str(folder),
+            hint="take the bundle that `geopretext pretrain` wrote, of a method that predicts modalities",
         )
-    encoder, modality = _encoder_of(folder, config)
+    encoder, inputs = _encoder_of(folder, config)
     try:
-        settings = AutoencoderSettings(**_tuples(pretext["network"]))
         targets = {name: Modality.from_dict(plain) for name, plain in pretext["targets"].items()}
+        kind = reconstructor_class(pretext.get("kind", MaskedAutoencoder.kind))
+        network = kind.from_plain(pretext["network"], encoder, inputs=inputs, targets=targets)
     except (InputError, KeyError, TypeError) as error:
         raise _unreadable(folder, "pretext", error) from error
-    network = MaskedAutoencoder(encoder, settings, modality=modality, targets=targets)
-    load_weights(network.encoder, folder / WEIGHTS, f"a {encoder.size} encoder of {len(modality.bands)} bands")
+    load_weights(network.encoder, folder / WEIGHTS, f"a {encoder.title} of {len(encoder.bands)} bands")
     rest = nn.Module()
     for name, child in network.named_children():
         if child is not network.encoder:
             rest.add_module(name, child)
-    rest.register_parameter("mask_token", network.mask_token)
-    described = f"a {settings.decoder} decoder of width {settings.decoder_dim} for {', '.join(targets)}"
-    load_weights(rest, folder / PRETEXT_WEIGHTS, described)
+    for name, parameter in network.named_parameters(recurse=False):
+        rest.register_parameter(name, parameter)
+    load_weights(rest, folder / PRETEXT_WEIGHTS, f"a {network.kind} for {', '.join(targets)}")
     return network.eval()
 
 
-def load_settings(folder: str | Path) -> EncoderSettings:
+def load_settings(folder: str | Path) -> NetworkSettings:
     """The architecture of a bundle's encoder, without its weights.
 
     Raises:
@@ -364,12 +409,28 @@ def load_statistics(folder: str | Path) -> dict[str, Any]:
     return read_json(folder / STATISTICS)
 
 
-def input_scales(statistics: Mapping[str, Any], modality: Modality) -> Scales:
-    """Mean and standard deviation of a modality's bands by level, from statistics as plain data.
+def input_scales(statistics: Mapping[str, Any], inputs: Modality | Sequence[Modality]) -> Scales:
+    """Mean and standard deviation of the bands of inputs by level, from statistics as plain data.
+
+    Of several inputs, one that has no statistics of a level has those over all levels there.
 
     Raises:
-        BundleError: the statistics lack the modality or one of its bands.
+        BundleError: the statistics lack an input or one of its bands.
     """
+    inputs = (inputs,) if isinstance(inputs, Modality) else inputs
+    each = [_scales_of(statistics, modality) for modality in inputs]
+    levels = dict.fromkeys(level for scales in each for level in scales)
+    joined: Scales = {}
+    for level in levels:
+        parts = [scales[level] if level in scales else scales[POOLED] for scales in each]
+        joined[level] = (
+            tuple(number for mean, _ in parts for number in mean),
+            tuple(number for _, std in parts for number in std),
+        )
+    return joined
+
+
+def _scales_of(statistics: Mapping[str, Any], modality: Modality) -> Scales:
     try:
         levels = statistics["modalities"][modality.name]["bands"]
         return {
@@ -386,8 +447,15 @@ def input_scales(statistics: Mapping[str, Any], modality: Modality) -> Scales:
         ) from error
 
 
-def input_relations(statistics: Mapping[str, Any], modality: Modality) -> Relations:
-    """How a modality's bands vary together by level, from statistics as plain data; empty if that was not kept."""
+def input_relations(statistics: Mapping[str, Any], inputs: Modality | Sequence[Modality]) -> Relations:
+    """How the bands of the input vary together by level, from statistics as plain data.
+
+    Empty if that was not kept, and of several inputs, whose bands are not compared with each other.
+    """
+    inputs = (inputs,) if isinstance(inputs, Modality) else inputs
+    if len(inputs) > 1:
+        return {}
+    modality = inputs[0]
     entry = statistics.get("modalities", {}).get(modality.name, {})
     wanted = list(modality.band_names)
     found = {}
@@ -406,9 +474,33 @@ def input_relations(statistics: Mapping[str, Any], modality: Modality) -> Relati
     return found
 
 
-def _encoder_of(folder: Path, config: Mapping[str, Any]) -> tuple[EncoderSettings, Modality]:
+def _described(
+    network: EncoderNetwork,
+    inputs: Sequence[Modality],
+    targets: Iterable[str],
+    statistics: Mapping[str, Any] | None,
+    recipe: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    *,
+    ground_sampling_distance: float | None,
+) -> Encoder:
+    """An encoder with what is said of it."""
+    return Encoder(
+        network,
+        inputs,
+        statistics=None if statistics is None else input_scales(statistics, inputs),
+        recipe=recipe,
+        metrics=metrics,
+        targets=targets,
+        relations=None if statistics is None else input_relations(statistics, inputs),
+        ground_sampling_distance=ground_sampling_distance,
+    )
+
+
+def _encoder_of(folder: Path, config: Mapping[str, Any]) -> tuple[NetworkSettings, tuple[Modality, ...]]:
     try:
-        return EncoderSettings(**_tuples(config["encoder"])), Modality.from_dict(config["input"])
+        plain = config["inputs"] if "inputs" in config else [config["input"]]
+        return settings_from_plain(config["encoder"]), tuple(map(Modality.from_dict, plain))
     except (InputError, KeyError, TypeError) as error:
         raise _unreadable(folder, "encoder or input", error) from error
 
@@ -416,11 +508,6 @@ def _encoder_of(folder: Path, config: Mapping[str, Any]) -> tuple[EncoderSetting
 def _unreadable(folder: Path, section: str, error: Exception) -> BundleError:
     what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
     return BundleError(f"section {section}: {what}", where=str(folder / CONFIG))
-
-
-def _tuples(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON lists as the tuples that settings hold."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
 
 
 def _number(value: float | None) -> float:

@@ -25,8 +25,8 @@ from geopretext.nn.bundle_files import (
     write_bundle,
 )
 from geopretext.nn.classifier import Classifier
-from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.decoders import Segmenter, make_segmenter
+from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.settings import HeadLabels, HeadSettings
 from geopretext.nn.siamese import Siamese, make_siamese
 from geopretext.nn.unet import UNet
@@ -38,7 +38,7 @@ Head: TypeAlias = Classifier | UNet | Segmenter | Siamese
 """An encoder with what stands on it."""
 
 
-def make_head(settings: HeadSettings, encoder: ConvNeXtV2) -> Head:
+def make_head(settings: HeadSettings, encoder: EncoderNetwork) -> Head:
     """The network that settings describe, on an encoder.
 
     Raises:
@@ -86,11 +86,11 @@ def save_head(
 
     Raises:
         BundleError: the modality or the statistics do not fit the encoder's bands, the labels do not fit the head, or
-            the encoder is no ConvNeXt V2.
+            the encoder is of no family.
     """
     settings = head_settings(network)
-    if not isinstance(network.encoder, ConvNeXtV2):
-        raise BundleError(f"the encoder is a {type(network.encoder).__name__}; bundles hold a ConvNeXtV2")
+    if not isinstance(network.encoder, EncoderNetwork):
+        raise BundleError(f"the encoder is a {type(network.encoder).__name__}; bundles hold an EncoderNetwork")
     if labels is not None:
         _check_labels(labels, settings)
     encoder = Encoder(

@@ -8,8 +8,9 @@ Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``D`` features, ``K`` classe
 from torch import Tensor, nn
 
 from geopretext.errors import RecipeError
-from geopretext.nn.convnextv2 import EPSILON, ConvNeXtV2
+from geopretext.nn.convnextv2 import EPSILON
 from geopretext.nn.initialisation import initialise
+from geopretext.nn.network import EncoderNetwork
 
 
 class Classifier(nn.Module):
@@ -23,7 +24,7 @@ class Classifier(nn.Module):
         RecipeError: there is no class.
     """
 
-    def __init__(self, encoder: ConvNeXtV2, classes: int) -> None:
+    def __init__(self, encoder: EncoderNetwork, classes: int) -> None:
         super().__init__()
         if classes < 1:
             raise RecipeError(f"a classifier of {classes} classes", hint="at least 1")

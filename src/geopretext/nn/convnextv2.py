@@ -17,17 +17,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geopretext.errors import BandError, GridError
+from geopretext.errors import BandError, BundleError, GridError
 from geopretext.nn.initialisation import SPREADS, initialise
 from geopretext.nn.kernels import LANES, can_run
 from geopretext.nn.local_norm import Squares, squares_of
 from geopretext.nn.masking import patch_grid
+from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.response_norm import GlobalResponseNorm
 from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.sites import Masked, Sites, Visible, Whole, convolve_blocks, halve, plain_stem, shown_patches
 
 EPSILON = 1e-6
 _FIRST_SIDE = 8  # cells on a side of a patch in the first stage; each later stage has half
+
+
+def as_convnextv2(network: EncoderNetwork, purpose: str) -> "ConvNeXtV2":
+    """The network, if it is a ConvNeXt V2.
+
+    Args:
+        network: any encoder.
+        purpose: what only a ConvNeXt V2 can be used for, for the message.
+
+    Raises:
+        BundleError: it is something else.
+    """
+    if not isinstance(network, ConvNeXtV2):
+        raise BundleError(f"the encoder is a {network.settings.title}, and {purpose} holds a ConvNeXt V2")
+    return network
 
 
 class Block(nn.Module):
@@ -69,7 +85,7 @@ class Block(nn.Module):
         return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon, sites.squares)  # type: ignore[no-any-return]
 
 
-class ConvNeXtV2(nn.Module):
+class ConvNeXtV2(EncoderNetwork):
     """An encoder of images into a grid of features, one cell a patch.
 
     Args:
@@ -78,7 +94,7 @@ class ConvNeXtV2(nn.Module):
 
     def __init__(self, settings: EncoderSettings) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings: EncoderSettings = settings
         bands, widths, stride = len(settings.bands), settings.widths, settings.patch_size // _FIRST_SIDE
         if settings.stem == "mmearth":
             self.initial_conv = nn.Sequential(
@@ -113,11 +129,6 @@ class ConvNeXtV2(nn.Module):
         # multiply their gradients by up to 1 / sqrt(epsilon).
         first = self.initial_conv[0] if settings.stem == "mmearth" else self.stem_orig[0]
         nn.init.trunc_normal_(cast("Tensor", first.bias), std=0.02)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Features of each of the four stages."""
-        return self.settings.widths
 
     @property
     def strides(self) -> tuple[int, ...]:

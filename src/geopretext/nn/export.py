@@ -19,7 +19,9 @@ from geopretext.errors import BundleError, MissingLibraryError
 from geopretext.modality import known_scales
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_files import CARD, CONFIG, WEIGHTS, json_to_bytes, tensors_to_bytes
+from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.nn.export_files import new_folder
+from geopretext.nn.families import settings_to_plain
 from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.standardise import scale_of
 from geopretext.nn.timm_weights import PREFIX, timm_architecture, timm_state_dict
@@ -89,8 +91,9 @@ def export_timm(encoder: Encoder, out: str | Path, *, level: str | None = None, 
         InputError: ``out`` exists, or there are no statistics of the level.
         BundleError: timm has no such architecture, or what was written gives other features.
     """
-    check_settings(encoder.settings, "timm")
-    architecture, arguments = timm_architecture(encoder.settings)
+    network = as_convnextv2(encoder.network, "an export to timm")
+    check_settings(network.settings, "timm")
+    architecture, arguments = timm_architecture(network.settings)
     own = architecture.startswith(PREFIX)
     config = _timm_config(encoder, architecture, arguments, level)
     example = _timm_example("hf-hub:owner/name", own=own, markdown=True)
@@ -99,7 +102,7 @@ def export_timm(encoder: Encoder, out: str | Path, *, level: str | None = None, 
         example += f"\n\n`config.json` has {_PLACEHOLDER}."
     card = encoder.card(library="timm", example=example)
     with new_folder(Path(out), overwrite=overwrite) as folder, on_trial(encoder) as images:
-        (folder / WEIGHTS).write_bytes(tensors_to_bytes(timm_state_dict(encoder.network, architecture)))
+        (folder / WEIGHTS).write_bytes(tensors_to_bytes(timm_state_dict(network, architecture)))
         (folder / CARD).write_text(card, encoding="utf-8")
         (folder / CONFIG).write_bytes(json_to_bytes(config))
         difference = _timm_difference(encoder, images, folder, out)
@@ -203,7 +206,7 @@ def _timm_config(encoder: Encoder, architecture: str, arguments: dict[str, Any],
             "version": __version__,
             "level": level,
             "input": encoder.modality.to_dict(),
-            "encoder": asdict(settings),
+            "encoder": settings_to_plain(settings),
         },
     }
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.errors import GridError, InputError
+from geopretext.nn.network import NetworkSettings
 from geopretext.nn.settings import EncoderSettings
 
 _REACH = 3
@@ -99,7 +100,7 @@ def local_norms(network: nn.Module, extent: int) -> Iterator[None]:
         _extents.reset(token)
 
 
-def needed_margin(settings: EncoderSettings, extent: int) -> int:
+def needed_margin(settings: NetworkSettings, extent: int) -> int:
     """Pixels from an inner edge of a window at which features are those of one pass, within a thousandth.
 
     That is of each feature's standard deviation, at worst. The influence of an edge spreads inwards like a random walk,
@@ -113,6 +114,7 @@ def needed_margin(settings: EncoderSettings, extent: int) -> int:
     Returns:
         A multiple of the patch size.
     """
+    assert isinstance(settings, EncoderSettings)
     steps = sum(depth * (_REACH / cells) ** 2 for depth, cells in zip(settings.depths, _CELLS, strict=True))
     patches = _PER_STEP * math.sqrt(steps) + _PER_SQUARE * extent / settings.patch_size
     return math.ceil(patches) * settings.patch_size

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from geopretext.modality import POOLED, Modality, known_scales
-from geopretext.nn.settings import EncoderSettings
+from geopretext.nn.network import NetworkSettings
 
 _HEADER = """\
 ---
@@ -41,7 +41,7 @@ _UNKNOWN = "The statistics that it was trained with are not known here (`encoder
 
 
 def model_card(
-    settings: EncoderSettings,
+    settings: NetworkSettings,
     modality: Modality,
     *,
     statistics: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]],
@@ -65,12 +65,12 @@ def model_card(
         library: what loads the weights, as the hub spells it.
         example: how they are loaded, in Markdown; empty for how geopretext does.
     """
-    name = str(recipe.get("name") or f"ConvNeXt V2 {settings.size}")
+    name = str(recipe.get("name") or settings.title)
     bands = "\n".join(f"| {number} | {b.name} | {b.unit} | {b.title} |" for number, b in enumerate(modality.bands))
     levels = f", processing level {' or '.join(modality.levels)}" if modality.levels else ""
     trained = f"It was trained to predict {', '.join(targets)}." if targets else ""
     about = (
-        f"An encoder (ConvNeXt V2 {settings.size}) of {modality.title or modality.name}{levels}. It turns an image of "
+        f"An encoder ({settings.title}) of {modality.title or modality.name}{levels}. It turns an image of "
         f"{len(modality.bands)} bands into one vector of {settings.widths[-1]} numbers for each "
         f"{settings.patch_size} x {settings.patch_size} pixels. {trained}"
     )

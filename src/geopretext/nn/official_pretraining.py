@@ -67,7 +67,7 @@ def read_autoencoder(
     described = f"the {layout} of size {encoder.size} with patches of {encoder.patch_size} px"
     with torch.device("meta"):
         settings = _decoder_settings(file, layout, modality, targets)
-        network = MaskedAutoencoder(encoder, settings, modality=modality, targets=targets)
+        network = MaskedAutoencoder(encoder, settings, inputs=(modality,), targets=targets)
     sources = _sources(network, layout, tuple(heads))
     weights, unused = take(sources, file, described)
     refuse_unknown(tuple(key for key in unused if key != _LOG_VARIANCES), described, file)

@@ -17,7 +17,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,10 @@ from torch import Tensor, nn
 from geopretext import __version__
 from geopretext.errors import BundleError, GridError
 from geopretext.nn.bundle import Encoder, scales_to_plain
+from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.nn.export import Exported, check_settings, compare, on_trial, trial_images
 from geopretext.nn.export_files import new_file
+from geopretext.nn.families import settings_to_plain
 from geopretext.nn.optional import missing
 from geopretext.nn.plain import PlainEncoder
 from geopretext.nn.standardise import Standardise, scale_of
@@ -66,14 +67,14 @@ def export_onnx(
         BundleError: the encoder is too large for one file, or the graph gives other features.
     """
     onnx = _require()
-    check_settings(encoder.settings, "onnx")
+    check_settings(as_convnextv2(encoder.network, "an ONNX file").settings, "onnx")
     patch = encoder.settings.patch_size
     if size is not None and (size < patch or size % patch):
         raise GridError(f"size {size} is not a multiple of the patch size", hint=f"a multiple of {patch} pixels")
     weights = sum(parameter.numel() * 4 for parameter in encoder.parameters())
     if weights >= _LIMIT:
         raise BundleError(
-            f"an ONNX file holds less than 2 GiB, the weights of {encoder.settings.size!r} are {weights / 2**30:.1f}",
+            f"an ONNX file holds less than 2 GiB, the weights of a {encoder.settings.title} are {weights / 2**30:.1f}",
             hint="export to timm or hub",
         )
     standardise, chosen = None, None
@@ -119,7 +120,7 @@ def metadata(encoder: Encoder, level: str | None, standardise: Standardise | Non
         "mean": None if standardise is None else standardise.mean.flatten().tolist(),
         "std": None if standardise is None else standardise.std.flatten().tolist(),
         "statistics": scales_to_plain(encoder.statistics),
-        "encoder": asdict(encoder.settings),
+        "encoder": settings_to_plain(encoder.settings),
     }
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in described.items()}
 
@@ -142,7 +143,7 @@ def _trace(encoder: Encoder, images: Tensor, standardise: nn.Module | None, size
         images = trial_images(encoder, height=size // patch, width=size // patch)
     with _quiet():
         program = torch.onnx.export(
-            PlainEncoder(encoder.network, standardise).eval(),
+            PlainEncoder(as_convnextv2(encoder.network, "an ONNX file"), standardise).eval(),
             (images,),
             dynamo=True,
             opset_version=OPSET,

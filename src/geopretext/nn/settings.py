@@ -80,28 +80,29 @@ class EncoderSettings:
     padded, and the depthwise one is padded by half its size, as MMEarth's classifiers compute"""
     dense_grn_epsilon: float = 1e-6
     """without a mask: what response norms add to the mean strength, above 0; MMEarth's dense models have 1e-4"""
+    family: str = "convnextv2"
+    """of architectures, see ``nn.families``; that of this class is "convnextv2\""""
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise RecipeError(f"encoder.size is {self.size!r}", hint=f"one of {', '.join(SIZES)}")
+        choices = {
+            "family": ("convnextv2",),
+            "size": SIZES,
+            "stem": STEMS,
+            "grn_scope": ("sample", "batch"),
+            "initialisation": INITIALISATIONS,
+            "dense_padding": PADDINGS,
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise RecipeError(f"encoder.{name} is {getattr(self, name)!r}", hint=f"one of {', '.join(known)}")
         if self.patch_size not in (8, 16, 32):
             raise RecipeError(f"encoder.patch_size is {self.patch_size}", hint="one of 8, 16, 32")
         if self.image_size <= 0 or self.image_size % self.patch_size:
             raise RecipeError(
                 f"encoder.image_size {self.image_size} is not a multiple of encoder.patch_size {self.patch_size}"
             )
-        if self.stem not in STEMS:
-            raise RecipeError(f"encoder.stem is {self.stem!r}", hint=f"one of {', '.join(STEMS)}")
-        if self.grn_scope not in ("sample", "batch"):
-            raise RecipeError(f"encoder.grn_scope is {self.grn_scope!r}", hint="one of sample, batch")
-        if self.initialisation not in INITIALISATIONS:
-            raise RecipeError(
-                f"encoder.initialisation is {self.initialisation!r}", hint=f"one of {', '.join(INITIALISATIONS)}"
-            )
         if not 0 <= self.drop_path < 1:
             raise RecipeError(f"encoder.drop_path is {self.drop_path}", hint="at least 0, below 1")
-        if self.dense_padding not in PADDINGS:
-            raise RecipeError(f"encoder.dense_padding is {self.dense_padding!r}", hint=f"one of {', '.join(PADDINGS)}")
         if not 0 < self.dense_grn_epsilon < 1:
             raise RecipeError(
                 f"encoder.dense_grn_epsilon is {self.dense_grn_epsilon}", hint="above 0, for example 1e-6"
@@ -110,6 +111,16 @@ class EncoderSettings:
             raise RecipeError("encoder.bands is empty", hint=f"for example {', '.join(SENTINEL2_BANDS[1:4])}")
         if self.modality in PUBLISHED:
             PUBLISHED[self.modality].band_indices(self.bands)
+
+    @property
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        """Bands of the one modality that is the input."""
+        return {self.modality: self.bands}
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"ConvNeXt V2 {self.size}"
 
     @property
     def depths(self) -> tuple[int, int, int, int]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from geopretext.errors import BandError, InputError
 from geopretext.modality import Modality
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.families import make_encoder
 from geopretext.nn.optional import missing
 from geopretext.nn.standardise import standardiser
 
@@ -124,7 +124,7 @@ def geopretext_bundle(
     """
     encoder = Encoder.from_pretrained(bundle)
     if not pretrained:
-        encoder.network = ConvNeXtV2(encoder.settings)
+        encoder.network = make_encoder(encoder.settings)
     return BundleBackbone(
         encoder, bands=[str(b) for b in bands] if bands else None, level=level, out_indices=out_indices
     )

@@ -26,6 +26,7 @@ import geopretext.nn.timm_models  # noqa: F401 -- so that timm knows the models 
 from geopretext.errors import BundleError, InputError
 from geopretext.modality import Modality
 from geopretext.nn.bundle import Encoder
+from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.nn.export import check_settings
 from geopretext.nn.optional import missing
 from geopretext.nn.standardise import Standardise, scale_of
@@ -70,7 +71,8 @@ class BundleWeights(WeightsEnum):  # type: ignore[misc]
 
     def get_state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # noqa: ARG002 -- options of downloads
         """Weights by timm's names, for the model that ``meta`` names."""
-        return timm_state_dict(Encoder.from_pretrained(self.url).network, self.meta["model"])
+        network = as_convnextv2(Encoder.from_pretrained(self.url).network, "torchgeo's weights")
+        return timm_state_dict(network, self.meta["model"])
 
 
 def bundle_weights(bundle: str | Path, *, level: str | None = None) -> WeightsEnum:
@@ -85,7 +87,7 @@ def bundle_weights(bundle: str | Path, *, level: str | None = None) -> WeightsEn
         InputError: there are no statistics of the level.
     """
     encoder = Encoder.from_pretrained(bundle)
-    settings = encoder.settings
+    settings = as_convnextv2(encoder.network, "torchgeo's weights").settings
     check_settings(settings, "torchgeo")
     _, arguments = timm_architecture(settings)
     if arguments.keys() & {"dense_padding", "dense_grn_epsilon"}:

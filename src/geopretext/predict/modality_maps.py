@@ -17,10 +17,10 @@ from torch import Tensor
 from geopretext.data.fingerprint import files_fingerprint
 from geopretext.errors import BundleError
 from geopretext.modality import Kind
-from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, load_autoencoder
+from geopretext.nn.bundle import Encoder, load_reconstructor
 from geopretext.nn.bundle_files import CONFIG, PRETEXT_WEIGHTS, WEIGHTS, find_bundle
 from geopretext.nn.masking import patch_grid, patchify, unpatchify
+from geopretext.nn.reconstructor import Reconstructor
 from geopretext.predict.passes import Passes, complementary_passes
 
 
@@ -39,7 +39,7 @@ class ModalityMaps:
 
     cell = 1
 
-    def __init__(self, network: MaskedAutoencoder) -> None:
+    def __init__(self, network: Reconstructor) -> None:
         self.network = network
         self.channels: dict[str, slice] = {}
         """numbers of each modality among all D, in the order of the network"""
@@ -164,7 +164,7 @@ class ModalityMapsSource:
         Raises:
             BundleError: it cannot be read, or cannot predict maps from an image alone.
         """
-        maps = ModalityMaps(load_autoencoder(bundle))
+        maps = ModalityMaps(load_reconstructor(bundle))
         settings = maps.network.encoder.settings
         half = settings.patch_size // 2 if settings.patch_size % 2 == 0 else settings.patch_size
         return cls(str(bundle), half, settings.image_size, maps.width)
@@ -185,7 +185,7 @@ class ModalityMapsSource:
 
     def load(self, device: str) -> ModalityMaps:
         """See ``NetworkSource``."""
-        return ModalityMaps(load_autoencoder(self.bundle).to(device))
+        return ModalityMaps(load_reconstructor(self.bundle).to(device))
 
     def fingerprint(self) -> str:
         """See ``NetworkSource``."""
@@ -193,7 +193,7 @@ class ModalityMapsSource:
         return files_fingerprint([folder / name for name in (CONFIG, WEIGHTS, PRETEXT_WEIGHTS)])
 
 
-def _without(name: str, network: MaskedAutoencoder) -> str | None:
+def _without(name: str, network: Reconstructor) -> str | None:
     """Why a map cannot be predicted from the image alone; None if it can."""
     target = network.targets[name]
     if not target.kind.is_map or name not in network.settings.standardise_patches:

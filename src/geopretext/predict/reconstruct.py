@@ -19,9 +19,9 @@ from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import Coordinates, TileReader
 from geopretext.errors import GridError, InputError
 from geopretext.modality import Kind, Modality, Observed
-from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import load_autoencoder, load_statistics
+from geopretext.nn.bundle import load_reconstructor, load_statistics
 from geopretext.nn.masking import patch_grid, patchify, sample_visible, unpatchify
+from geopretext.nn.reconstructor import Reconstructor
 from geopretext.predict.features import tile_blocks, tile_levels
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 class Pretrained:
     """A network as pretraining saved it: loaded once, for many reconstructions."""
 
-    network: MaskedAutoencoder
+    network: Reconstructor
     """in evaluation mode"""
     statistics: Statistics
     """that its numbers are standardised with"""
@@ -43,7 +43,7 @@ class Pretrained:
         Raises:
             BundleError: it cannot be read, holds an encoder only, or has no statistics.
         """
-        return cls(load_autoencoder(bundle), Statistics.from_dict(load_statistics(bundle)))
+        return cls(load_reconstructor(bundle), Statistics.from_dict(load_statistics(bundle)))
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Compared:
     visible: Tensor
     """(n, P) bool: patches that the encoder saw, row by row"""
     outputs: Mapping[str, Tensor]
-    """of the heads, by target, for all patches, see ``MaskedAutoencoder.forward``"""
+    """of the heads, by target, for all patches, see ``Reconstructor.forward``"""
     fields: Mapping[str, Observed[Tensor]]
     """standardised truth by target, with the bands that are predicted"""
 
@@ -209,7 +209,7 @@ class _Source:
 
 
 def _target(
-    name: str, network: MaskedAutoencoder, prediction: Tensor, source: _Source, grid: tuple[int, int]
+    name: str, network: Reconstructor, prediction: Tensor, source: _Source, grid: tuple[int, int]
 ) -> tuple[Target, Observed[Tensor]]:
     """Raw output of a head, (n, P, p p channels) or (n, channels), beside the truth and in its units.
 

@@ -4,7 +4,9 @@ Vectors are computed a group of rows at a time and kept beside the table until i
 on where it stopped. ::
 
     from geopretext.data.store import Store
-    from geopretext.nn.bundle import Encoder
+    from geopretext.nn.families import settings_to_plain
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.families import settings_to_plain
     from geopretext.predict.tile_embeddings import embed_tiles
 
     embed_tiles(Encoder.from_pretrained("runs/first/bundle"), Store.open("tiles.zarr"), "embeddings.parquet")
@@ -13,7 +15,6 @@ on where it stopped. ::
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from geopretext.data.store import Store
 from geopretext.data.tiles import Array, TileReader
 from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder
+from geopretext.nn.families import settings_to_plain
 from geopretext.predict.embedding_file import GROUP, EmbeddingRows, Precision, write_embeddings
 from geopretext.predict.features import Progress, tile_features
 
@@ -117,7 +119,7 @@ def embedding_facts(encoder: Encoder, *, pooling: str | None, source: str) -> di
     """
     return {
         "encoder": encoder_fingerprint(encoder),
-        "network": asdict(encoder.settings),
+        "network": settings_to_plain(encoder.settings),
         "bands": list(encoder.bands),
         "unit": encoder.unit,
         "pooling": pooling,
@@ -128,7 +130,7 @@ def embedding_facts(encoder: Encoder, *, pooling: str | None, source: str) -> di
 def encoder_fingerprint(encoder: Encoder) -> str:
     """Sign of what an encoder does to images: architecture, weights, bands and statistics."""
     content = hashlib.sha256()
-    described = [asdict(encoder.settings), encoder.modality.to_dict(), encoder.statistics]
+    described = [settings_to_plain(encoder.settings), encoder.modality.to_dict(), encoder.statistics]
     content.update(json.dumps(described, sort_keys=True).encode())
     for name, tensor in sorted(encoder.network.state_dict().items()):
         plain = tensor.detach().cpu().contiguous()

@@ -19,36 +19,30 @@ Letters: ``B`` tiles, ``C`` bands, ``P`` patches, ``M`` masked patches, ``p`` pi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import BandError, GridError, InputError, RecipeError
-from geopretext.modality import Kind, Modality, Observed, Role
+from geopretext.modality import Acquisition, Kind, Modality, Observed, Role
 from geopretext.nn.autoencoder import MaskedAutoencoder, take_patches
+from geopretext.nn.bundle import save_bundle
 from geopretext.nn.kernels import can_run, cross_entropy, squared_error
 from geopretext.nn.masking import patch_grid, patchify, sample_visible, visible_count
-from geopretext.nn.settings import EncoderSettings
+from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.sites import shown_patches
 from geopretext.nn.weighting import make_weighting
+from geopretext.pretext.method import Method, TaskLoss, find_inputs, input_image, lacking
 from geopretext.pretext.settings import MPMAESettings
 
 
-@dataclass(frozen=True)
-class TaskLoss:
-    """The loss of one task over a batch, in a form that adds up over batches and processes."""
-
-    total: Tensor
-    """float32 scalar: sum over the valid numbers (squared error), places (cross-entropy), or, with ``denominator:
-    nonzero``, patches of a continuous map"""
-    count: Tensor
-    """float32 scalar: how many of them there are"""
-
-
-class MPMAE(nn.Module):
+class MPMAE(Method):
     """The network of MP-MAE and its objective.
+
+    Losses are over the valid numbers (squared error), places (cross-entropy), or, with ``denominator: nonzero``,
+    patches of a continuous map.
 
     Args:
         encoder: the encoder and its input bands.
@@ -64,20 +58,21 @@ class MPMAE(nn.Module):
 
     def __init__(
         self,
-        encoder: EncoderSettings,
+        encoder: NetworkSettings,
         settings: MPMAESettings,
         modalities: Mapping[str, Modality],
         network: MaskedAutoencoder | None = None,
     ) -> None:
         super().__init__()
+        inputs = find_inputs(encoder, modalities) if network is None else network.inputs
         _check(encoder, settings, modalities)
         targets = {
             name: modalities[name] if bands is None else modalities[name].select(bands)
             for name, bands in settings.targets.items()
         }
         self.settings = settings
-        self.network = network or MaskedAutoencoder(
-            encoder, settings.autoencoder, modality=modalities[encoder.modality].select(encoder.bands), targets=targets
+        self.network: MaskedAutoencoder = network or MaskedAutoencoder(
+            encoder, settings.autoencoder, inputs=inputs, targets=targets
         )
         self.weighting = make_weighting(settings.weighting, targets)
         self.select = nn.ModuleDict(
@@ -85,9 +80,19 @@ class MPMAE(nn.Module):
         )
 
     @property
-    def input_modality(self) -> Modality:
-        """What the encoder sees, with just its bands."""
-        return self.network.modality
+    def encoder(self) -> EncoderNetwork:  # type: ignore[override]  # part of the network, which owns it
+        """What the bundle keeps."""
+        return self.network.encoder
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The targets."""
+        return tuple(self.network.targets)
+
+    @property
+    def inputs(self) -> tuple[Modality, ...]:
+        """See ``Method``."""
+        return self.network.inputs
 
     @property
     def bands(self) -> dict[str, tuple[str, ...]]:
@@ -95,17 +100,23 @@ class MPMAE(nn.Module):
         return self.network.bands
 
     @property
-    def targets(self) -> Mapping[str, Modality]:
+    def targets(self) -> Mapping[str, Modality]:  # names, and more than names
         """What is predicted, by name, each with just the predicted bands."""
         return self.network.targets
 
-    def forward(self, fields: Mapping[str, Observed[Tensor]], seeds: Tensor) -> dict[str, TaskLoss]:
+    def forward(
+        self,
+        fields: Mapping[str, Observed[Tensor]],
+        seeds: Tensor,
+        acquisition: Acquisition[Tensor] | None = None,  # noqa: ARG002 -- places and dates are targets here
+    ) -> dict[str, TaskLoss]:
         """Hide patches, predict, compare.
 
         Args:
             fields: normalised crops by modality, with the bands of ``self.bands`` in that order, laid out as
                 ``Observed`` says; a missing number of the input is seen as 0, the mean.
             seeds: (B,) int64: each tile's own, from which follow the patches to hide.
+            acquisition: not looked at.
 
         Returns:
             The loss of each task.
@@ -116,9 +127,9 @@ class MPMAE(nn.Module):
             GridError: maps differ in size, or do not divide into patches.
         """
         height, width = self._check_fields(fields)
-        encoder = self.network.encoder.settings
+        encoder = self.encoder.settings
         h, w = patch_grid(height=height, width=width, patch_size=encoder.patch_size)
-        image = fields[encoder.modality].values[:, : len(encoder.bands)]
+        image = input_image(fields, encoder.inputs)
         visible = sample_visible(seeds, h * w, self.settings.mask_ratio)
         count = visible_count(h * w, self.settings.mask_ratio)
         predictions = self.network(image, visible, count=count)
@@ -136,18 +147,9 @@ class MPMAE(nn.Module):
         """
         return {name: self._compare(name, prediction, fields[name], masked) for name, prediction in predictions.items()}
 
-    def combine(self, losses: Mapping[str, Tensor], active: Mapping[str, Tensor]) -> Tensor:
-        """The loss to minimise.
-
-        Args:
-            losses: each task's mean loss, a finite scalar (0 where there is nothing to average).
-            active: bool scalar: whether any process has a valid target of the task in this step.
-
-        Returns:
-            A float32 scalar, to which tasks that are not active contribute exactly nothing.
-        """
-        total: Tensor = self.weighting(losses, active)[0]
-        return total
+    def save(self, folder: Any, **facts: Any) -> None:
+        """Write a bundle that also reconstructs; see ``Method``."""
+        save_bundle(folder, self.network, **facts)
 
     def _compare(self, name: str, prediction: Tensor, field: Observed[Tensor], masked: Tensor) -> TaskLoss:
         target = self.targets[name]
@@ -172,7 +174,7 @@ class MPMAE(nn.Module):
 
     def _compare_maps(self, name: str, prediction: Tensor, field: Observed[Tensor], masked: Tensor) -> TaskLoss:
         """The same by kernels, which read the patches of a map where they lie."""
-        side, chosen = self.network.encoder.settings.patch_size, masked
+        side, chosen = self.encoder.settings.patch_size, masked
         if self.network.predicts_visible(name):
             chosen = torch.arange(prediction.shape[1], device=masked.device).expand(len(masked), -1)
         if self.targets[name].kind.is_categorical:
@@ -182,7 +184,7 @@ class MPMAE(nn.Module):
 
     def _patches(self, x: Tensor) -> Tensor:
         """(B, C, H, W) or (B, H, W) -> (B, P, p p C)."""
-        return patchify(x if x.ndim == 4 else x[:, None], self.network.encoder.settings.patch_size)
+        return patchify(x if x.ndim == 4 else x[:, None], self.encoder.settings.patch_size)
 
     def _check_fields(self, fields: Mapping[str, Observed[Tensor]]) -> tuple[int, int]:
         """The height and width that all maps share."""
@@ -192,7 +194,7 @@ class MPMAE(nn.Module):
         sizes = {}
         for name, bands in self.bands.items():
             shape = fields[name].values.shape
-            target = self.targets.get(name, self.input_modality)
+            target = self.targets.get(name) or next(modality for modality in self.inputs if modality.name == name)
             if not target.kind.is_categorical and shape[1] != len(bands):
                 raise BandError(f"the batch has {shape[1]} bands of {name!r}", hint=f"it must bring {', '.join(bands)}")
             if target.kind.is_map:
@@ -255,22 +257,12 @@ _LOSSES: dict[Kind, Callable[[Tensor, Tensor, Tensor], TaskLoss]] = {
 }
 
 
-def _check(encoder: EncoderSettings, settings: MPMAESettings, modalities: Mapping[str, Modality]) -> None:
-    for name in (encoder.modality, *settings.targets):
+def _check(encoder: NetworkSettings, settings: MPMAESettings, modalities: Mapping[str, Modality]) -> None:
+    for name in (*encoder.inputs, *settings.targets):
         if name not in modalities:
-            use = "encoder.modality" if name == encoder.modality else f"pretext.targets.{name}"
-            raise InputError(
-                f"the data hold no modality {name!r}",
-                where=use,
-                hint=f"they hold {', '.join(modalities)}; leave it out of the recipe or add it to the data",
-            )
+            raise lacking(name, modalities, f"pretext.targets.{name}")
         if modalities[name].role is Role.LABEL:
             raise RecipeError(f"{name!r} is a downstream label", hint="labels are never shown to pretraining")
-    if modalities[encoder.modality].kind is not Kind.CONTINUOUS_MAP:
-        raise RecipeError(
-            f"encoder.modality {encoder.modality!r} is a {modalities[encoder.modality].kind}",
-            hint="an encoder sees a continuous map",
-        )
     for name in settings.standardise_patches:
         if name in settings.targets and modalities[name].kind is not Kind.CONTINUOUS_MAP:
             raise RecipeError(

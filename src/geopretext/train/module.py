@@ -16,7 +16,7 @@ from geopretext.data.sampling import hash_seeds
 from geopretext.errors import NonFiniteError
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.response_norm import GlobalResponseNorm
-from geopretext.pretext.mp_mae import MPMAE
+from geopretext.pretext.method import Method
 from geopretext.train.settings import Recipe
 
 
@@ -35,7 +35,7 @@ class PretrainModule(pl.LightningModule):
     def __init__(
         self,
         recipe: Recipe,
-        method: MPMAE,
+        method: Method,
         make_loader: Callable[[int, int, torch.device], TileLoader],
         *,
         steps_per_epoch: int,
@@ -43,7 +43,7 @@ class PretrainModule(pl.LightningModule):
         folder: Path,
     ) -> None:
         super().__init__()
-        self.recipe, self.method, self.tasks = recipe, method, tuple(method.targets)
+        self.recipe, self.method, self.tasks = recipe, method, tuple(method.tasks)
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
         self.metrics: dict[str, float | None] = {}
         """of the last optimiser step: ``loss``, ``loss/TASK`` (None: no valid target), ``weight/TASK``, and
@@ -66,7 +66,7 @@ class PretrainModule(pl.LightningModule):
         """Losses of this process's part of a batch, weighted and summed."""
         # What layers draw (stochastic depth) follows from the place in the run, so that a resumed run draws the same.
         torch.manual_seed(int(hash_seeds(self.recipe.seed, self.global_step, batch_idx, self.global_rank)[0]))
-        losses = self.method(batch.fields, batch.seeds)
+        losses = self.method(batch.fields, batch.seeds, batch.acquisition)
 
         # A task's loss is a mean over the valid targets of all processes.
         here = torch.stack([torch.stack([losses[task].total.detach(), losses[task].count]) for task in self.tasks])
@@ -83,6 +83,12 @@ class PretrainModule(pl.LightningModule):
         numbers = torch.stack([loss, *means, *(weights[task] for task in self.tasks), *counts])
         self._parts.append(_Part(numbers, batch.tiles, batch.seeds))
         return objective
+
+    @override
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Move the weights, then what the method moves after them: before a checkpoint sees either."""
+        super().optimizer_step(*args, **kwargs)
+        self.method.after_step((self.global_step + 1) / self.total_steps)
 
     @override
     def configure_gradient_clipping(
@@ -186,5 +192,8 @@ def split_parameters(
                 decayed += [module.gamma, module.beta]
             elif isinstance(module, MaskedAutoencoder):
                 decayed.append(module.mask_token)
+    methods = [module for module in network.modules() if isinstance(module, Method)]
+    spared = {id(parameter) for method in methods for parameter in method.undecayed()}
+    decayed = [parameter for parameter in decayed if id(parameter) not in spared]
     chosen = {id(parameter) for parameter in decayed}
     return decayed, [parameter for parameter in network.parameters() if id(parameter) not in chosen]

@@ -8,7 +8,7 @@ and the default weighting. What is loaded is always complete: ``recipe_to_plain`
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -82,9 +82,13 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
     return read_settings(Recipe, plain, where=where)
 
 
-def recipe_fields() -> tuple[SettingsField, ...]:
-    """All fields that overrides can change, with dotted names and their docstrings, for ``--help``."""
-    return tuple(describe_settings(Recipe))
+def recipe_fields(recipe: Recipe | None = None) -> tuple[SettingsField, ...]:
+    """All fields that overrides can change, with dotted names and their docstrings, for ``--help``.
+
+    Args:
+        recipe: whose method and family of encoders have the fields; None: those of the default ones.
+    """
+    return tuple(describe_settings(Recipe, plain=None if recipe is None else recipe_to_plain(recipe)))
 
 
 def recipe_to_plain(recipe: Recipe) -> dict[str, Any]:
@@ -164,12 +168,21 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _merge(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``plain`` with ``changes``: settings within settings are merged field by field, anything else is replaced."""
+    """``plain`` with ``changes``: settings within settings are merged field by field, anything else is replaced.
+
+    Where another family of encoders or another method is chosen, fields that it does not have are left out.
+    """
     nested = nested_settings(Recipe)
     merged = {**plain, **changes}
     for name in nested & set(plain) & set(changes):
         if isinstance(plain[name], Mapping) and isinstance(changes[name], Mapping):
             merged[name] = {**plain[name], **changes[name]}
+    before, after = Recipe.field_types(plain), Recipe.field_types(merged)
+    for name in nested & set(merged):
+        if before[name] is not after[name] and isinstance(merged[name], Mapping):
+            known = {f.name for f in fields(after[name])}
+            left = {key: value for key, value in plain.get(name, {}).items() if key in known and key != "family"}
+            merged[name] = {**left, **changes.get(name, {})}
     return merged
 
 

@@ -21,8 +21,7 @@ from geopretext.data.reader import open_tiles, statistics_of
 from geopretext.data.statistics import POOLED, Statistics
 from geopretext.data.tiles import SPLITS, TileReader
 from geopretext.errors import GridError, InputError, RecipeError
-from geopretext.nn.bundle import save_bundle
-from geopretext.pretext.mp_mae import MPMAE
+from geopretext.pretext.methods import method_class
 from geopretext.train.callbacks import Checkpoints, Metrics, ProgressLine, last_row
 from geopretext.train.folder import BUNDLE, CHECKPOINTS, LAST, PlainCheckpoints, record_config
 from geopretext.train.memory import keep_freed_memory
@@ -73,7 +72,7 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
     _check_data(recipe, reader, statistics)
     steps_per_epoch, total_steps = count_steps(recipe, len(tiles))
     pl.seed_everything(recipe.seed, verbose=False)
-    method = MPMAE(recipe.encoder, recipe.pretext, reader.modalities)
+    method = method_class(recipe.method)(recipe.encoder, recipe.pretext, reader.modalities)
 
     if recipe.compile:
         _check_compiler(recipe)
@@ -92,7 +91,7 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
             modalities=method.bands,
             statistics=statistics,
             batch_size=recipe.batch_size,
-            crop=recipe.encoder.image_size,
+            crop=method.crop,
             random_crop=recipe.random_crop,
             seed=recipe.seed,
             tiles=tiles,
@@ -108,9 +107,8 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
     )
     trainer = _fit(module, folder, progress=progress)
     if trainer.is_global_zero:
-        save_bundle(
+        method.save(
             folder / BUNDLE,
-            method.network,
             statistics=statistics.to_dict(),
             recipe=plain,
             metrics=last_row(folder),
@@ -169,17 +167,17 @@ def _check_data(recipe: Recipe, reader: TileReader, statistics: Statistics) -> N
             where=reader.path,
             hint="a recipe for smaller tiles, or larger tiles",
         )
-    name = recipe.encoder.modality
-    if name not in reader.modalities or name not in statistics.modalities:
-        return  # the network and the loader say what is lacking
-    bands = statistics.modalities[name].bands.get(POOLED, {})
-    absent = [band for band in recipe.encoder.bands if band in bands and not bands[band].count]
-    if absent:
-        raise InputError(
-            f"band {', '.join(absent)} of {name!r} was never observed, and the encoder is to see it",
-            where=reader.path,
-            hint="leave it out of encoder.bands",
-        )
+    for name, wanted in recipe.encoder.inputs.items():
+        if name not in reader.modalities or name not in statistics.modalities:
+            continue  # the network and the loader say what is lacking
+        bands = statistics.modalities[name].bands.get(POOLED, {})
+        absent = [band for band in wanted if band in bands and not bands[band].count]
+        if absent:
+            raise InputError(
+                f"band {', '.join(absent)} of {name!r} was never observed, and the encoder is to see it",
+                where=reader.path,
+                hint="leave it out of encoder.bands",
+            )
 
 
 def _check_compiler(recipe: Recipe) -> None:

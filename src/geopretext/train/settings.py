@@ -3,15 +3,17 @@
 ``train.recipe`` makes recipes from names, YAML files and overrides.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from geopretext.errors import RecipeError
+from geopretext.nn.families import DEFAULT_FAMILY, settings_class
 from geopretext.nn.settings import EncoderSettings
+from geopretext.pretext.methods import find_method, method_settings
 from geopretext.pretext.settings import MPMAESettings
 
 _CHOICES = {
-    "method": ("mp_mae",),
     "weight_decay_on": ("kernels", "matrices"),
     "precision": ("fp32", "bf16"),
     "accelerator": ("auto", "cpu", "gpu", "mps"),
@@ -24,12 +26,12 @@ class Recipe:
 
     name: str
     """what it is called, in messages and in the bundle"""
-    method: Literal["mp_mae"] = "mp_mae"
-    """pretext method"""
-    encoder: EncoderSettings = field(default_factory=EncoderSettings)
-    """the network that is kept"""
-    pretext: MPMAESettings = field(default_factory=MPMAESettings)
-    """what it is trained with"""
+    method: str = "mp_mae"
+    """pretext method, see ``pretext.methods``"""
+    encoder: Any = field(default_factory=EncoderSettings)
+    """the network that is kept: settings of a family of ``nn.families``"""
+    pretext: Any = field(default_factory=MPMAESettings)
+    """what it is trained with: the method's settings"""
     seed: int = 0
     """of weights, order, crops and masks; at least 0"""
     batch_size: int = 4096
@@ -75,6 +77,23 @@ class Recipe:
     """optimiser steps between two rows of metrics.csv, at least 1; the last step writes one too"""
     prefetch: int = 2
     """batches that a process reads ahead, at least 1"""
+
+    @staticmethod
+    def field_types(plain: Mapping[str, Any]) -> dict[str, type[Any]]:
+        """The classes of ``encoder`` and ``pretext``, which depend on what the recipe says.
+
+        Args:
+            plain: fields of a recipe, or some of them.
+
+        Raises:
+            RecipeError: there is no such method or family.
+        """
+        method = plain.get("method", "mp_mae")
+        encoder = plain.get("encoder")
+        family = find_method(method).family or DEFAULT_FAMILY
+        if isinstance(encoder, Mapping):
+            family = encoder.get("family", family)
+        return {"encoder": settings_class(family), "pretext": method_settings(method)}
 
     def __post_init__(self) -> None:
         at_least = dict.fromkeys(("batch_size", "accumulate", "epochs", "devices", "nodes", "prefetch"), 1)

@@ -46,7 +46,7 @@ def write_bundle(folder: Path, reader: Store, chosen: MPMAESettings, *, patch: i
     network = MaskedAutoencoder(
         encoder,
         chosen.autoencoder,
-        modality=reader.modalities["sentinel2"].select(encoder.bands),
+        inputs=[reader.modalities["sentinel2"].select(encoder.bands)],
         targets={n: reader.modalities[n].select(b) if b else reader.modalities[n] for n, b in chosen.targets.items()},
     )
     folder.mkdir(parents=True)

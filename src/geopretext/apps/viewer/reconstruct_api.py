@@ -152,6 +152,7 @@ def reconstruct_packet(
         InputError: there is no such tile, or no patch is shown; and as ``predict.reconstruct.reconstruct``.
     """
     from geopretext.evaluate.reconstruction_losses import reconstruction_losses
+    from geopretext.nn.autoencoder import MaskedAutoencoder
     from geopretext.predict.reconstruct import reconstruct
 
     number = check_tile(reader, tile)
@@ -160,7 +161,9 @@ def reconstruct_packet(
     given = parse_visible(visible)
     shown = _sampled(loaded, side, number, ratio, seed) if given is None else on_grid(given, side)
     result = reconstruct(loaded.pretrained, reader, [number], visible=shown.reshape(1, -1))
-    losses = reconstruction_losses(network, loaded.settings, result) if loaded.settings else {}
+    losses = {}
+    if loaded.settings is not None and isinstance(network, MaskedAutoencoder):
+        losses = reconstruction_losses(network, loaded.settings, result)
     level = level_name(reader, result.input.name, number) if result.input.name in reader.modalities else None
     statistics = loaded.pretrained.statistics
     arrays: dict[str, Array] = {"input": with_gaps(Observed(*result.shown))[0]}

@@ -1,0 +1,105 @@
+"""What pretraining, bundles and all that use them ask of an encoder, whatever its architecture.
+
+Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``P`` patches, ``D`` features.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class NetworkSettings(Protocol):
+    """A frozen dataclass that describes an encoder completely, free of torch.
+
+    Its fields are plain (numbers, text, tuples), so that bundles keep them as JSON.
+    """
+
+    @property
+    def family(self) -> str:
+        """Name under which ``nn.families`` knows this class."""
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[str, ...]]:
+        """Bands by name, in order, of each modality that is an input, in order."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands of all inputs, in order."""
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels on a side of what masking hides or shows, and of a cell of the last map."""
+
+    @property
+    def image_size(self) -> int:
+        """Pixels on a side of the crops that it is trained on, a multiple of ``patch_size``."""
+
+    @property
+    def initialisation(self) -> str:
+        """How weights of what stands on it start, one of ``nn.settings.INITIALISATIONS``."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each map of ``forward_stages``, from fine to coarse."""
+
+    @property
+    def patches(self) -> int:
+        """Number of patches of a crop of ``image_size``."""
+
+    @property
+    def title(self) -> str:
+        """For people: "ConvNeXt V2 micro"."""
+
+    def pooled_width(self, pooling: str) -> int:
+        """Numbers that a pooled vector has, see ``nn.settings.POOLINGS``."""
+
+
+class EncoderNetwork(nn.Module):
+    """An encoder of images into a grid of features, one cell a patch. Its only argument is its settings."""
+
+    settings: NetworkSettings
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each map of ``forward_stages``, from fine to coarse."""
+        return self.settings.widths
+
+    @property
+    @abstractmethod
+    def strides(self) -> tuple[int, ...]:
+        """Pixels on a side of a cell of each map; the last is ``settings.patch_size``."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, visible: Tensor | None = None, count: int | None = None) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: (B, C, H, W), normalised, bands as in ``settings.bands``, 0 where missing; H and W are multiples of
+                ``settings.patch_size``.
+            visible: (B, P) bool, patches row by row; None shows all. What is masked influences nothing that is
+                visible, and gets no gradient.
+            count: the number of visible patches, if it is the same for every tile: only these are then computed,
+                where the architecture allows that.
+
+        Returns:
+            (B, D, H / patch_size, W / patch_size), zero where masked.
+
+        Raises:
+            BandError, GridError: the images have other bands, or another size.
+        """
+
+    @abstractmethod
+    def forward_stages(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The maps of images, from fine to coarse.
+
+        Args:
+            x: as ``forward`` takes it.
+
+        Returns:
+            (B, D, H / stride, W / stride) of each width and stride.
+
+        Raises:
+            BandError, GridError: the images have other bands, or another size.
+        """
