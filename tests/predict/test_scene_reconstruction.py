@@ -17,12 +17,13 @@ from torch import Tensor
 
 from geopretext.data.statistics import Statistics, StatisticsAccumulator
 from geopretext.data.synthetic import SyntheticEarth
-from geopretext.errors import BandError, BundleError, CorruptError, GridError, InputError, UnitError
+from geopretext.errors import BandError, BundleError, CorruptError, GridError, InputError, StoreError, UnitError
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import Encoder, save_bundle
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
 from geopretext.predict.array_scene import ArrayScene
 from geopretext.predict.modality_maps import ModalityMaps
+from geopretext.predict.open_scene import SceneSource
 from geopretext.predict.scene import Georeference
 from geopretext.predict.scene_drawing import draw_scene
 from geopretext.predict.scene_reconstruction import SceneReconstruction, reconstruct_scene
@@ -264,6 +265,29 @@ def real_product(path: Path, values: np.ndarray, **profile: object) -> Path:
         file.write(values)
         file.scales = [scale] * count
     return path
+
+
+def test_what_is_read_is_not_written_over(bundle: Path, scene: ArrayScene, tmp_path: Path) -> None:
+    path = real_product(tmp_path / "sentinel2.tif", np.rint(scene.values).astype(np.float32))
+    source = SceneSource(str(path), bands=scene.bands, unit="reflectance x 10000", level=scene.level)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"sentinel2\.tif: is read from and would be written to"):
+        reconstruct_scene(bundle, source, tmp_path)
+    (tmp_path / "out").mkdir()
+    radar = real_product(tmp_path / "out" / "sentinel1.tif", np.zeros((1, 90, 70), np.float32))
+    with pytest.raises(InputError, match=r"sentinel1\.tif: is read from and would be written to"):
+        reconstruct_scene(bundle, scene, tmp_path / "out", truth={"sentinel1": TruthFile(radar, ("asc_VV",))})
+    assert path.read_bytes() == before
+    assert {each.name for each in tmp_path.iterdir()} == {"sentinel2.tif", "out"}
+
+
+def test_there_must_be_room_for_the_maps(
+    bundle: Path, scene: ArrayScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage(tmp_path)._replace(free=90 * 70 * 60)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free)
+    with pytest.raises(StoreError, match="takes up to"):
+        reconstruct_scene(bundle, scene, tmp_path / "out")
 
 
 def test_predictions_are_held_against_real_products(

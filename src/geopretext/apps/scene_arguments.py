@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from geopretext.apps.task_arguments import STATISTICS, names, pairs
+from geopretext.apps.task_arguments import add_door_arguments, names
 from geopretext.predict.open_scene import SceneSource
 
 if TYPE_CHECKING:
@@ -34,15 +34,7 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     add("--keep-clouds", action="store_true", help="use pixels that the scene classification (SCL) calls clouded")
     add("--allow-no-crs", action="store_true", help="take an image that does not say where it lies")
     door = parser.add_argument_group("input of the encoder")
-    add = door.add_argument
-    add("--substitute", type=pairs, metavar="B1=B2,...", help="for a band that is not there, the one to take instead")
-    add("--fill", type=names, default=(), metavar="B,...", help="bands that may be missing everywhere")
-    add(
-        "--statistics",
-        choices=STATISTICS,
-        default="auto",
-        help="which means and deviations standardise it: the bundle's, or its own (dataset); default: %(default)s",
-    )
+    add_door_arguments(door)
 
 
 def scene_source(options: argparse.Namespace, path: str) -> SceneSource:

@@ -27,14 +27,7 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bands", type=names, metavar="B,B,...", help="bands in stored order, where the images do not name them")
     add("--unit", help="unit of the images, where it is known, as `reflectance x 10000`")
     add("--level", help="processing level of the images, as L1C")
-    add("--substitute", type=pairs, metavar="B1=B2,...", help="for a band that is not there, the one to take instead")
-    add("--fill", type=names, default=(), metavar="B,...", help="bands that may be missing everywhere")
-    add(
-        "--statistics",
-        choices=STATISTICS,
-        default="auto",
-        help="which means and deviations standardise the images; default: %(default)s",
-    )
+    add_door_arguments(images)
     others = parser.add_argument_group("other tasks")
     add = others.add_argument
     add("--data", type=Path, metavar="STORE", help="the tiles that a table of labels is about")
@@ -42,6 +35,19 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     add("--as-shipped", action="store_true", help="GEO-Bench: names of bands as published, even if known to be wrong")
     add("--root", type=Path, metavar="DIR", help="torchgeo: folder of the dataset's files")
     add("--download", action="store_true", help="torchgeo: fetch what is missing")
+
+
+def add_door_arguments(group: argparse._ArgumentGroup) -> None:
+    """``--substitute``, ``--fill`` and ``--statistics``: how what is given becomes what an encoder sees."""
+    add = group.add_argument
+    add("--substitute", type=pairs, metavar="B1=B2,...", help="for a band that is not there, the one to take instead")
+    add("--fill", type=names, default=(), metavar="B,...", help="bands that may be missing everywhere")
+    add(
+        "--statistics",
+        choices=STATISTICS,
+        default="auto",
+        help="which means and deviations standardise it: the bundle's, or its own (dataset); default: %(default)s",
+    )
 
 
 def task_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -66,16 +66,30 @@ def check_scene(scene: Scene, path: str | None, outputs: Sequence[Output]) -> No
     Raises:
         InputError: an output is one of the scene's files, or needs a place that the scene does not say.
     """
+    check_apart(list(_files(scene, path)), outputs)
     for each in outputs:
-        if any(_same(each.path, file) for file in _files(scene, path)):
-            raise InputError(
-                "is read from and would be written to", where=str(each.path), hint="name another file for the output"
-            )
         if each.placed and not scene.georeference.crs:
             raise InputError(
                 f"{each.path.name} cannot be written, since the scene does not say where it lies",
                 where=scene.where,
                 hint="leave it out, or give the scene a coordinate reference system",
+            )
+
+
+def check_apart(read: Sequence[Path], outputs: Sequence[Output]) -> None:
+    """Refuse outputs that would take the place of what is read.
+
+    Args:
+        read: files that are read.
+        outputs: files that are written.
+
+    Raises:
+        InputError: a file is both.
+    """
+    for each in outputs:
+        if any(_same(each.path, file) for file in read):
+            raise InputError(
+                "is read from and would be written to", where=str(each.path), hint="name another file for the output"
             )
 
 

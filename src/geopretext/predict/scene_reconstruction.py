@@ -25,12 +25,14 @@ from geopretext.data.tiles import Coordinates
 from geopretext.errors import InputError
 from geopretext.modality import Modality
 from geopretext.nn.bundle import load_statistics
+from geopretext.predict.cog import needed_bytes
 from geopretext.predict.modality_maps import ModalityMaps, ModalityMapsSource
 from geopretext.predict.open_scene import SceneSource
 from geopretext.predict.predicted_map import MapLayout, PredictedMap, write_confidence, write_map
 from geopretext.predict.scene import Scene
 from geopretext.predict.scene_crew import SceneOpener
 from geopretext.predict.scene_door import SceneDoor, open_scene_door
+from geopretext.predict.scene_outputs import Output, check_apart
 from geopretext.predict.scene_place import scene_coordinates
 from geopretext.predict.scene_run import Looked, Progress, RunOptions, SceneRun, run_scene
 from geopretext.predict.scene_truth import Comparison, TruthFile, compare
@@ -93,9 +95,10 @@ def reconstruct_scene(
     Raises:
         BundleError: the bundle cannot be read, or holds an encoder only, or no statistics.
         BandError, UnitError, GridError, InputError: the scene is not for this bundle; a real product is none of its
-            modalities, or not on the grid of the scene; the folder is a file.
+            modalities, or not on the grid of the scene; the folder is a file, or a map would take the place of what the
+            scene is read from.
         CorruptError: the scene cannot be decoded.
-        StoreError: the disk is full.
+        StoreError: the disk is full, or has no room for the maps.
         MissingLibraryError: rasterio is not installed.
     """
     network = ModalityMapsSource.of(bundle)
@@ -110,8 +113,10 @@ def reconstruct_scene(
         if name not in model.channels:
             raise InputError(f"the bundle predicts no map {name!r}", hint=f"it predicts {', '.join(model.channels)}")
         real.check(model.network.targets[name], source.open())
+    outputs = _outputs(model, folder, confidence)
+    check_apart([real.path for real in (truth or {}).values()], outputs)
     folder.mkdir(parents=True, exist_ok=True)
-    with run_scene(source, network, folder / _PARTS, options, progress=progress, looked=looked) as run:
+    with run_scene(source, network, folder / _PARTS, options, outputs=outputs, progress=progress, looked=looked) as run:
         door = open_scene_door(run.scene, network.encoder(), options.door)
         layouts, left_out = _layouts(model, door, statistics)
         maps = {name: _write(name, layout, run, model, folder, confidence) for name, layout in layouts.items()}
@@ -135,6 +140,28 @@ def reconstruct_scene(
     return SceneReconstruction(
         run.scene, model.network.modality, coordinates, maps, vectors, left_out, compared, record
     )
+
+
+def _outputs(model: ModalityMaps, folder: Path, confidence: bool) -> list[Output]:
+    """The files that are written, at most: while one is, the others take the room that their numbers do."""
+    sizes = {}
+    for name in model.channels:
+        target = model.network.targets[name]
+        sizes[_map_path(folder, name)] = (len(target.bands), target.dtype if target.kind.is_categorical else "float32")
+        if confidence and target.kind.is_categorical:
+            sizes[_confidence_path(folder, name)] = (1, "uint8")
+    beside = {path: count * np.dtype(dtype).itemsize for path, (count, dtype) in sizes.items()}
+    largest = max(beside, key=beside.__getitem__, default=None)
+    rooms = {path: needed_bytes(*sizes[path]) if path == largest else room for path, room in beside.items()}
+    return [*(Output(path, room) for path, room in rooms.items()), Output(folder / RECORD)]
+
+
+def _map_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.tif"
+
+
+def _confidence_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}_confidence.tif"
 
 
 def _layouts(
@@ -184,10 +211,10 @@ def _write(
     name: str, layout: MapLayout, run: SceneRun, model: ModalityMaps, folder: Path, confidence: bool
 ) -> PredictedMap:
     tags = {"SOURCE": run.scene.where, "NOTE": _NOTE}
-    path, certainty = folder / f"{name}.tif", None
+    path, certainty = _map_path(folder, name), None
     write_map(path, run, layout, tags)
     if confidence and layout.modality.kind.is_categorical:
-        certainty = folder / f"{name}_confidence.tif"
+        certainty = _confidence_path(folder, name)
         write_confidence(certainty, run, layout, tags)
     return PredictedMap(
         layout.modality,
