@@ -60,7 +60,10 @@ def test_a_table_with_its_store(
 ) -> None:
     tiles = np.array([90, 3, 41, 7, 66, 12], np.int64)
     embed_tiles(Encoder.from_pretrained(bundle), Store.open(store), tmp_path / "some.parquet", tiles=tiles)
-    page = open_page(f"{serve_viewer(tmp_path / 'some.parquet', '--data', store)}#/embedding")
+    address = serve_viewer(tmp_path / "some.parquet", "--data", store)
+    absent = open_page(f"{address}#/embedding?tile=5")
+    assert "Tile 5 is not among the 6 that were embedded" in absent.locator(".neighbours").inner_text()
+    page = open_page(f"{address}#/embedding")
     assert "6 rows" in page.locator(".counted").inner_text()
     page.locator(".plane .plot-marks").press("Enter")
     assert set(found_tiles(page)) < set(tiles.tolist())

@@ -194,6 +194,7 @@ class EmbeddingPage {
     if (tile !== null && this.rows.tile[this.like[0]] !== Number(tile)) {
       this.unlike = [];
       this.like = [this.rows.tile.indexOf(Number(tile))].filter((row) => row >= 0);
+      if (!this.like.length) return this.#showAbsent(tile);
     }
     if (this.like.length) await this.#find();
   }
@@ -334,6 +335,14 @@ class EmbeddingPage {
       if (error.name !== "AbortError") this.neighbours.replaceChildren(errorPanel(error, { inline: true }));
     }
     this.#refresh();
+  }
+
+  /** Of a tile that has no vector here, as most have not in a large store. */
+  #showAbsent(tile) {
+    const text = `Tile ${tile} is not among the ${number(this.made.rows)} that were embedded here. Click one that is.`;
+    this.neighbours.hidden = false;
+    this.neighbours.replaceChildren(h("h2", { text: "Most alike" }), h("p", { class: "quiet", text }));
+    this.context.announce(text);
   }
 
   #showNeighbours({ rows, similarity, about }) {
