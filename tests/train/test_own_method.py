@@ -28,11 +28,9 @@ def installed(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "examples/rotation.py", site)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: rotation\nVersion: 1.0\n")
     (toml,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
-    group, line = (
-        re.fullmatch(r'\[project\.entry-points\."(.*)"\]\n(.*) = "(.*)"\n', toml).group(1),
-        toml.split("\n")[1],
-    )
-    (about / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n")
+    points = tomllib.loads(toml)["project"]["entry-points"]
+    lines = [f"[{group}]\n{name} = {place}\n" for group, named in points.items() for name, place in named.items()]
+    (about / "entry_points.txt").write_text("".join(lines))
     return site
 
 
