@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.build.climate_bands import STATISTICS
+from geopretext.data.projections import settle_projections
 from geopretext.errors import MissingLibraryError, Reason, SourceError
 
 try:
@@ -202,6 +203,7 @@ def reading(where: str) -> Iterator[None]:
 
 
 def _datasets(path: str, format_: Format, options: Mapping[str, Any], attempts: Attempts) -> Iterator[xr.Dataset]:
+    settle_projections()
     if format_ == "zarr":
         with reading(path):
             yield xr.open_zarr(_zarr_store(path, options, attempts), chunks=None, decode_timedelta=False)

@@ -7,8 +7,13 @@ What may live here: inference on bounded memory, and the pictures of it. No trai
 nothing.
 """
 
+import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from geopretext.data.projections import settle_projections
+from geopretext.errors import MissingLibraryError
 
 if TYPE_CHECKING:
     from geopretext.predict.cube_embeddings import embed
@@ -17,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["embed", "reconstruct_scene"]
 
 _MODULES = {"embed": "cube_embeddings", "reconstruct_scene": "scene_reconstruction"}
+
+if "xarray" in sys.modules:  # whoever opens a cube next would load cfgrib's PROJ before ours
+    with suppress(MissingLibraryError):
+        settle_projections()
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from geopretext.data.fingerprint import joined_fingerprint
+from geopretext.data.projections import settle_projections
 from geopretext.data.units import REFLECTANCE
 from geopretext.errors import BandError, CorruptError, GridError, InputError, MissingLibraryError
 from geopretext.predict.open_scene import Clouds, SceneSource
@@ -133,6 +134,7 @@ class XarrayScene:
 def open_source(source: SceneSource) -> XarrayScene:
     """See ``open_scene.SceneSource.open``."""
     path = Path(source.path)
+    settle_projections()
     try:
         # scale and missing numbers are seen to here; xarray fails on whole numbers whose _FillValue is NaN
         zarr: dict[str, Any] = {"engine": "zarr", "consolidated": False} if path.suffix.lower() == ".zarr" else {}
@@ -187,7 +189,9 @@ def scene_of_xarray(
         GridError: it has no CRS, its coordinates are uneven, mirrored or in another unit, or bands lie apart.
         UnitError: nothing says what the numbers are, or attributes contradict what is declared.
         InputError: the date is not there, or one must be chosen.
+        MissingLibraryError: see ``data.projections.settle_projections``.
     """
+    settle_projections()
     check_unit_name(unit, where=where)
     layers, classes, time = _chosen(data, bands, read_date(date, where=where), where=where)
     numbers = numbers_of_layers(layers, unit, where=where)
