@@ -31,7 +31,8 @@ class SiteNorm(nn.BatchNorm2d):
         if self.training:
             mean, variance = self._measure(y, shown)
         else:
-            assert self.running_mean is not None and self.running_var is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
             mean, variance = self.running_mean, self.running_var
         scale = self.weight * torch.rsqrt(variance + self.eps)
         y = (y - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
@@ -43,7 +44,9 @@ class SiteNorm(nn.BatchNorm2d):
         mean = _sum_over_processes(torch.where(shown, y, 0.0).sum((0, 2, 3))) / count
         deviation = torch.where(shown, y - mean[:, None, None], 0.0)
         variance = _sum_over_processes(deviation.square().sum((0, 2, 3))) / count
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         assert self.momentum is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
@@ -67,7 +70,7 @@ class _Sum(torch.autograd.Function):
         """Nothing is kept."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004 -- torch calls it so
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 -- torch calls it so
         total = gradient.clone()
         dist.all_reduce(total)
         return total
@@ -76,7 +79,7 @@ class _Sum(torch.autograd.Function):
 def _sum_over_processes(x: Tensor) -> Tensor:
     if _processes() == 1:
         return x
-    total: Tensor = _Sum.apply(x)
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]  # torch has no type for it
     return total
 
 

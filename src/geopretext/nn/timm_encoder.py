@@ -11,18 +11,22 @@ ResNet    zeros around and after every convolution     four stages, likewise
 Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``P`` patches, ``D`` features.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from geopretext.errors import BandError, GridError
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.network import EncoderNetwork
+from geopretext.nn.timm_body import TimmBody
 from geopretext.nn.timm_resnet import ResNetBody
 from geopretext.nn.timm_settings import TimmSettings
 from geopretext.nn.timm_swin import SwinBody
 from geopretext.nn.timm_vit import ViTBody
 
-_BODIES = {"vit": ViTBody, "swin": SwinBody, "resnet": ResNetBody}
+_BODIES: dict[str, Callable[[TimmSettings], TimmBody]] = {"vit": ViTBody, "swin": SwinBody, "resnet": ResNetBody}
 
 
 class TimmEncoder(EncoderNetwork):
@@ -36,8 +40,9 @@ class TimmEncoder(EncoderNetwork):
 
     def __init__(self, settings: TimmSettings) -> None:
         super().__init__()
-        self.settings: TimmSettings = settings
-        self.body: ViTBody | SwinBody | ResNetBody = _BODIES[settings.facts.kind](settings)
+        # Where weights come from is no part of what the network is: who loads a bundle must not fetch timm's first.
+        self.settings: TimmSettings = replace(settings, pretrained=False)
+        self.body: TimmBody = _BODIES[settings.facts.kind](settings)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -67,7 +72,7 @@ class TimmEncoder(EncoderNetwork):
                 f"the mask has shape {tuple(visible.shape)}",
                 hint=f"wanted {(len(x), grid[0] * grid[1])}: (tiles, patches)",
             )
-        shown = visible.unflatten(1, grid)
+        shown = visible.reshape(-1, *grid)
         return torch.where(shown[:, None], self.body.encode(x, shown, count), 0.0)
 
     def forward_stages(self, x: Tensor) -> tuple[Tensor, ...]:

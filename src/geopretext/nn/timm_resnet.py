@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.nn.site_norm import SiteNorm
-from geopretext.nn.timm_creation import create, first_convolution
+from geopretext.nn.timm_body import TimmBody, create, first_convolution
 from geopretext.nn.timm_settings import TimmSettings
 
 
-class ResNetBody(nn.Module):
+class ResNetBody(TimmBody):
     """timm's ``ResNet`` as ``nn.timm_encoder`` uses it.
 
     Args:
@@ -30,7 +30,7 @@ class ResNetBody(nn.Module):
 
     def __init__(self, settings: TimmSettings) -> None:
         super().__init__()
-        self.model: Any = create(settings, norm_layer=SiteNorm)
+        self.model = create(settings, norm_layer=SiteNorm)
         if settings.patch_size < 32:
             self.model.maxpool.stride = 1
         if settings.patch_size < 16:
@@ -38,15 +38,15 @@ class ResNetBody(nn.Module):
         self.depths = settings.facts.depths
 
     def encode(self, x: Tensor, visible: Tensor | None, count: int | None) -> Tensor:  # noqa: ARG002 -- all is computed
-        """(B, C, H, W), (B, h, w) bool -> (B, D, h, w)."""
+        """See ``TimmBody``."""
         return self._stages(x, Shown(visible))[-1]
 
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, C, H, W) -> maps of the four stages."""
+        """See ``TimmBody``."""
         return tuple(self._stages(x, Shown(None)))
 
     def layer_of(self, name: str) -> int:
-        """Number of the block that a parameter of ``model`` belongs to, from 1; the stem goes with the first."""
+        """See ``TimmBody``."""
         part, *rest = name.split(".")
         if not part.startswith("layer"):
             return 1
@@ -90,7 +90,7 @@ class Shown:
 
 
 def _block(block: Any, x: Tensor, shown: Shown) -> Tensor:
-    """timm's ``BasicBlock`` or ``Bottleneck``: what its ``forward`` does, with a mask for its norms."""
+    """A ``BasicBlock`` or ``Bottleneck`` of timm: what its ``forward`` does, with a mask for its norms."""
     y = block.conv1(x)
     y = block.act1(block.bn1(y, shown.at(y)))
     y = block.conv2(y)

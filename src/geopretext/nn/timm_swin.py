@@ -9,19 +9,17 @@ Cells of the last map are ``patch_size`` pixels; those of the embedding an eight
 Letters: ``B`` tiles, ``D`` features, ``h w`` patches.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from geopretext.nn.timm_creation import create
+from geopretext.nn.timm_body import TimmBody, create
 from geopretext.nn.timm_settings import TimmSettings
 
 _CELLS = 8
 """of the embedding on a side of a patch"""
 
 
-class SwinBody(nn.Module):
+class SwinBody(TimmBody):
     """timm's ``SwinTransformer`` or ``SwinTransformerV2`` as ``nn.timm_encoder`` uses it.
 
     Args:
@@ -30,7 +28,7 @@ class SwinBody(nn.Module):
 
     def __init__(self, settings: TimmSettings) -> None:
         super().__init__()
-        self.model: Any = create(
+        self.model = create(
             settings,
             img_size=settings.image_size,
             patch_size=settings.patch_size // _CELLS,
@@ -41,16 +39,15 @@ class SwinBody(nn.Module):
         self.depths = settings.facts.depths
 
     def encode(self, x: Tensor, visible: Tensor | None, count: int | None) -> Tensor:  # noqa: ARG002 -- all is computed
-        """(B, C, H, W), (B, h, w) bool -> (B, D, h, w), anything where masked."""
+        """See ``TimmBody``."""
         return self._stages(x, visible)[-1]
 
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, C, H, W) -> maps of the four stages, the last one normalised."""
+        """See ``TimmBody``; the last one is normalised."""
         return tuple(self._stages(x, None))
 
     def layer_of(self, name: str) -> int:
-        """Number of the block that a parameter of ``model`` belongs to, from 1; the embedding goes with the first, and
-        what halves the resolution with the block after it."""
+        """See ``TimmBody``."""
         part, *rest = name.split(".")
         if part == "norm":
             return sum(self.depths)

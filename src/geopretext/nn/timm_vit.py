@@ -9,19 +9,20 @@ registers), ``D`` features.
 """
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from geopretext.nn.sites import shown_patches
-from geopretext.nn.timm_creation import create
+from geopretext.nn.timm_body import TimmBody, create
 from geopretext.nn.timm_settings import TimmSettings
 
 _MAPS = 4
 
 
-class ViTBody(nn.Module):
+class ViTBody(TimmBody):
     """timm's ``VisionTransformer`` as ``nn.timm_encoder`` uses it.
 
     Args:
@@ -31,7 +32,7 @@ class ViTBody(nn.Module):
     def __init__(self, settings: TimmSettings) -> None:
         super().__init__()
         # Pooling by attention has weights, of which a grid of features makes no use.
-        self.model: Any = create(
+        self.model = create(
             settings,
             img_size=settings.image_size,
             patch_size=settings.patch_size,
@@ -40,7 +41,7 @@ class ViTBody(nn.Module):
         )
 
     def encode(self, x: Tensor, visible: Tensor | None, count: int | None) -> Tensor:
-        """(B, C, H, W), (B, h, w) bool -> (B, D, h, w), anything where masked."""
+        """See ``TimmBody``."""
         tokens, grid = self._tokens(x)
         if visible is None:
             return self._grid(self._last(self._blocks(tokens, None)), grid)
@@ -54,7 +55,7 @@ class ViTBody(nn.Module):
         return _as_grid(shown.new_zeros(places.shape).scatter(1, index, shown), grid)
 
     def stages(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, C, H, W) -> after each quarter of the blocks, (B, D, h, w); the last one is normalised."""
+        """See ``TimmBody``: what comes after each quarter of the blocks; the last one is normalised."""
         tokens, grid = self._tokens(x)
         depth = len(self.model.blocks)
         taps = [depth * number // _MAPS for number in range(1, _MAPS + 1)]
@@ -63,7 +64,7 @@ class ViTBody(nn.Module):
         return tuple(_as_grid(self._split(y)[1], grid) for y in (*inner, self.model.norm(last)))
 
     def layer_of(self, name: str) -> int:
-        """Number of the block that a parameter of ``model`` belongs to, from 1; embeddings go with the first."""
+        """See ``TimmBody``."""
         part, *rest = name.split(".")
         if part == "blocks":
             return int(rest[0]) + 1
@@ -96,16 +97,12 @@ class ViTBody(nn.Module):
 
 def _as_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, P, D) -> (B, D, h, w)."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
 
 
 def _attend(visible: Tensor, tokens: Tensor) -> Tensor:
     """(B, P) bool -> what is added to scores of attention, (B, 1, N, N)."""
     length = tokens.shape[1]
-    masked = nn.functional.pad(~visible, (length - visible.shape[1], 0))
-    lowest = torch.finfo(tokens.dtype).min
-    return (
-        torch.zeros_like(masked, dtype=tokens.dtype)
-        .masked_fill(masked, lowest)[:, None, None]
-        .expand(-1, 1, length, -1)
-    )
+    masked = F.pad(~visible, (length - visible.shape[1], 0))
+    scores = tokens.new_zeros(masked.shape).masked_fill(masked, torch.finfo(tokens.dtype).min)
+    return scores[:, None, None].expand(-1, 1, length, -1)
