@@ -29,7 +29,7 @@ from .small_store import BANDS, MODALITIES, write_store
 pytest.importorskip("timm", exc_type=ImportError)
 pytestmark = pytest.mark.filterwarnings("ignore")  # timm's
 
-NAMES = ("vit_micro", "swin_micro", "resnet_micro")
+NAMES = ("vit_micro", pytest.param("swin_micro", marks=pytest.mark.slow), "resnet_micro")
 FAST = FinetuneSettings(epochs=4, batch_size=16, base_learning_rate=3e-2, warmup_epochs=0, drop_path=0.1)
 
 
