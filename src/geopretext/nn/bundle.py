@@ -122,6 +122,29 @@ class Encoder(nn.Module, ModelHubMixin):
         """Names of the input bands, in order."""
         return self.modality.band_names
 
+    def scales_of(self, name: str) -> Scales:
+        """Of ``statistics``, those of one input, at its levels and over all of them.
+
+        Args:
+            name: of the input.
+
+        Raises:
+            InputError: there is no such input.
+        """
+        start = 0
+        for modality in self.inputs:
+            stop = start + len(modality.bands)
+            if modality.name == name:
+                return {
+                    level: (mean[start:stop], std[start:stop])
+                    for level, (mean, std) in self.statistics.items()
+                    if level == POOLED or level in modality.levels
+                }
+            start = stop
+        raise InputError(
+            f"the encoder has no input {name!r}", hint=f"its inputs are {', '.join(m.name for m in self.inputs)}"
+        )
+
     @property
     def unit(self) -> str:
         """The unit of the input before it is normalised (several, with commas, if bands differ)."""

@@ -5,7 +5,7 @@ Memory does not grow with the number of inputs, apart from the features themselv
 Shapes: n inputs, B of them at a time, C bands, H W pixels, D features.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from geopretext.data.tiles import TileReader
 from geopretext.errors import GridError, InputError, UnitError
 from geopretext.modality import Modality, Observed, known_scales
 from geopretext.nn.bundle import Encoder
+from geopretext.predict.chosen_inputs import choose_inputs
 from geopretext.predict.image_door import ImageDoor
 
 Array = npt.NDArray[Any]
@@ -36,6 +37,7 @@ def tile_features(
     reader: TileReader,
     tiles: npt.NDArray[np.int64] | None = None,
     *,
+    inputs: Sequence[str] | None = None,
     pooling: str = "stages",
     batch_size: int = 256,
     progress: Progress | None = None,
@@ -46,49 +48,63 @@ def tile_features(
         encoder: on the device where it is to run.
         reader: where the tiles are.
         tiles: their numbers; None: all.
+        inputs: names of the encoder's inputs to use; None: all that the reader has.
         pooling: how a grid of features becomes one vector, see ``geopretext.nn.settings.POOLINGS``.
         batch_size: tiles at a time.
         progress: told how far it is.
 
     Raises:
-        InputError: the reader lacks the encoder's modality, or the bundle has no statistics for a level.
-        BandError: it lacks a band.
+        InputError: the reader has no input of the encoder, or lacks one of ``inputs``, or the bundle has no statistics
+            for a level.
+        BandError: it lacks a band of an input that it has.
         UnitError: a band is in another unit.
         GridError: tiles are smaller than a patch.
     """
     tiles = np.arange(len(reader)) if tiles is None else np.asarray(tiles, np.int64)
-    return _encode(encoder, standardised_tiles(encoder, reader, tiles, batch_size), len(tiles), pooling, progress)
+    blocks = standardised_tiles(encoder, reader, tiles, batch_size, inputs)
+    return _encode(encoder, blocks, len(tiles), pooling, progress)
 
 
 def standardised_tiles(
-    encoder: Encoder, reader: TileReader, tiles: npt.NDArray[np.int64], batch_size: int = 256
+    encoder: Encoder,
+    reader: TileReader,
+    tiles: npt.NDArray[np.int64],
+    batch_size: int = 256,
+    inputs: Sequence[str] | None = None,
 ) -> Iterator[Tensor]:
     """Tiles as the encoder takes them, (B, C, H, W) on its device, in the order asked for.
 
-    The encoder's bands are picked by name and standardised with the bundle's statistics, by the level of each tile;
-    missing pixels become 0, the mean. Tiles whose size is no multiple of the patch size are cut to the largest multiple
-    around their centre.
+    The bands of its inputs are picked by name and standardised with the bundle's statistics, by the level of each tile;
+    missing pixels become 0, the mean, and so does all of an input that the reader does not have or that is not to be
+    used (``choose_inputs`` says which). Tiles whose size is no multiple of the patch size are cut to the largest
+    multiple around their centre.
 
     Raises:
         InputError, BandError, UnitError, GridError: as ``tile_features``.
     """
-    levels = tile_levels(reader, encoder.modality, tiles)
+    chosen = choose_inputs(encoder.inputs, reader.modalities, wanted=inputs, where=reader.path)
     device = _device(encoder)
-    normaliser = Normaliser(encoder.modality, known_scales(encoder.statistics), device)
-    normaliser.check_levels(levels.numpy())
-    levels = levels.to(device)
+    levels, normalisers = {}, {}
+    for modality in chosen.used:
+        levels[modality.name] = tile_levels(reader, modality, tiles)
+        normaliser = Normaliser(modality, known_scales(encoder.scales_of(modality.name)), device)
+        normaliser.check_levels(levels[modality.name].numpy())
+        normalisers[modality.name] = normaliser
+    levels = {name: numbers.to(device) for name, numbers in levels.items()}
     start = 0
-    for observed in tile_blocks(
+    for fields in input_blocks(
         reader,
-        encoder.modality,
+        chosen.used,
         tiles,
         multiple_of=encoder.settings.patch_size,
         batch_size=batch_size,
         device=device,
     ):
-        count = len(observed.values)
-        yield normaliser(observed, levels[start : start + count]).values
-        start += count
+        stop = start + len(next(iter(fields.values())).values)
+        yield chosen.image(
+            {name: normalisers[name](observed, levels[name][start:stop]).values for name, observed in fields.items()}
+        )
+        start = stop
 
 
 def image_features(
@@ -128,23 +144,44 @@ def tile_blocks(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> Iterator[Observed[Tensor]]:
-    """Values in their unit and validity, (B, C, H, W), of an encoder's bands at some tiles, in order.
+    """Values in their unit and validity, (B, C, H, W), of one modality at some tiles, as ``input_blocks`` gives them.
+
+    Raises:
+        InputError, BandError, UnitError, GridError: as ``input_blocks``.
+    """
+    for fields in input_blocks(
+        reader, (modality,), tiles, multiple_of=multiple_of, batch_size=batch_size, device=device
+    ):
+        yield fields[modality.name]
+
+
+def input_blocks(
+    reader: TileReader,
+    inputs: Sequence[Modality],
+    tiles: npt.NDArray[np.int64],
+    *,
+    multiple_of: int = 1,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> Iterator[dict[str, Observed[Tensor]]]:
+    """Values in their unit and validity, (B, C, H, W), of an encoder's inputs by name at some tiles, in order.
 
     Args:
         reader: where the tiles are.
-        modality: bands and units that are wanted; its name is the modality that is read.
+        inputs: bands and units that are wanted; their names are the modalities that are read.
         tiles: their numbers.
         multiple_of: height and width are cut to a multiple of this around the centre, pixels.
         batch_size: tiles at a time.
         device: where they come to lie.
 
     Raises:
-        InputError: the reader lacks the modality.
+        InputError: the reader lacks a modality.
         BandError: it lacks a band.
         UnitError: a band is in another unit.
         GridError: tiles are smaller than ``multiple_of``.
     """
-    _check_input(reader, modality)
+    for modality in inputs:
+        _check_input(reader, modality)
     crop = reader.tile_size // multiple_of * multiple_of
     if not crop:
         raise GridError(
@@ -154,7 +191,7 @@ def tile_blocks(
         return
     loader = TileLoader(
         reader,
-        modalities={modality.name: modality.band_names},
+        modalities={modality.name: modality.band_names for modality in inputs},
         statistics=None,
         batch_size=batch_size,
         crop=crop,
@@ -165,7 +202,7 @@ def tile_blocks(
         device=device,
     )
     for batch in loader:
-        yield batch.fields[modality.name]
+        yield {modality.name: batch.fields[modality.name] for modality in inputs}
 
 
 def tile_levels(reader: TileReader, modality: Modality, tiles: npt.NDArray[np.int64]) -> Tensor:
