@@ -1,11 +1,13 @@
 """A fused encoder against one written site by site, and against never having had what is absent."""
 
+import importlib.util
 import json
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from sparse_reference import encode_stages, gelu, layer_norm, neighbours, strided, strided_depthwise
 
 from geopretext.errors import RecipeError
 from geopretext.nn.convnextv2 import ConvNeXtV2
@@ -15,6 +17,17 @@ from geopretext.nn.fused_settings import FusedSettings
 from geopretext.nn.local_norm import local_norms
 from geopretext.nn.settings import STEMS
 
+
+def _reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("sparse_reference", Path(__file__).with_name("sparse_reference.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sparse = _reference()
 INPUTS = {"sentinel2": ("B2", "B3", "B4"), "sentinel1": ("asc_VV", "desc_VV"), "aster": ("elevation",)}
 OPTICAL, RADAR, TERRAIN = slice(0, 3), slice(3, 5), slice(5, 6)
 
@@ -58,19 +71,19 @@ def by_sites(network: FusedConvNeXtV2, x: np.ndarray, visible: np.ndarray) -> di
         present = {(t, r // stride, c // stride) for (t, r, c), values in sites.items() if values.any()}
         stem = f"stems.{name}"
         if network.settings.stem == "mmearth":
-            sites = neighbours(sites, w[f"{stem}.0.0.weight"], w[f"{stem}.0.0.bias"])
-            sites = {site: gelu(v) for site, v in layer_norm(sites, w, f"{stem}.0.1").items()}
-            sites = strided_depthwise(sites, w[f"{stem}.1.0.weight"], w[f"{stem}.1.0.bias"])
-            sites = layer_norm(sites, w, f"{stem}.1.1")
+            sites = sparse.neighbours(sites, w[f"{stem}.0.0.weight"], w[f"{stem}.0.0.bias"])
+            sites = {site: sparse.gelu(v) for site, v in sparse.layer_norm(sites, w, f"{stem}.0.1").items()}
+            sites = sparse.strided_depthwise(sites, w[f"{stem}.1.0.weight"], w[f"{stem}.1.0.bias"])
+            sites = sparse.layer_norm(sites, w, f"{stem}.1.1")
         else:
-            sites = strided(sites, w[f"{stem}.0.0.weight"], w[f"{stem}.0.0.bias"])
-            sites = layer_norm(sites, w, f"{stem}.0.1")
+            sites = sparse.strided(sites, w[f"{stem}.0.0.weight"], w[f"{stem}.0.0.bias"])
+            sites = sparse.layer_norm(sites, w, f"{stem}.0.1")
         for site, values in sites.items():
             here = site in present
             sums[site] = sums.get(site, 0) + here * (values + w["encodings"][number])
             counts[site] = counts.get(site, 0) + here
-    fused = layer_norm({site: total / max(counts[site], 1) for site, total in sums.items()}, w, "norm")
-    return encode_stages(fused, w, network.settings.depths, network.settings.grn_scope)
+    fused = sparse.layer_norm({site: total / max(counts[site], 1) for site, total in sums.items()}, w, "norm")
+    return sparse.encode_stages(fused, w, network.settings.depths, network.settings.grn_scope)
 
 
 @pytest.mark.parametrize(("stem", "patch"), [("mmearth", 8), ("mmearth", 16), ("convnextv2", 16)])
