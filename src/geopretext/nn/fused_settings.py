@@ -21,7 +21,7 @@ class FusedSettings:
 
     size: str = "atto"
     """one of micro, atto, femto, pico, nano, tiny, base, large, huge"""
-    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=_optical_radar_terrain)
+    inputs: dict[str, tuple[str, ...]] = field(default_factory=_optical_radar_terrain)
     """bands, in order, of each modality that is an input, in order; all of them continuous maps"""
     patch_size: int = 8
     """pixels on a side of what masking hides or shows, and of one output cell: 8, 16 or 32"""
