@@ -7,8 +7,9 @@ says what it was. An input is absent at a pixel where all its bands are 0 (missi
 at a cell where it is absent at each of its pixels. So an input that is nowhere has exactly no influence on the
 features; where nothing is present, the features are those of the norm's bias.
 
-A network with one input is a plain ConvNeXt V2: nothing is added, averaged or normalised a second time, and an absent
-pixel is one whose numbers are the mean.
+So a network can be had of some of the inputs only (``given``), which computes what the whole one does where the others
+are absent. With one input it is a plain ConvNeXt V2 but for the encoding and the second norm behind its stem, and for
+cells of which nothing was observed.
 
 The design is ours. A stem or patch embedding for each sensor before shared layers, and modalities hidden at random in
 training, are common: Presto (arXiv 2304.14065), DOFA (arXiv 2403.15356), Galileo (arXiv 2502.09356).
@@ -16,7 +17,8 @@ training, are common: Presto (arXiv 2304.14065), DOFA (arXiv 2403.15356), Galile
 Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``D`` features.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -55,16 +57,14 @@ class FusedConvNeXtV2(EncoderNetwork):
             if name in dir(nn.ModuleDict) or "." in name:
                 raise RecipeError(f"an input cannot be called {name!r}", hint="rename the modality")
         self.settings: FusedSettings = settings
-        several = len(settings.inputs) > 1
         self.stems = nn.ModuleDict({name: nn.ModuleList(stem_layers(settings.alone(name))) for name in settings.inputs})
         width = settings.widths[0]
-        self.encodings = nn.Parameter(torch.empty(len(settings.inputs), width)) if several else None
+        self.encodings = nn.Parameter(torch.empty(len(settings.inputs), width))
         """(inputs, D) what is added to the features of each"""
-        self.norm = nn.LayerNorm(width, eps=EPSILON) if several else None
+        self.norm = nn.LayerNorm(width, eps=EPSILON)
         self.downsample_layers, self.stages = stage_layers(settings.trunk)
         initialise_layers(self, settings.trunk, [stem[0][0] for stem in self._stems()])
-        if self.encodings is not None:
-            nn.init.trunc_normal_(self.encodings, std=0.02)
+        nn.init.trunc_normal_(self.encodings, std=0.02)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -98,12 +98,26 @@ class FusedConvNeXtV2(EncoderNetwork):
         stages = run_stages(self._fuse(x, pixels, levels[0]), levels, self.downsample_layers, self.stages)
         return tuple(sites.leave(y) for y, sites in zip(stages, levels, strict=True))
 
+    def given(self, names: Collection[str]) -> "FusedConvNeXtV2":
+        """See ``EncoderNetwork``."""
+        kept = [name for name in self.settings.inputs if name in names]
+        settings = replace(self.settings, inputs={name: self.settings.inputs[name] for name in kept})
+        with torch.random.fork_rng(devices=()):  # its weights are not drawn, but given
+            network = FusedConvNeXtV2(settings)
+        rows = [list(self.settings.inputs).index(name) for name in kept]
+        network.load_state_dict(
+            {
+                key: value[rows] if key == "encodings" else value
+                for key, value in self.state_dict().items()
+                if not key.startswith("stems.") or key.split(".")[1] in kept
+            }
+        )
+        return network.to(self.encodings.device).train(self.training)
+
     def _fuse(self, x: Tensor, pixels: Sites, cells: Sites) -> Tensor:
         """(B, C, H, W) -> features of the first stage, in the layout of ``cells``."""
         images = torch.split(x, [len(bands) for bands in self.settings.inputs.values()], 1)
         features = [self._stem(image, stem, pixels) for image, stem in zip(images, self._stems(), strict=True)]
-        if self.encodings is None or self.norm is None:
-            return features[0]
         present = [cells.enter(self._present(image)) for image in images]
         total = sum((y + encoding) * here for y, encoding, here in zip(features, self.encodings, present, strict=True))
         count = sum(present[1:], present[0]).clamp(min=1)

@@ -20,7 +20,7 @@ from geopretext.data.tiles import TileReader
 from geopretext.errors import GridError, InputError, UnitError
 from geopretext.modality import Modality, Observed, known_scales
 from geopretext.nn.bundle import Encoder
-from geopretext.predict.chosen_inputs import choose_inputs
+from geopretext.predict.chosen_inputs import given_inputs
 from geopretext.predict.image_door import ImageDoor
 
 Array = npt.NDArray[Any]
@@ -37,73 +37,66 @@ def tile_features(
     reader: TileReader,
     tiles: npt.NDArray[np.int64] | None = None,
     *,
-    inputs: Sequence[str] | None = None,
     pooling: str = "stages",
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Features (n, D) of tiles, in the order asked for.
+    """Features (n, D) of tiles, in the order asked for, from those of the encoder's inputs that the reader has.
 
     Args:
         encoder: on the device where it is to run.
         reader: where the tiles are.
         tiles: their numbers; None: all.
-        inputs: names of the encoder's inputs to use; None: all that the reader has.
         pooling: how a grid of features becomes one vector, see ``geopretext.nn.settings.POOLINGS``.
         batch_size: tiles at a time.
         progress: told how far it is.
 
     Raises:
-        InputError: the reader has no input of the encoder, or lacks one of ``inputs``, or the bundle has no statistics
-            for a level.
+        InputError: the reader has none of the encoder's inputs, or lacks one and the encoder wants all, or the bundle
+            has no statistics for a level.
         BandError: it lacks a band of an input that it has.
         UnitError: a band is in another unit.
         GridError: tiles are smaller than a patch.
     """
     tiles = np.arange(len(reader)) if tiles is None else np.asarray(tiles, np.int64)
-    blocks = standardised_tiles(encoder, reader, tiles, batch_size, inputs)
+    encoder = given_inputs(encoder, reader.modalities, where=reader.path)
+    blocks = standardised_tiles(encoder, reader, tiles, batch_size)
     return _encode(encoder, blocks, len(tiles), pooling, progress)
 
 
 def standardised_tiles(
-    encoder: Encoder,
-    reader: TileReader,
-    tiles: npt.NDArray[np.int64],
-    batch_size: int = 256,
-    inputs: Sequence[str] | None = None,
+    encoder: Encoder, reader: TileReader, tiles: npt.NDArray[np.int64], batch_size: int = 256
 ) -> Iterator[Tensor]:
     """Tiles as the encoder takes them, (B, C, H, W) on its device, in the order asked for.
 
     The bands of its inputs are picked by name and standardised with the bundle's statistics, by the level of each tile;
-    missing pixels become 0, the mean, and so does all of an input that the reader does not have or that is not to be
-    used (``choose_inputs`` says which). Tiles whose size is no multiple of the patch size are cut to the largest
-    multiple around their centre.
+    missing pixels become 0, the mean. Tiles whose size is no multiple of the patch size are cut to the largest multiple
+    around their centre.
 
     Raises:
-        InputError, BandError, UnitError, GridError: as ``tile_features``.
+        InputError: the reader lacks an input (``given_inputs`` gives an encoder without it).
+        BandError, UnitError, GridError: as ``tile_features``.
     """
-    chosen = choose_inputs(encoder.inputs, reader.modalities, wanted=inputs, where=reader.path)
     device = _device(encoder)
     levels, normalisers = {}, {}
-    for modality in chosen.used:
-        levels[modality.name] = tile_levels(reader, modality, tiles)
-        normaliser = Normaliser(modality, known_scales(encoder.scales_of(modality.name)), device)
-        normaliser.check_levels(levels[modality.name].numpy())
-        normalisers[modality.name] = normaliser
+    for modality in encoder.inputs:
+        name = modality.name
+        levels[name] = tile_levels(reader, modality, tiles)
+        normalisers[name] = Normaliser(modality, known_scales(encoder.alone(name).statistics), device)
+        normalisers[name].check_levels(levels[name].numpy())
     levels = {name: numbers.to(device) for name, numbers in levels.items()}
     start = 0
     for fields in input_blocks(
         reader,
-        chosen.used,
+        encoder.inputs,
         tiles,
         multiple_of=encoder.settings.patch_size,
         batch_size=batch_size,
         device=device,
     ):
         stop = start + len(next(iter(fields.values())).values)
-        yield chosen.image(
-            {name: normalisers[name](observed, levels[name][start:stop]).values for name, observed in fields.items()}
-        )
+        parts = [normalisers[name](observed, levels[name][start:stop]).values for name, observed in fields.items()]
+        yield parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         start = stop
 
 
