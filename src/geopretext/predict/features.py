@@ -21,7 +21,7 @@ from geopretext.errors import GridError, InputError, UnitError
 from geopretext.modality import Modality, Observed, known_scales
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.chosen_inputs import given_inputs
-from geopretext.predict.image_door import ImageDoor
+from geopretext.predict.joined_door import Door
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -102,7 +102,7 @@ def standardised_tiles(
 
 def image_features(
     encoder: Encoder,
-    door: ImageDoor,
+    door: Door,
     samples: Array | None = None,
     *,
     pooling: str = "stages",
