@@ -30,7 +30,8 @@ def test_all_published_variants_ship() -> None:
         for weighting in ("", "-unweighted")
         for fidelity in ("", "-official")
     }
-    assert set(recipe_names()) == published | {"mp-mae-demo", "s2-mae-demo"}
+    fused = {f"mp-mae-fused-{size}-{geometry}" for size in ("atto", "tiny") for geometry in ("56-8", "112-16")}
+    assert set(recipe_names()) == published | {"mp-mae-demo", "s2-mae-demo", "mp-mae-fused-demo"} | fused
 
 
 @pytest.mark.parametrize("name", recipe_names())

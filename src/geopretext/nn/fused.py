@@ -19,7 +19,7 @@ Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``D`` features.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,8 @@ class FusedConvNeXtV2(EncoderNetwork):
     Raises:
         RecipeError: an input has a name that torch keeps for itself.
     """
+
+    any_input: ClassVar[bool] = True
 
     def __init__(self, settings: FusedSettings) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``P`` patches, ``D`` feature
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -62,6 +62,8 @@ class EncoderNetwork(nn.Module):
     """An encoder of images into a grid of features, one cell a patch. Its only argument is its settings."""
 
     settings: NetworkSettings
+    any_input: ClassVar[bool] = False
+    """whether an input may be absent, so that ``given`` works"""
 
     @property
     def widths(self) -> tuple[int, ...]:
