@@ -300,6 +300,7 @@ class Encoder(nn.Module, ModelHubMixin):
             licence=self.licence,
             library=library,
             example=example,
+            any_input=self.network.any_input,
         )
 
     def _save_pretrained(self, save_directory: Path) -> None:
