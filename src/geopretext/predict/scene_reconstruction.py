@@ -157,14 +157,12 @@ def _layouts(
         if not any(observed):
             continue
         kept = target.select([band for band in target.band_names if band not in never])
-        modality, mean, std = _scale(kept, model, door, statistics)
+        modality, mean, std = _scale(kept, door, statistics)
         layouts[name] = MapLayout(modality, tuple(channels[observed]), mean, std)
     return layouts, left_out
 
 
-def _scale(
-    modality: Modality, model: ModalityMaps, door: SceneDoor, statistics: Statistics
-) -> tuple[Modality, Any, Any]:
+def _scale(modality: Modality, door: SceneDoor, statistics: Statistics) -> tuple[Modality, Any, Any]:
     """What the numbers of a continuous map mean: its modality, and the mean and deviation of its bands.
 
     The input was standardised by its door, which may have taken the scene's own unit and scale.

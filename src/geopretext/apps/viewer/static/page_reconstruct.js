@@ -163,7 +163,7 @@ class ReconstructPage {
     this.inputs.hidden = !names.length;
     const toggle = (name) => h("button", { class: "button", type: "button", id: `input-${name}`, text: name, "aria-pressed": String(!this.without.has(name)), on: { click: () => {
       if (!this.without.delete(name)) this.without.add(name);
-      if (names.every((each) => this.without.has(each))) this.without = new Set(names.filter((each) => each !== names.find((other) => other !== name)));
+      if (names.every((each) => this.without.has(each))) this.without.delete(name); // something must be seen
       this.ask();
     } } });
     const focused = document.activeElement?.id;
