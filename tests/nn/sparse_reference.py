@@ -31,6 +31,11 @@ def encode(weights: dict[str, np.ndarray], images: np.ndarray, visible: np.ndarr
     else:
         sites = strided(sites, w["stem_orig.0.weight"], w["stem_orig.0.bias"])
         sites = layer_norm(sites, w, "stem_orig.1")
+    return encode_stages(sites, w, depths, scope)
+
+
+def encode_stages(sites: Sites, w: dict[str, np.ndarray], depths, scope: str) -> Sites:
+    """From the cells of the first stage to the output."""
     for stage, depth in enumerate(depths):
         if stage:
             sites = layer_norm(sites, w, f"downsample_layers.{stage - 1}.0")

@@ -36,7 +36,7 @@ def encoder_of(bands: tuple[str, ...], relations: dict[str, Any] | None = None) 
 
 
 def reference(bands: tuple[str, ...]) -> Reference:
-    found = reference_of(encoder_of(bands))
+    found = reference_of(encoder_of(bands), "sentinel2")
     assert found is not None
     return found
 
@@ -247,7 +247,7 @@ def test_a_bundle_that_knows_its_relations_is_its_own_reference(tmp_path: Path) 
     Encoder(network, modality, statistics=input_scales(plain, modality), relations=relations).save_pretrained(
         tmp_path / "b"
     )
-    found = reference_of(Encoder.from_pretrained(tmp_path / "b"))
+    found = reference_of(Encoder.from_pretrained(tmp_path / "b"), "sentinel2")
     assert found is not None
     assert (found.source, tuple(found.levels)) == (TRAINING, ("L1C", "L2A"))
     assert reference(L2A).source == TYPICAL

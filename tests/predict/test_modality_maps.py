@@ -123,10 +123,11 @@ class Oracle(torch.nn.Module):
 
     def __init__(self, model: MaskedAutoencoder, truth: Tensor, valid: Tensor) -> None:
         super().__init__()
-        self.encoder, self.settings, self.modality, self.targets = (
+        self.encoder, self.settings, self.modality, self.inputs, self.targets = (
             model.encoder,
             model.settings,
             model.modality,
+            model.inputs,
             model.targets,
         )
         self.patches = standardise(patchify(truth, 8), patchify(valid, 8))

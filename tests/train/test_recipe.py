@@ -35,8 +35,10 @@ def test_all_published_variants_ship() -> None:
         for backbone in ("vit-small", "vit-base", "swin-tiny", "swinv2-tiny", "resnet50")
         for geometry in ("56-8", "112-16")
     }
-    demos = {"mp-mae-demo", "s2-mae-demo", "mp-mae-vit-demo", "mp-mae-swin-demo", "mp-mae-resnet-demo"}
-    assert {name for name in recipe_names() if load_recipe(name).method == "mp_mae"} >= published | of_timm | demos
+    fused = {f"mp-mae-fused-{size}-{geometry}" for size in ("atto", "tiny") for geometry in ("56-8", "112-16")}
+    demos = {f"mp-mae{name}-demo" for name in ("", "-vit", "-swin", "-resnet", "-fused")} | {"s2-mae-demo"}
+    found = {name for name in recipe_names() if load_recipe(name).method == "mp_mae"}
+    assert found == published | of_timm | fused | demos
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -11,6 +11,7 @@ from geopretext.apps.arguments import VerbParser, whole
 from geopretext.apps.progress import ProgressLine, say
 from geopretext.apps.run_arguments import add_run_arguments, refuse_said, run_options, said_to_be_resumable
 from geopretext.apps.scene_arguments import SCENES, add_scene_arguments, scene_source
+from geopretext.apps.task_arguments import names
 from geopretext.nn.settings import POOLINGS
 
 _ABOUT = f"""\
@@ -36,7 +37,8 @@ geopretext embed runs/first/bundle tiles.zarr --out tiles.parquet"""
 
 _MAPS, _TABLES = (".tif", ".tiff"), (".parquet",)
 _OF_SCENES = (
-    *("strict", "bands", "unit", "level", "date", "keep_clouds", "allow_no_crs", "substitute", "fill", "statistics"),
+    *("strict", "bands", "unit", "level", "date", "keep_clouds", "also", "allow_no_crs", "substitute", "fill"),
+    "statistics",
     *("least_seen", "tile", "workers", "window", "margin", "batch_size"),
 )
 """options that mean nothing for a store, whose tiles are what the encoder was trained on"""
@@ -65,7 +67,9 @@ def run(arguments: Sequence[str]) -> None:
         refuse_said(parser, options, _OF_SCENES, f"is for scenes, and {options.scene} holds tiles")
         if len(options.device) > 1:
             parser.error("--device names several, and one computes the vectors of a store")
-    elif suffix in _TABLES:
+    else:
+        refuse_said(parser, options, ("inputs",), "is for stores: of a scene, give the files of those inputs (--also)")
+    if not tiles and suffix in _TABLES:
         refuse_said(parser, options, ("window", "margin"), "is for .tif: tiles are their own windows (--tile)")
     with said_to_be_resumable():
         record = _embed_store(options) if tiles else _embed_scene(options, table=suffix in _TABLES)
@@ -76,12 +80,19 @@ def _embed_store(options: Namespace) -> dict[str, Any]:
     # torch loads here, after everything that can be wrong on the command line
     from geopretext.data.reader import open_tiles
     from geopretext.nn.bundle import Encoder
+    from geopretext.predict.chosen_inputs import given_inputs, inputs_record
     from geopretext.predict.devices import check_device
+    from geopretext.predict.door_report import input_lines
     from geopretext.predict.tile_embeddings import embed_tiles
 
     check_device(options.device[0])
     encoder = Encoder.from_pretrained(options.bundle).to(options.device[0])
+    if options.inputs is not None:
+        encoder = encoder.given(options.inputs)
     reader = open_tiles(options.scene)
+    encoder = given_inputs(encoder, reader.modalities, where=reader.path)
+    for line in input_lines(inputs_record(encoder)):
+        say(line)
     embed_tiles(
         encoder,
         reader,
@@ -90,7 +101,8 @@ def _embed_store(options: Namespace) -> dict[str, Any]:
         dtype=options.dtype or "float32",
         progress=ProgressLine("tiles"),
     )
-    return {"rows": len(reader), "features": encoder.settings.pooled_width(options.pooling)}
+    features = encoder.settings.pooled_width(options.pooling)
+    return {"rows": len(reader), "features": features, **inputs_record(encoder)}
 
 
 def _embed_scene(options: Namespace, *, table: bool) -> dict[str, Any]:
@@ -151,6 +163,12 @@ def _parser() -> VerbParser:
     add("--context", type=whole(1), metavar="PIXELS", help="side of response norms; default: the crop of training")
     add("--tile", type=whole(1), metavar="PIXELS", help="side of a scene's tiles; default: the crop of training")
     add("--pooling", choices=POOLINGS, default="stages", help="of a tile's features; default: %(default)s")
+    add(
+        "--inputs",
+        type=names,
+        metavar="M,M,...",
+        help="of a bundle of several inputs and a store, those to use, as sentinel1; default: all that the store has",
+    )
     add("--json", action="store_true", help="print what was done instead of the path")
     add_scene_arguments(parser)
     add_run_arguments(parser)

@@ -59,6 +59,8 @@ def run(arguments: Sequence[str]) -> int | None:
     from geopretext.predict.door_report import door_lines
 
     encoder = Encoder.from_pretrained(options.bundle).to(options.device)
+    if options.inputs is not None:
+        encoder = encoder.given(options.inputs)
     task = load_task(options.task, TaskOptions(**task_options(options)), seed=options.seed)
     lines: dict[str, ProgressLine] = {}
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from geopretext.apps.arguments import VerbParser, tile_numbers, whole
 from geopretext.apps.progress import ProgressLine, say
 from geopretext.apps.scene_arguments import add_scene_arguments, door_options, scene_source
+from geopretext.apps.task_arguments import names
 from geopretext.data.reader import open_tiles
 from geopretext.data.tiles import SPLITS, TileReader
 from geopretext.errors import InputError, MissingLibraryError
@@ -32,7 +33,7 @@ says how far such maps can be believed."""
 
 _USAGE = "geopretext reconstruct BUNDLE (--data STORE --out PICTURE | --scene SCENE --out FOLDER) [options]"
 _FORMATS = (".png", ".pdf", ".svg", ".jpg")
-_BOTH, _TILES = ("bundle", "data", "scene", "out", "bands_per_modality"), ("tiles", "count", "seed")
+_BOTH, _TILES = ("bundle", "data", "scene", "out", "bands_per_modality"), ("tiles", "count", "seed", "inputs")
 """options for a store and for a scene, and those for a store alone"""
 PICTURE = "reconstruction.png"
 
@@ -62,6 +63,12 @@ def _parser() -> VerbParser:
     chosen.add_argument("--tiles", type=tile_numbers, metavar="N,N,...", help="numbers of the tiles, from 0")
     chosen.add_argument("--count", type=whole(1), default=2, help="how many tiles; default: %(default)s")
     tiles.add_argument("--seed", type=whole(0), default=0, help="of hidden patches, and of tiles; default: %(default)s")
+    tiles.add_argument(
+        "--inputs",
+        type=names,
+        metavar="M,M,...",
+        help="of a bundle of several inputs, those that it is shown, as sentinel1; default: all that the store has",
+    )
     whole_scene = parser.add_argument_group("maps of a scene")
     add = whole_scene.add_argument
     add("--confidence", action="store_true", help="also write the probability of each pixel's class")
@@ -95,7 +102,10 @@ def _check(parser: VerbParser, options: Namespace) -> None:
 def _of_tiles(options: Namespace) -> None:
     reader = open_tiles(options.data)
     tiles = _tiles(reader, options)
-    result = reconstruct(options.bundle, reader, tiles, seed=options.seed)
+    result = reconstruct(options.bundle, reader, tiles, seed=options.seed, inputs=options.inputs)
+    if result.absent or len(result.used) > 1:
+        absent = f"; without {', '.join(result.absent)}" if result.absent else ""
+        say(f"inputs used: {', '.join(result.used)}{absent}")
     draw(result, options.out, bands_per_modality=options.bands_per_modality or 1)
     say(f"tiles {', '.join(map(str, tiles))}")
     print(options.out)

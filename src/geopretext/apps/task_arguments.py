@@ -21,6 +21,12 @@ STATISTICS = ("auto", "bundle", "dataset")
 def add_task_arguments(parser: argparse.ArgumentParser) -> None:
     """``--strict``, and the groups of options for images and for other tasks."""
     parser.add_argument("--strict", action="store_true", help="stop if the inputs are implausible, instead of warning")
+    parser.add_argument(
+        "--inputs",
+        type=names,
+        metavar="M,M,...",
+        help="of a bundle of several inputs, those to use, as sentinel1; default: all that the task has",
+    )
     images = parser.add_argument_group("images")
     add = images.add_argument
     add("--split-file", type=Path, metavar="JSON", help='lists of image names: "train", "val", "test"')

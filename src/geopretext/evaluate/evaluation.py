@@ -74,9 +74,13 @@ def evaluate(
         raise InputError("features are to be saved, but there is no folder for them", hint="give `out`")
     if not isinstance(encoder, Encoder):
         encoder = Encoder.from_pretrained(encoder)
+    encoder = task.suited(encoder)
     _check_head(head)
     task.require_one_label_a_sample()
-    runs = {method: _runs(method, encoder, random_seeds, pooling) for method in dict.fromkeys((PRETRAINED, *baselines))}
+    runs = {
+        method: _runs(method, encoder, task, random_seeds, pooling)
+        for method in dict.fromkeys((PRETRAINED, *baselines))
+    }
     feeds = {PRETRAINED: _feed(encoder, task)}
     if looked is not None:
         looked(_record(feeds[PRETRAINED]))
@@ -108,11 +112,14 @@ def evaluate(
     return scores
 
 
-def _runs(method: str, encoder: Encoder, seeds: Sequence[int], pooling: str) -> list[Representation]:
+def _runs(method: str, encoder: Encoder, task: Task, seeds: Sequence[int], pooling: str) -> list[Representation]:
     """One representation, or one a seed if seeds matter to it."""
-    first = make_representation(method, encoder, seed=seeds[0] if seeds else 0, pooling=pooling)
-    others = seeds[1:] if first.seeded else ()
-    return [first, *(make_representation(method, encoder, seed=seed, pooling=pooling) for seed in others)]
+
+    def make(seed: int) -> Representation:
+        return make_representation(method, encoder, seed=seed, pooling=pooling, suited=task.suited)
+
+    first = make(seeds[0] if seeds else 0)
+    return [first, *map(make, seeds[1:] if first.seeded else ())]
 
 
 def _feed(encoder: Encoder, task: Task) -> Feed:

@@ -168,11 +168,11 @@ def _save(folder: Path, module: FinetuneModule, encoder: Encoder, run: Run) -> N
     network = module.scored.cpu().eval()
     merge(backbone_of(network))
     task, window = module.prepared.task, module.prepared.feed.window
-    modality, statistics = trained_input(module.prepared, encoder)
+    inputs, statistics = trained_input(module.prepared, encoder)
     save_head(
         folder,
         network,
-        modality=modality,
+        modality=inputs,
         statistics=statistics,
         recipe={"task": task.name, "kind": str(task.kind), "classes": list(task.classes), "seed": module.seed}
         | {IMAGE_HEIGHT: window.height, IMAGE_WIDTH: window.width}
@@ -201,17 +201,17 @@ def _labels(objective: Objective, task: Task) -> HeadLabels:
     )
 
 
-def trained_input(prepared: Prepared, encoder: Encoder) -> tuple[Modality, Scales]:
-    """The input that a network was fine-tuned on: bands with their unit, and what standardises them.
+def trained_input(prepared: Prepared, encoder: Encoder) -> tuple[tuple[Modality, ...], Scales]:
+    """The inputs that a network was fine-tuned on: bands with their unit, and what standardises them.
 
     They are the bundle's, unless images were standardised by the task's own training split: then they are those, in the
     images' unit.
     """
     feed = prepared.feed
     if not isinstance(feed, ImageFeed) or feed.record["statistics"] == "bundle":
-        return encoder.modality, encoder.statistics
+        return encoder.inputs, encoder.statistics
     mean, std = feed.door.scale
-    return feed.door.modality, {POOLED: (tuple(map(float, mean)), tuple(map(float, std)))}
+    return feed.door.inputs, {POOLED: (tuple(map(float, mean)), tuple(map(float, std)))}
 
 
 def _metrics(run: Run, kind: TaskKind) -> Mapping[str, Any]:

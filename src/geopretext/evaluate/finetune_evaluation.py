@@ -65,6 +65,7 @@ def evaluate_finetuning(
         raise InputError("no method or no seed is given", hint=f"methods: {FINETUNED}, {FROM_SCRATCH}; seeds: 0,1,2")
     if not isinstance(encoder, Encoder):
         encoder = Encoder.from_pretrained(encoder)
+    encoder = task.suited(encoder)
     check_settings(settings, task.kind)
     prepared = Prepared.open(task, encoder, memory=memory)
     if looked is not None:

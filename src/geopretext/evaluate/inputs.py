@@ -10,25 +10,29 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from geopretext.data.fingerprint import Fingerprinted
 from geopretext.data.statistics import POOLED
 from geopretext.data.tiles import TileReader
 from geopretext.errors import UnitError
-from geopretext.modality import Observed
+from geopretext.modality import Modality, Observed
 from geopretext.nn.bundle import Encoder
+from geopretext.predict.chosen_inputs import given_bands, given_inputs, inputs_record
 from geopretext.predict.features import (
     Progress,
     image_features,
+    input_blocks,
     standardised_tiles,
     tile_blocks,
     tile_features,
     tile_levels,
 )
-from geopretext.predict.image_door import ImageDoor, StatisticsChoice, spread
+from geopretext.predict.image_door import StatisticsChoice, spread
 from geopretext.predict.images import Images
 from geopretext.predict.input_gate import SAMPLE, GateReport, judge_inputs
+from geopretext.predict.joined_door import Door, join_reports, judge_door, open_door
 from geopretext.predict.reference import reference_of
 
 Array = npt.NDArray[Any]
@@ -94,6 +98,13 @@ class Feed(Protocol):
 class Inputs(Protocol):
     """What samples of a task are read from."""
 
+    def suited(self, encoder: Encoder) -> Encoder:
+        """The encoder of those of its inputs that the samples have, see ``predict.chosen_inputs``.
+
+        Raises:
+            InputError, BandError: there is none of them.
+        """
+
     def prepare(self, encoder: Encoder, training: Samples) -> Feed:
         """Settle how the inputs reach ``encoder``.
 
@@ -112,21 +123,26 @@ class TileInputs:
 
     reader: TileReader
 
+    def suited(self, encoder: Encoder) -> Encoder:
+        """Of the modalities that the tiles have."""
+        return given_inputs(encoder, self.reader.modalities, where=self.reader.path)
+
     def prepare(self, encoder: Encoder, training: Samples) -> "TileFeed":
         """Tiles are in the bundle's unit, or refused; they are standardised by its statistics."""
-        gate = _judge_tiles(self.reader, encoder, spread(training, SAMPLE))
-        return TileFeed(self.reader, encoder, gate, training)
+        some = spread(training, SAMPLE)
+        gates = {modality.name: _judge_tiles(self.reader, encoder, modality, some) for modality in encoder.inputs}
+        return TileFeed(self.reader, encoder, join_reports(gates), training)
 
 
-def _judge_tiles(reader: TileReader, encoder: Encoder, tiles: Samples) -> GateReport:
-    """Of the level that most of the tiles have, since each has its own distribution."""
-    levels = tile_levels(reader, encoder.modality, tiles).numpy()
+def _judge_tiles(reader: TileReader, encoder: Encoder, modality: Modality, tiles: Samples) -> GateReport:
+    """One input, of the level that most of the tiles have, since each has its own distribution."""
+    levels = tile_levels(reader, modality, tiles).numpy()
     codes, counts = np.unique(levels, return_counts=True)
     code = int(codes[counts.argmax()])
-    blocks = tile_blocks(reader, encoder.modality, tiles[levels == code])
+    blocks = tile_blocks(reader, modality, tiles[levels == code])
     values, valid = (np.concatenate(arrays) for arrays in zip(*(_numpy(block) for block in blocks), strict=True))
-    level = encoder.modality.levels[code] if code >= 0 else None
-    return judge_inputs(values, valid, reference_of(encoder), level=level)
+    level = modality.levels[code] if code >= 0 else None
+    return judge_inputs(values, valid, reference_of(encoder, modality.name), level=level)
 
 
 def _numpy(observed: Observed[Tensor]) -> tuple[Array, Array]:
@@ -147,6 +163,7 @@ class TileFeed:
         """Bands, unit, crop, and that the bundle's statistics were used."""
         return {
             "source": self.reader.path,
+            **inputs_record(self.encoder),
             "bands": list(self.encoder.bands),
             "matched": list(self.encoder.bands),
             "unit": self.encoder.unit,
@@ -175,7 +192,10 @@ class TileFeed:
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in the bundle's unit and validity."""
-        return tile_blocks(self.reader, self.encoder.modality, samples, multiple_of=self.encoder.settings.patch_size)
+        size = self.encoder.settings.patch_size
+        for fields in input_blocks(self.reader, self.encoder.inputs, samples, multiple_of=size):
+            values, valid = (torch.cat(parts, 1) for parts in zip(*fields.values(), strict=True))
+            yield Observed(values, valid)
 
     def fingerprint(self, samples: Samples) -> str:
         """Of the tiles."""
@@ -198,29 +218,31 @@ class ImageInputs:
     notes: Mapping[str, Any] = field(default_factory=dict)
     """what the source says of itself, for the record: corrections of names, facts that were assumed"""
 
+    def suited(self, encoder: Encoder) -> Encoder:
+        """Of the bands that the images have."""
+        return given_bands(encoder, self.images.bands, substitutes=self.substitutes, where=self.images.where)
+
     def prepare(self, encoder: Encoder, training: Samples) -> "ImageFeed":
         """Pick the bands by name, settle unit and statistics, and look whether the result is plausible."""
         by_level = any(level != POOLED for level in encoder.statistics)
-        door = ImageDoor.open(
-            self.images,
-            encoder.modality,
-            encoder.statistics,
-            patch_size=encoder.settings.patch_size,
+        door = open_door(
+            lambda _: self.images,
+            encoder,
             statistics=self.statistics,
             training=training,
             level=self.level if by_level else None,
             substitutes=self.substitutes,
             fill=self.fill,
         )
-        gate = door.judge(reference_of(encoder), training, level=self.level)
-        return ImageFeed(door, gate, self.notes, training)
+        gate = judge_door(door, encoder, training, level=self.level)
+        return ImageFeed(door, gate, {**inputs_record(encoder), **self.notes}, training)
 
 
 @dataclass(frozen=True)
 class ImageFeed:
     """Images behind their door."""
 
-    door: ImageDoor
+    door: Door
     gate: GateReport
     notes: Mapping[str, Any]
     training: Samples
@@ -267,7 +289,8 @@ def on_one_scale(later: Feed, earlier: Feed) -> Feed:
     if later.record["statistics"] == earlier.record["statistics"] == "bundle":
         return later
     if isinstance(later, ImageFeed) and isinstance(earlier, ImageFeed):
-        return replace(later, door=later.door.like(earlier.door))
+        # both are doors of one encoder, and so of one class
+        return replace(later, door=later.door.like(earlier.door))  # type: ignore[arg-type]
     raise UnitError(
         "images of one date are standardised by the bundle's statistics, those of the other by their own",
         where=str(later.record.get("source", "the later images")),

@@ -51,16 +51,18 @@ def reconstruction_losses(
     assert compared is not None
     masked = shown_patches(~compared.visible, int((~compared.visible[0]).sum()))
     outputs, fields = {}, {}
+    # An input that the network was not given counts on all patches, as in training.
+    hidden = {name: torch.ones_like(compared.visible) for name in reconstruction.absent}
     for name, target in network.targets.items():
         output = compared.outputs[name]
-        if target.kind.is_map and not network.predicts_visible(name):
+        if target.kind.is_map and not network.predicts_visible(name) and name not in hidden:
             if not masked.shape[1]:
                 continue
             output = take_patches(output, masked)
         outputs[name] = output
         fields[name] = _as_batched(target, compared.fields[name], method.bands[name])
     with torch.inference_mode():
-        found = method.compare(outputs, fields, masked)
+        found = method.compare(outputs, fields, masked, hidden)
     losses: dict[str, float | None] = dict.fromkeys(network.targets)
     for name, loss in found.items():
         if loss.count > 0:

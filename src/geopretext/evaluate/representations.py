@@ -69,7 +69,14 @@ class Representation(Protocol):
         """
 
 
-def make_representation(spec: str, encoder: Encoder, *, seed: int = 0, pooling: str = "stages") -> Representation:
+def make_representation(
+    spec: str,
+    encoder: Encoder,
+    *,
+    seed: int = 0,
+    pooling: str = "stages",
+    suited: Callable[[Encoder], Encoder] | None = None,
+) -> Representation:
     """What a name stands for.
 
     Args:
@@ -80,6 +87,7 @@ def make_representation(spec: str, encoder: Encoder, *, seed: int = 0, pooling: 
         encoder: behind whose door the others stand.
         seed: of whatever is random.
         pooling: of encoders, see ``geopretext.nn.settings.POOLINGS``.
+        suited: gives another encoder of those of its inputs that there are, see ``Task.suited``; None: it has all.
 
     Raises:
         InputError: there is no such representation, or a model cannot be had.
@@ -90,6 +98,7 @@ def make_representation(spec: str, encoder: Encoder, *, seed: int = 0, pooling: 
         return TimmFeatures.create(spec, encoder, seed)
     if spec.startswith(BUNDLE):
         other = Encoder.from_pretrained(spec.removeprefix(BUNDLE)).to(_device(encoder))
+        other = other if suited is None else suited(other)
         return EncoderFeatures(spec, other, other, pooling)
     match spec:
         case "pretrained":

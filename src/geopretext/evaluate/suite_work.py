@@ -164,7 +164,8 @@ class _Bench:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._task = lru_cache(maxsize=1)(self._load_task)
-        self._encoder = lru_cache(maxsize=1)(self._load_encoder)
+        self._loaded = lru_cache(maxsize=1)(self._load_encoder)
+        self._encoder = lru_cache(maxsize=1)(self._suit_encoder)
         self._prepared = lru_cache(maxsize=1)(self._prepare)
         self._subsets = lru_cache(maxsize=1)(lambda name: Subsets(self._task(name)))
 
@@ -178,11 +179,14 @@ class _Bench:
     def _load_encoder(self, bundle: str) -> Encoder:
         return Encoder.from_pretrained(bundle).to(self._place.device).eval()
 
+    def _suit_encoder(self, task: str, bundle: str) -> Encoder:
+        return self._task(task).suited(self._loaded(bundle))
+
     def _prepare(self, task: str, bundle: str) -> Prepared:
-        return Prepared.open(self._task(task), self._encoder(bundle))
+        return Prepared.open(self._task(task), self._encoder(task, bundle))
 
     def open(self, name: str, bundle: str) -> Opened:
-        encoder, prepared = self._encoder(bundle), self._prepared(name, bundle)
+        encoder, prepared = self._encoder(name, bundle), self._prepared(name, bundle)
         task = prepared.task
         feeds = [feed for feed in (prepared.feed, prepared.later) if feed is not None]
         if self._place.strict:
@@ -215,8 +219,10 @@ class _Bench:
     def cache_features(self, opened: Opened, name: str, seed: int) -> tuple[str, Features]:
         """Features of all samples of a task, and their key."""
         prepared = self._prepared(opened.task, opened.bundle)
-        encoder = self._encoder(opened.bundle)
-        representation = make_representation(name, encoder, seed=seed, pooling=self._place.pooling)
+        encoder = self._encoder(opened.task, opened.bundle)
+        representation = make_representation(
+            name, encoder, seed=seed, pooling=self._place.pooling, suited=self._task(opened.task).suited
+        )
         key = joined_fingerprint([representation.fingerprint(), self._place.pooling, opened.door, opened.images])[:20]
         samples = prepared.task.samples
         return key, self._cache.get(key, samples, lambda some: representation.features(prepared.feed, some))
@@ -252,7 +258,7 @@ class _Bench:
 
     def _finetune(self, cell: Cell, part: Task, preset: FinetuneSettings) -> Run:
         """Training on images, behind the door of the whole task: its statistics need no labels."""
-        encoder = self._encoder(cell.bundle)
+        encoder = self._encoder(cell.task, cell.bundle)
         if cell.representation == RANDOM:
             encoder = random_encoder(encoder, cell.seed)
         # Subsets share the images that are kept in memory, and its bound.

@@ -12,6 +12,7 @@ from geopretext.errors import InputError
 from geopretext.evaluate.inputs import Inputs
 from geopretext.evaluate.labelled import LabelledFeatures
 from geopretext.evaluate.metrics import METRICS, Metric, TaskKind
+from geopretext.nn.bundle import Encoder
 
 Array = npt.NDArray[Any]
 
@@ -101,6 +102,15 @@ class Task:
     def metric(self) -> Metric:
         """The headline metric."""
         return METRICS[self.kind][0]
+
+    def suited(self, encoder: Encoder) -> Encoder:
+        """The encoder of those of its inputs that the samples have; one with a single input stays itself.
+
+        Raises:
+            InputError, BandError: there is none of them.
+        """
+        encoder = self.inputs.suited(encoder)
+        return encoder if self.later is None else self.later.suited(encoder)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -13,10 +13,10 @@ A bundle is a folder::
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
@@ -51,7 +51,16 @@ Scales: TypeAlias = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 """mean and standard deviation of each band, by processing level; "all" is over all levels"""
 
 Relations: TypeAlias = dict[str, dict[str, Any]]
-"""how the bands vary together, by processing level, as ``data.band_relations.BandRelations.to_dict`` gives it"""
+"""how the bands of an input vary together, by processing level, as ``data.band_relations.BandRelations.to_dict`` gives
+it; of several inputs, that of each by its name"""
+
+
+class Input(NamedTuple):
+    """One input of an encoder, and what its training data were like."""
+
+    modality: Modality
+    statistics: Scales
+    relations: Relations
 
 
 class Encoder(nn.Module, ModelHubMixin):
@@ -67,7 +76,8 @@ class Encoder(nn.Module, ModelHubMixin):
         metrics: what it scored, plain data.
         targets: names of what it was trained to predict.
         licence: of the weights, as the Hugging Face hub spells it (``cc-by-4.0``).
-        relations: how the bands of the training data vary together, by level; empty if that is not known.
+        relations: how the bands of the training data vary together, by level (of several inputs, by their names, and
+            then by level); empty if that is not known.
         ground_sampling_distance: of the training data, metres a pixel; None if that is not known.
 
     Raises:
@@ -110,6 +120,8 @@ class Encoder(nn.Module, ModelHubMixin):
         self.targets = tuple(targets)
         self.licence = licence
         self.relations: Relations = dict(relations or {})
+        self.absent: tuple[str, ...] = ()
+        """inputs that it was trained with and is not given, see ``given``"""
         self.ground_sampling_distance = ground_sampling_distance
 
     @property
@@ -121,6 +133,59 @@ class Encoder(nn.Module, ModelHubMixin):
     def bands(self) -> tuple[str, ...]:
         """Names of the input bands, in order."""
         return self.modality.band_names
+
+    def given(self, names: Collection[str]) -> "Encoder":
+        """An encoder of its own, with the same weights, that sees some of the inputs only.
+
+        Args:
+            names: of inputs, in any order; all of them give this encoder itself.
+
+        Raises:
+            InputError: one is no input, there is none, or the architecture wants all of its inputs.
+        """
+        known = [modality.name for modality in self.inputs]
+        for name in names:
+            if name not in known:
+                raise InputError(f"the encoder has no input {name!r}", hint=f"its inputs are {', '.join(known)}")
+        if not names:
+            raise InputError("an encoder is given no input", hint=f"name some of {', '.join(known)}")
+        if len(set(names)) == len(known):
+            return self
+        inputs = tuple(modality for modality in self.inputs if modality.name in names)
+        relations = {modality.name: self._relations_of(modality.name) for modality in inputs}
+        encoder = Encoder(
+            self.network.given(names),
+            inputs,
+            statistics=self._scales_of(inputs),
+            recipe=self.recipe,
+            metrics=self.metrics,
+            targets=self.targets,
+            licence=self.licence,
+            relations=relations if len(inputs) > 1 else next(iter(relations.values())),
+            ground_sampling_distance=self.ground_sampling_distance,
+        )
+        encoder.absent = (*self.absent, *(name for name in known if name not in names))
+        return encoder.train(self.training)
+
+    def alone(self, name: str) -> "Input":
+        """What is known of one input."""
+        (modality,) = [modality for modality in self.inputs if modality.name == name]
+        return Input(modality, self._scales_of([modality]), self._relations_of(name))
+
+    def _scales_of(self, inputs: Sequence[Modality]) -> Scales:
+        """Of ``statistics``, the bands of some inputs, at their levels and over all of them."""
+        wanted = {band for modality in inputs for band in modality.band_names}
+        levels = {level for modality in inputs for level in modality.levels}
+        rows = [row for row, band in enumerate(self.bands) if band in wanted]
+        return {
+            level: (tuple(mean[row] for row in rows), tuple(std[row] for row in rows))
+            for level, (mean, std) in self.statistics.items()
+            if level == POOLED or level in levels or len(inputs) == len(self.inputs)
+        }
+
+    def _relations_of(self, name: str) -> Relations:
+        relations: Relations = self.relations if len(self.inputs) == 1 else self.relations.get(name, {})
+        return relations
 
     @property
     def unit(self) -> str:
@@ -235,6 +300,7 @@ class Encoder(nn.Module, ModelHubMixin):
             licence=self.licence,
             library=library,
             example=example,
+            any_input=self.network.any_input,
         )
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -448,14 +514,21 @@ def _scales_of(statistics: Mapping[str, Any], modality: Modality) -> Scales:
 
 
 def input_relations(statistics: Mapping[str, Any], inputs: Modality | Sequence[Modality]) -> Relations:
-    """How the bands of the input vary together by level, from statistics as plain data.
+    """How the bands of inputs vary together, from statistics as plain data; empty if that was not kept.
 
-    Empty if that was not kept, and of several inputs, whose bands are not compared with each other.
+    Bands of different inputs are not compared with each other.
+
+    Returns:
+        As ``Encoder`` takes it: by level, or of several inputs by their names.
     """
     inputs = (inputs,) if isinstance(inputs, Modality) else inputs
-    if len(inputs) > 1:
-        return {}
-    modality = inputs[0]
+    each = {modality.name: _relations_of(statistics, modality) for modality in inputs}
+    if len(inputs) == 1:
+        return each[inputs[0].name]
+    return {name: relations for name, relations in each.items() if relations}
+
+
+def _relations_of(statistics: Mapping[str, Any], modality: Modality) -> Relations:
     entry = statistics.get("modalities", {}).get(modality.name, {})
     wanted = list(modality.band_names)
     found = {}

@@ -5,7 +5,7 @@ bundle; ``head.safetensors`` holds the rest, and section ``head`` of ``config.js
 ``labels``, what its scores mean.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -65,7 +65,7 @@ def save_head(
     folder: str | Path,
     network: Head,
     *,
-    modality: Modality,
+    modality: Modality | Sequence[Modality],
     statistics: Scales | None,
     recipe: Mapping[str, Any],
     metrics: Mapping[str, Any],
@@ -77,7 +77,7 @@ def save_head(
     Args:
         folder: where; what a bundle there already has is replaced.
         network: as trained.
-        modality: the input, with just the encoder's bands.
+        modality: the input, or all of several, each with just the encoder's bands.
         statistics: mean and standard deviation of each band by level; None if they are not known.
         recipe: what it was trained with, plain data; ``IMAGE_HEIGHT`` and ``IMAGE_WIDTH`` are for ``trained_extent``.
         metrics: what it scored, plain data.

@@ -10,6 +10,7 @@ norm's epsilon is 1e-6 in every path (``dense_padding``, ``dense_grn_epsilon``),
 (``grn_scope``), and kernels start at standard deviation 0.02 (``initialisation``). The first bias does in either case.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -22,7 +23,7 @@ from geopretext.nn.initialisation import SPREADS, initialise
 from geopretext.nn.kernels import LANES, can_run
 from geopretext.nn.local_norm import Squares, squares_of
 from geopretext.nn.masking import patch_grid
-from geopretext.nn.network import EncoderNetwork
+from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.response_norm import GlobalResponseNorm
 from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.sites import Masked, Sites, Visible, Whole, convolve_blocks, halve, plain_stem, shown_patches
@@ -85,6 +86,121 @@ class Block(nn.Module):
         return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon, sites.squares)  # type: ignore[no-any-return]
 
 
+def stem_layers(settings: EncoderSettings) -> tuple[nn.Sequential, ...]:
+    """The layers from pixels to the first stage: two of stem "mmearth", one of stem "convnextv2"."""
+    bands, width, stride = len(settings.bands), settings.widths[0], settings.patch_size // _FIRST_SIDE
+    if settings.stem == "convnextv2":
+        return (
+            nn.Sequential(nn.Conv2d(bands, width, kernel_size=stride, stride=stride), nn.LayerNorm(width, eps=EPSILON)),
+        )
+    first = nn.Sequential(
+        nn.Conv2d(bands, width, kernel_size=3, padding=1), nn.LayerNorm(width, eps=EPSILON), nn.GELU()
+    )
+    second = nn.Sequential(
+        nn.Conv2d(width, width, kernel_size=stride, stride=stride, groups=width), nn.LayerNorm(width, eps=EPSILON)
+    )
+    return first, second
+
+
+def stage_layers(settings: EncoderSettings) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """What lies between the four stages, and the stages."""
+    downsample_layers = nn.ModuleList(
+        nn.Sequential(nn.LayerNorm(before, eps=EPSILON), nn.Conv2d(before, after, kernel_size=2, stride=2))
+        for before, after in pairwise(settings.widths)
+    )
+    drop = iter(torch.linspace(0, settings.drop_path, sum(settings.depths), device="cpu").tolist())
+    stages = nn.ModuleList(
+        nn.Sequential(*[Block(width, grn_scope=settings.grn_scope, drop_path=next(drop)) for _ in range(depth)])
+        for width, depth in zip(settings.widths, settings.depths, strict=True)
+    )
+    return downsample_layers, stages
+
+
+def initialise_layers(network: nn.Module, settings: EncoderSettings, first: Iterable[nn.Module]) -> None:
+    """Draw all weights of a network.
+
+    Args:
+        network: of ``stem_layers`` and ``stage_layers``.
+        settings: how.
+        first: the convolutions that see pixels.
+    """
+    spread = SPREADS[settings.initialisation]
+    initialise(network, linear=spread.pointwise, convolution=spread.convolution, depthwise=spread.depthwise)
+    # Where every band is missing the input is 0. With a zero bias so would be the features, and each norm would
+    # multiply their gradients by up to 1 / sqrt(epsilon).
+    for layer in first:
+        nn.init.trunc_normal_(cast("Tensor", layer.bias), std=0.02)
+
+
+def stage_strides(patch_size: int) -> tuple[int, ...]:
+    """Pixels on a side of a cell of each of the four stages."""
+    return tuple(patch_size // _FIRST_SIDE << level for level in range(4))
+
+
+def run_stages(
+    y: Tensor, levels: Sequence[Sites], downsample_layers: nn.ModuleList, stages: nn.ModuleList
+) -> list[Tensor]:
+    """What each of the four stages gives, in the layout of its level.
+
+    Args:
+        y: features of the stem, in the layout of the first level.
+        levels: sites of the four stages.
+        downsample_layers: of ``stage_layers``.
+        stages: likewise.
+    """
+    outputs = []
+    for number, (stage, sites) in enumerate(zip(stages, levels, strict=True)):
+        if number:
+            norm, conv = cast("nn.Sequential", downsample_layers[number - 1])
+            y = halve(y, cast("nn.LayerNorm", norm), cast("nn.Conv2d", conv))
+        for block in cast("nn.Sequential", stage):
+            y = block(y, sites)
+        outputs.append(y)
+    return outputs
+
+
+def sites_of(
+    settings: NetworkSettings,
+    x: Tensor,
+    visible: Tensor | None,
+    count: int | None,
+    *,
+    dense: Callable[[int], Sites],
+) -> list[Sites]:
+    """Where a network of four stages computes: the sites of the image, and those of the stages.
+
+    Args:
+        settings: with the bands and the patch size.
+        x: (B, C, H, W).
+        visible: (B, P) bool; None: everywhere.
+        count: of visible patches, if it is the same for every tile.
+        dense: the sites of a layer without a mask, by the cells on a side of its patches.
+
+    Raises:
+        BandError: the image has other bands.
+        GridError: its size is not a multiple of the patch size, or ``visible`` has another shape.
+    """
+    bands = settings.bands
+    if x.ndim != 4 or x.shape[1] != len(bands):
+        raise BandError(
+            f"the encoder got an array of shape {tuple(x.shape)}",
+            hint=f"it wants (tiles, {len(bands)}, height, width) with the bands {', '.join(bands)}",
+        )
+    grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=settings.patch_size)
+    sides = (settings.patch_size, *(_FIRST_SIDE >> level for level in range(4)))
+    if visible is None:
+        return [dense(side) for side in sides]
+    if visible.shape != (len(x), grid[0] * grid[1]):
+        raise GridError(
+            f"the mask has shape {tuple(visible.shape)}",
+            hint=f"wanted {(len(x), grid[0] * grid[1])}: (tiles, patches)",
+        )
+    if count is None:
+        return [Masked(visible, grid=grid, side=side) for side in sides]
+    shown = shown_patches(visible, count)
+    return [Visible(shown, grid=grid, side=side) for side in sides]
+
+
 class ConvNeXtV2(EncoderNetwork):
     """An encoder of images into a grid of features, one cell a patch.
 
@@ -95,45 +211,18 @@ class ConvNeXtV2(EncoderNetwork):
     def __init__(self, settings: EncoderSettings) -> None:
         super().__init__()
         self.settings: EncoderSettings = settings
-        bands, widths, stride = len(settings.bands), settings.widths, settings.patch_size // _FIRST_SIDE
+        layers = stem_layers(settings)
         if settings.stem == "mmearth":
-            self.initial_conv = nn.Sequential(
-                nn.Conv2d(bands, widths[0], kernel_size=3, padding=1),
-                nn.LayerNorm(widths[0], eps=EPSILON),
-                nn.GELU(),
-            )
-            self.stem = nn.Sequential(
-                nn.Conv2d(widths[0], widths[0], kernel_size=stride, stride=stride, groups=widths[0]),
-                nn.LayerNorm(widths[0], eps=EPSILON),
-            )
+            self.initial_conv, self.stem = layers
         else:
-            self.stem_orig = nn.Sequential(
-                nn.Conv2d(bands, widths[0], kernel_size=stride, stride=stride),
-                nn.LayerNorm(widths[0], eps=EPSILON),
-            )
-        self.downsample_layers = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(before, eps=EPSILON),
-                nn.Conv2d(before, after, kernel_size=2, stride=2),
-            )
-            for before, after in pairwise(widths)
-        )
-        drop = iter(torch.linspace(0, settings.drop_path, sum(settings.depths), device="cpu").tolist())
-        self.stages = nn.ModuleList(
-            nn.Sequential(*[Block(width, grn_scope=settings.grn_scope, drop_path=next(drop)) for _ in range(depth)])
-            for width, depth in zip(widths, settings.depths, strict=True)
-        )
-        spread = SPREADS[settings.initialisation]
-        initialise(self, linear=spread.pointwise, convolution=spread.convolution, depthwise=spread.depthwise)
-        # Where every band is missing the input is 0. With a zero bias so would be the features, and each norm would
-        # multiply their gradients by up to 1 / sqrt(epsilon).
-        first = self.initial_conv[0] if settings.stem == "mmearth" else self.stem_orig[0]
-        nn.init.trunc_normal_(cast("Tensor", first.bias), std=0.02)
+            (self.stem_orig,) = layers
+        self.downsample_layers, self.stages = stage_layers(settings)
+        initialise_layers(self, settings, (layers[0][0],))
 
     @property
     def strides(self) -> tuple[int, ...]:
         """Pixels on a side of a cell of each of the four stages; of the dense padding "same"."""
-        return tuple(self.settings.patch_size // _FIRST_SIDE << level for level in range(4))
+        return stage_strides(self.settings.patch_size)
 
     @property
     def layers(self) -> int:
@@ -205,15 +294,7 @@ class ConvNeXtV2(EncoderNetwork):
 
     def _stages(self, y: Tensor, levels: list[Sites]) -> list[Tensor]:
         """What each of the four stages gives, in the layout of its level."""
-        outputs = []
-        for number, (stage, sites) in enumerate(zip(self.stages, levels, strict=True)):
-            if number:
-                norm, conv = cast("nn.Sequential", self.downsample_layers[number - 1])
-                y = halve(y, cast("nn.LayerNorm", norm), cast("nn.Conv2d", conv))
-            for block in cast("nn.Sequential", stage):
-                y = block(y, sites)
-            outputs.append(y)
-        return outputs
+        return run_stages(y, levels, self.downsample_layers, self.stages)
 
     def _stem(self, image: Tensor, pixels: Sites, *, dense: bool) -> Tensor:
         """(B, C, H, W) -> features of the first stage."""
@@ -232,25 +313,11 @@ class ConvNeXtV2(EncoderNetwork):
 
     def _sites(self, x: Tensor, visible: Tensor | None, count: int | None) -> list[Sites]:
         """Those of the image, and those of the four stages."""
-        bands = self.settings.bands
-        if x.ndim != 4 or x.shape[1] != len(bands):
-            raise BandError(
-                f"the encoder got an array of shape {tuple(x.shape)}",
-                hint=f"it wants (tiles, {len(bands)}, height, width) with the bands {', '.join(bands)}",
-            )
-        grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=self.settings.patch_size)
-        sides = (self.settings.patch_size, *(_FIRST_SIDE >> level for level in range(4)))
-        if visible is None:
-            return [Whole(self.settings.dense_grn_epsilon, self._squares(side)) for side in sides]
-        if visible.shape != (len(x), grid[0] * grid[1]):
-            raise GridError(
-                f"the mask has shape {tuple(visible.shape)}",
-                hint=f"wanted {(len(x), grid[0] * grid[1])}: (tiles, patches)",
-            )
-        if count is None:
-            return [Masked(visible, grid=grid, side=side) for side in sides]
-        shown = shown_patches(visible, count)
-        return [Visible(shown, grid=grid, side=side) for side in sides]
+        return sites_of(self.settings, x, visible, count, dense=self._dense)
+
+    def _dense(self, side: int) -> Whole:
+        """The sites of a layer without a mask, whose patches have so many cells on a side."""
+        return Whole(self.settings.dense_grn_epsilon, self._squares(side))
 
     def _squares(self, side: int) -> Squares | None:
         """Of local norms in a layer whose patches have so many cells on a side."""

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.errors import GridError, InputError
+from geopretext.nn.fused_settings import FusedSettings
 from geopretext.nn.network import NetworkSettings
 from geopretext.nn.settings import EncoderSettings
 
@@ -115,7 +116,7 @@ def needed_margin(settings: NetworkSettings, extent: int) -> int | None:
     Returns:
         A multiple of the patch size; None: features depend on all of a window, however large it is.
     """
-    if not isinstance(settings, EncoderSettings):
+    if not isinstance(settings, EncoderSettings | FusedSettings):
         return None
     steps = sum(depth * (_REACH / cells) ** 2 for depth, cells in zip(settings.depths, _CELLS, strict=True))
     patches = _PER_STEP * math.sqrt(steps) + _PER_SQUARE * extent / settings.patch_size

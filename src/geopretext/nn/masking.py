@@ -10,6 +10,7 @@ from torch import Tensor
 from geopretext.errors import GridError
 
 _INCREMENT = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number, and likewise below
+_DIGITS = 53  # of a draw, so that a probability is exact
 _MULTIPLIERS = ((30, -4658895280553007687), (27, -7723592293110705685))
 
 
@@ -81,11 +82,38 @@ def sample_visible(seeds: Tensor, patches: int, mask_ratio: float) -> Tensor:
     Returns:
         (B, P) bool, True where shown.
     """
-    numbers = torch.arange(1, patches + 1, device=seeds.device)
-    noise = _scramble(_scramble(seeds)[:, None] + numbers * _INCREMENT)
+    noise = _noise(_scramble(seeds), patches)
     order = noise.argsort(dim=1, stable=True)
     shown = order[:, : visible_count(patches, mask_ratio)]
     return torch.zeros_like(noise, dtype=torch.bool).scatter(1, shown, True)
+
+
+def sample_dropped(seeds: Tensor, present: Tensor, probability: float) -> Tensor:
+    """Choose inputs to hide wholly, each with the same probability, but never all that a tile has.
+
+    Like that of patches, and independent of it, the choice is a pure function of a tile's seed and of what it has.
+    Where all would be hidden, the one stays whose draw was the highest, so that each is as likely to.
+
+    Args:
+        seeds: (B,) int64.
+        present: (B, N) bool: which of N inputs a tile has.
+        probability: 0 to below 1.
+
+    Returns:
+        (B, N) bool, True where hidden.
+    """
+    draws = _shift_right(_noise(_scramble(_scramble(seeds)), present.shape[1]), 64 - _DIGITS)
+    dropped = draws < int(probability * 2**_DIGITS)
+    best = draws.masked_fill(~present, -1).argmax(1, keepdim=True)
+    nothing_left = ~(present & ~dropped).any(1, keepdim=True)
+    spared = torch.zeros_like(dropped).scatter(1, best, nothing_left)
+    return dropped & ~spared
+
+
+def _noise(states: Tensor, count: int) -> Tensor:
+    """The next numbers of generators that are in the given states: (B,) -> (B, count) int64, all bits alike."""
+    numbers = torch.arange(1, count + 1, device=states.device)
+    return _scramble(states[:, None] + numbers * _INCREMENT)
 
 
 def _scramble(x: Tensor) -> Tensor:

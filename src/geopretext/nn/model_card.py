@@ -51,6 +51,7 @@ def model_card(
     licence: str,
     library: str = "geopretext",
     example: str = "",
+    any_input: bool = False,
 ) -> str:
     """What the encoder is, how to use it, how it was trained and what it scored, in Markdown.
 
@@ -64,6 +65,7 @@ def model_card(
         licence: of the weights, as the hub spells it.
         library: what loads the weights, as the hub spells it.
         example: how they are loaded, in Markdown; empty for how geopretext does.
+        any_input: whether inputs may be absent.
     """
     name = str(recipe.get("name") or settings.title)
     bands = "\n".join(f"| {number} | {b.name} | {b.unit} | {b.title} |" for number, b in enumerate(modality.bands))
@@ -82,6 +84,8 @@ def model_card(
         f"{settings.image_size}."
     )
     example = example or (_EXAMPLE.format(standardise=_call(known)) if known else _EXAMPLE_WITHOUT_STATISTICS)
+    if any_input and len(settings.inputs) > 1:
+        normalise += f"\n\n{_any_input(settings)}"
     header = _HEADER.format(library=library, licence=licence)
     table = f"| channel | band | unit | meaning |\n|---|---|---|---|\n{bands}"
     sections = [header, f"# {name}", about.rstrip(), "## Use", example, normalise, "## Input", table]
@@ -91,6 +95,16 @@ def model_card(
     sections += ["## Training", facts] if facts else []
     sections += ["## Scores", scores] if scores else []
     return "\n\n".join(sections) + "\n"
+
+
+def _any_input(settings: NetworkSettings) -> str:
+    """That inputs may be absent, and how that is said."""
+    first = next(iter(settings.inputs))
+    of = "; ".join(f"{name} ({', '.join(bands)})" for name, bands in settings.inputs.items())
+    return (
+        f"Any of its inputs may be absent: {of}. One that is 0 in all its bands has no influence;"
+        f' `encoder.given(["{first}"])` is the encoder of one of them alone.'
+    )
 
 
 def _call(levels: Collection[str]) -> str:

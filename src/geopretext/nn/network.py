@@ -4,10 +4,12 @@ Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``P`` patches, ``D`` feature
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
+
+from geopretext.errors import InputError
 
 
 class NetworkSettings(Protocol):
@@ -60,6 +62,8 @@ class EncoderNetwork(nn.Module):
     """An encoder of images into a grid of features, one cell a patch. Its only argument is its settings."""
 
     settings: NetworkSettings
+    any_input: ClassVar[bool] = False
+    """whether an input may be absent, so that ``given`` works"""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -123,3 +127,21 @@ class EncoderNetwork(nn.Module):
     def linear_layers(self) -> tuple[nn.Linear, ...]:
         """Those of the blocks, which low-rank additions may adapt; none if the family has no such layers."""
         return ()
+    def given(self, names: Collection[str]) -> "EncoderNetwork":
+        """A network of its own, with the same weights, that sees some of the inputs only.
+
+        It computes what this one does where the others are absent. Architectures for which an input is never absent
+        cannot give it.
+
+        Args:
+            names: of the inputs to keep, at least one.
+
+        Raises:
+            InputError: the architecture wants all of its inputs.
+        """
+        inputs = self.settings.inputs
+        raise InputError(
+            f"a {self.settings.title} wants all of its inputs: {', '.join(inputs)}",
+            hint=f"there are only {', '.join(name for name in inputs if name in names)}; encoders of the family"
+            " fused take any of theirs",
+        )

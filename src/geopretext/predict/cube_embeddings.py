@@ -141,7 +141,9 @@ def embed(
         times = None if axis is None else data.coords.get(axis, xr.DataArray(np.arange(len(scenes)), dims="time"))
     else:
         scenes, times = [data], None
-    decided = _decide(scenes, source, door or DoorOptions())
+    door = door or DoorOptions()
+    source = source.of_scene(scenes[0], door)
+    decided = _decide(scenes, source, door)
     plan = _Plan(source, decided.closed(), run, least_seen)
     parts = [_lazily(scene, plan) if _is_lazy(scene) else plan.compute(scene) for scene in scenes]
     return _labelled(parts, times, scenes[0], source, decided.record)

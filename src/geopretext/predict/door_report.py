@@ -19,7 +19,7 @@ def door_lines(record: Mapping[str, Any]) -> list[str]:
     Args:
         record: of an ``ImageDoor`` or of tiles, with the gate's report under ``"gate"``.
     """
-    lines = [f"bands matched by name: {_joined(record['matched'])}"]
+    lines = [*input_lines(record), f"bands matched by name: {_joined(record['matched'])}"]
     if record.get("substituted"):
         pairs = [f"{source} for {name}" for name, source in record["substituted"].items()]
         lines.append(f"bands taken in the place of others: {', '.join(pairs)}")
@@ -27,21 +27,41 @@ def door_lines(record: Mapping[str, Any]) -> list[str]:
         lines.append(f"bands that are missing everywhere: {_joined(record['filled'])}")
     if record.get("band_names"):
         lines.append(f"names of bands: {record['band_names']}")
+    levels = record.get("levels_of_encoder", ())
+    by_input = record.get("by_input", {"": record})
+    lines += [f"{name}: " * bool(name) + _unit_line(one, levels) for name, one in by_input.items()]
+    if record["statistics"] == "bundle" and len(levels) > 1 and not record["level"]:
+        lines.append(
+            f"warning: the scene's level is not known, and those of {' and '.join(levels)} differ: declare it (--level)"
+        )
+    if "pixel_sizes" in record:
+        lines += _pixel_lines(record["pixel_sizes"])
+    return lines + gate_lines(record["gate"])
+
+
+def input_lines(record: Mapping[str, Any]) -> list[str]:
+    """Which inputs of an encoder of several are used, and which it does without; nothing of an encoder of one.
+
+    Args:
+        record: with what ``predict.chosen_inputs.inputs_record`` gives.
+    """
+    if "inputs" not in record:
+        return []
+    used, absent = record["inputs"]["used"], record["inputs"]["absent"]
+    without = f"; without {_joined(absent)}, which the encoder also knows" if absent else ""
+    return [f"inputs used: {_joined(used)}{without}"]
+
+
+def _unit_line(record: Mapping[str, Any], levels: Sequence[str]) -> str:
+    """Unit and statistics of one input; ``levels``: of the encoder's statistics."""
     given, wanted = record["unit"], record["unit_of_encoder"]
     statistics = {"bundle": "of the bundle", "dataset": "of the task's training images"}[record["statistics"]]
-    several = record["statistics"] == "bundle" and len(record.get("levels_of_encoder", ())) > 1
-    if record["statistics"] == "bundle" and (record.get("level") or several):
+    if record["statistics"] == "bundle" and (record.get("level") or len(levels) > 1):
         statistics += f", level {record['level']}" if record["level"] else ", all levels"
     unit = f"{given} (as the encoder)" if given == wanted else f"{given} -> {wanted}"
     if given != wanted and record["statistics"] == "dataset":
         unit = f"{given}, not converted to {wanted}"
-    lines.append(f"unit: {unit}; standardised by means and deviations {statistics}")
-    if several and not record["level"]:
-        levels = " and ".join(record["levels_of_encoder"])
-        lines.append(f"warning: the scene's level is not known, and those of {levels} differ: declare it (--level)")
-    if "pixel_sizes" in record:
-        lines += _pixel_lines(record["pixel_sizes"])
-    return lines + gate_lines(record["gate"])
+    return f"unit: {unit}; standardised by means and deviations {statistics}"
 
 
 def _pixel_lines(sizes: PixelSizes) -> list[str]:

@@ -147,7 +147,10 @@ class _Block:
         draw_title(page, left, top, f"Input ({seen:.0%} visible)", view.detail)
         axes = page.axes(left, top + _TITLES, _SIDE, _SIDE)
         paint_values(axes, view, *shown, self.reconstruction.visible[self.index])
-        page.text(left, top + _TITLES + _SIDE + 0.06, _NOTE, size=6.8, color=QUIET, linespacing=1.35)
+        others = "" if len(self.reconstruction.used) < 2 else f" ({', '.join(self.reconstruction.used)} seen)"
+        if self.reconstruction.absent:
+            others += f"\nwithout {', '.join(self.reconstruction.absent)}"
+        page.text(left, top + _TITLES + _SIDE + 0.06, _NOTE + others, size=6.8, color=QUIET, linespacing=1.35)
 
     def _draw_column(self, page: Page, left: float, top: float, target: Target, view: View) -> None:
         index = self.index
@@ -157,9 +160,9 @@ class _Block:
             hidden = np.ones_like(hidden)
         error = target.error()
         prediction, everywhere = target.prediction[index], np.ones_like(truth.valid)
-        is_input = target.modality.name == self.reconstruction.input.name
+        is_input = self.reconstruction.is_input(target.modality.name)
         shown = hidden
-        if is_input:  # beside its own visible patches the prediction is easier to judge
+        if is_input and not target.everywhere:  # beside its own visible patches the prediction is easier to judge
             prediction, everywhere = np.where(hidden, prediction, truth.values), hidden | truth.valid
             shown = None
         draw_title(page, left, top, view.label, view.detail)

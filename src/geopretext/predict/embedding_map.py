@@ -93,7 +93,8 @@ def embed_scene(
     """
     options = options or EmbeddingOptions()
     check_outputs([out], [RASTERS])
-    network = EmbeddingSource(bundle, options.context)
+    run = run or RunOptions()
+    network = EmbeddingSource(bundle, options.context).of_scene(source.open(), run.door)
     outputs = [Output(out, needed_bytes(network.width, options.dtype))]
     with run_scene(
         source, network, parts_folder(out), run, outputs=outputs, progress=progress, looked=looked

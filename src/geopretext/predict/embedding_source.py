@@ -1,7 +1,7 @@
 """An encoder as what is computed of a scene: one vector a patch, or one a tile."""
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.local_norm import local_norms, needed_margin
 from geopretext.nn.settings import POOLINGS
+from geopretext.predict.chosen_inputs import given_bands
+from geopretext.predict.scene import Scene
+from geopretext.predict.scene_door import DoorOptions
 from geopretext.predict.tile_embeddings import encoder_fingerprint
 from geopretext.predict.windows import blended
 
@@ -78,6 +81,8 @@ class EmbeddingSource:
     """pixels on a side of tiles, each of which gets one vector; None: each patch gets one"""
     pooling: str = "stages"
     """of tiles, see ``nn.settings.POOLINGS``"""
+    inputs: tuple[str, ...] | None = None
+    """names of the encoder's inputs that it is given; None: all"""
 
     def __post_init__(self) -> None:
         size = self._encoder.settings.patch_size
@@ -157,10 +162,21 @@ class EmbeddingSource:
         """See ``NetworkSource``."""
         return joined_fingerprint([encoder_fingerprint(self._encoder), str(self.extent), str(self.tile), self.pooling])
 
+    def of_scene(self, scene: Scene, options: DoorOptions) -> "EmbeddingSource":
+        """The same of those of the encoder's inputs that a scene has.
+
+        Raises:
+            BandError: it has none of them.
+            InputError: the encoder wants all of its inputs.
+        """
+        given = given_bands(self._encoder, scene.bands, substitutes=dict(options.substitutes), where=scene.where)
+        return replace(self, inputs=tuple(modality.name for modality in given.inputs))
+
     @cached_property
     def _encoder(self) -> Encoder:
-        return self.bundle if isinstance(self.bundle, Encoder) else Encoder.from_pretrained(self.bundle)
+        encoder = self.bundle if isinstance(self.bundle, Encoder) else Encoder.from_pretrained(self.bundle)
+        return encoder if self.inputs is None else encoder.given(self.inputs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A process to which it is sent loads the bundle itself."""
-        return (EmbeddingSource, (self.bundle, self.context, self.tile, self.pooling))
+        return (EmbeddingSource, (self.bundle, self.context, self.tile, self.pooling, self.inputs))

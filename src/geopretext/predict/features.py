@@ -5,7 +5,7 @@ Memory does not grow with the number of inputs, apart from the features themselv
 Shapes: n inputs, B of them at a time, C bands, H W pixels, D features.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,8 @@ from geopretext.data.tiles import TileReader
 from geopretext.errors import GridError, InputError, UnitError
 from geopretext.modality import Modality, Observed, known_scales
 from geopretext.nn.bundle import Encoder
-from geopretext.predict.image_door import ImageDoor
+from geopretext.predict.chosen_inputs import given_inputs
+from geopretext.predict.joined_door import Door
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -40,7 +41,7 @@ def tile_features(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Features (n, D) of tiles, in the order asked for.
+    """Features (n, D) of tiles, in the order asked for, from those of the encoder's inputs that the reader has.
 
     Args:
         encoder: on the device where it is to run.
@@ -51,13 +52,16 @@ def tile_features(
         progress: told how far it is.
 
     Raises:
-        InputError: the reader lacks the encoder's modality, or the bundle has no statistics for a level.
-        BandError: it lacks a band.
+        InputError: the reader has none of the encoder's inputs, or lacks one and the encoder wants all, or the bundle
+            has no statistics for a level.
+        BandError: it lacks a band of an input that it has.
         UnitError: a band is in another unit.
         GridError: tiles are smaller than a patch.
     """
     tiles = np.arange(len(reader)) if tiles is None else np.asarray(tiles, np.int64)
-    return _encode(encoder, standardised_tiles(encoder, reader, tiles, batch_size), len(tiles), pooling, progress)
+    encoder = given_inputs(encoder, reader.modalities, where=reader.path)
+    blocks = standardised_tiles(encoder, reader, tiles, batch_size)
+    return _encode(encoder, blocks, len(tiles), pooling, progress)
 
 
 def standardised_tiles(
@@ -65,35 +69,40 @@ def standardised_tiles(
 ) -> Iterator[Tensor]:
     """Tiles as the encoder takes them, (B, C, H, W) on its device, in the order asked for.
 
-    The encoder's bands are picked by name and standardised with the bundle's statistics, by the level of each tile;
+    The bands of its inputs are picked by name and standardised with the bundle's statistics, by the level of each tile;
     missing pixels become 0, the mean. Tiles whose size is no multiple of the patch size are cut to the largest multiple
     around their centre.
 
     Raises:
-        InputError, BandError, UnitError, GridError: as ``tile_features``.
+        InputError: the reader lacks an input (``given_inputs`` gives an encoder without it).
+        BandError, UnitError, GridError: as ``tile_features``.
     """
-    levels = tile_levels(reader, encoder.modality, tiles)
     device = _device(encoder)
-    normaliser = Normaliser(encoder.modality, known_scales(encoder.statistics), device)
-    normaliser.check_levels(levels.numpy())
-    levels = levels.to(device)
+    levels, normalisers = {}, {}
+    for modality in encoder.inputs:
+        name = modality.name
+        levels[name] = tile_levels(reader, modality, tiles)
+        normalisers[name] = Normaliser(modality, known_scales(encoder.alone(name).statistics), device)
+        normalisers[name].check_levels(levels[name].numpy())
+    levels = {name: numbers.to(device) for name, numbers in levels.items()}
     start = 0
-    for observed in tile_blocks(
+    for fields in input_blocks(
         reader,
-        encoder.modality,
+        encoder.inputs,
         tiles,
         multiple_of=encoder.settings.patch_size,
         batch_size=batch_size,
         device=device,
     ):
-        count = len(observed.values)
-        yield normaliser(observed, levels[start : start + count]).values
-        start += count
+        stop = start + len(next(iter(fields.values())).values)
+        parts = [normalisers[name](observed, levels[name][start:stop]).values for name, observed in fields.items()]
+        yield parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        start = stop
 
 
 def image_features(
     encoder: Encoder,
-    door: ImageDoor,
+    door: Door,
     samples: Array | None = None,
     *,
     pooling: str = "stages",
@@ -128,23 +137,44 @@ def tile_blocks(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> Iterator[Observed[Tensor]]:
-    """Values in their unit and validity, (B, C, H, W), of an encoder's bands at some tiles, in order.
+    """Values in their unit and validity, (B, C, H, W), of one modality at some tiles, as ``input_blocks`` gives them.
+
+    Raises:
+        InputError, BandError, UnitError, GridError: as ``input_blocks``.
+    """
+    for fields in input_blocks(
+        reader, (modality,), tiles, multiple_of=multiple_of, batch_size=batch_size, device=device
+    ):
+        yield fields[modality.name]
+
+
+def input_blocks(
+    reader: TileReader,
+    inputs: Sequence[Modality],
+    tiles: npt.NDArray[np.int64],
+    *,
+    multiple_of: int = 1,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> Iterator[dict[str, Observed[Tensor]]]:
+    """Values in their unit and validity, (B, C, H, W), of an encoder's inputs by name at some tiles, in order.
 
     Args:
         reader: where the tiles are.
-        modality: bands and units that are wanted; its name is the modality that is read.
+        inputs: bands and units that are wanted; their names are the modalities that are read.
         tiles: their numbers.
         multiple_of: height and width are cut to a multiple of this around the centre, pixels.
         batch_size: tiles at a time.
         device: where they come to lie.
 
     Raises:
-        InputError: the reader lacks the modality.
+        InputError: the reader lacks a modality.
         BandError: it lacks a band.
         UnitError: a band is in another unit.
         GridError: tiles are smaller than ``multiple_of``.
     """
-    _check_input(reader, modality)
+    for modality in inputs:
+        _check_input(reader, modality)
     crop = reader.tile_size // multiple_of * multiple_of
     if not crop:
         raise GridError(
@@ -154,7 +184,7 @@ def tile_blocks(
         return
     loader = TileLoader(
         reader,
-        modalities={modality.name: modality.band_names},
+        modalities={modality.name: modality.band_names for modality in inputs},
         statistics=None,
         batch_size=batch_size,
         crop=crop,
@@ -165,7 +195,7 @@ def tile_blocks(
         device=device,
     )
     for batch in loader:
-        yield batch.fields[modality.name]
+        yield {modality.name: batch.fields[modality.name] for modality in inputs}
 
 
 def tile_levels(reader: TileReader, modality: Modality, tiles: npt.NDArray[np.int64]) -> Tensor:

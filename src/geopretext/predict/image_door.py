@@ -11,7 +11,7 @@ images, which no linear unit changes. That is a choice, so it has a name (``stat
 Shapes: B images, C bands, H W pixels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -138,6 +138,25 @@ class ImageDoor:
             )
         shared = {name: other.record[name] for name in ("statistics", "level", "mean", "std")}
         return replace(self, scale=other.scale, record={**self.record, **shared, "scale_of": other.images.where})
+
+    @property
+    def inputs(self) -> tuple[Modality, ...]:
+        """The one input."""
+        return (self.modality,)
+
+    def moved(self, place: Callable[[Images], Images], *, height: int, width: int) -> "ImageDoor":
+        """The same decisions for other images.
+
+        Args:
+            place: gives them, of the images that there are.
+            height: pixels of each.
+            width: likewise.
+        """
+        return replace(self, images=place(self.images), height=height, width=width)
+
+    def seen(self, valid: Tensor) -> Tensor:
+        """Pixels (B, H, W) at which all bands that the images have were observed, of (B, C, H, W)."""
+        return valid[:, [source is not None for source in self.match.sources]].all(1)
 
     def blocks(self, samples: Array | None = None, size: int = _BLOCK) -> Iterator[Observed[Tensor]]:
         """Values in the unit of ``modality`` and validity, (B, C, height, width), ``size`` images at a time, in order.

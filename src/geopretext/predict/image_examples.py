@@ -11,9 +11,8 @@ from geopretext.modality import known_scales
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.embedding_table import EmbeddingTable
 from geopretext.predict.features import image_features
-from geopretext.predict.image_door import ImageDoor
 from geopretext.predict.images import ImageFiles
-from geopretext.predict.reference import reference_of
+from geopretext.predict.joined_door import judge_door, open_door
 from geopretext.predict.tile_embeddings import encoder_fingerprint
 from geopretext.predict.unit_space import Vectors
 
@@ -43,6 +42,9 @@ def image_vectors(
         InputError: the table was made with another encoder, or has a row for each cell of a scene.
         BandError, UnitError, GridError, CorruptError: see ``ImageFiles.open`` and ``ImageDoor.open``.
     """
+    used = table.facts.get("inputs", {}).get("used", ())
+    if used and set(used) <= {modality.name for modality in encoder.inputs}:
+        encoder = encoder.given(used)
     made_with = table.facts.get("encoder")
     if made_with is not None and made_with != encoder_fingerprint(encoder):
         raise InputError(
@@ -56,16 +58,14 @@ def image_vectors(
             hint="make a table of the tiles of a store, or give a place or a tile as example",
         )
     images = ImageFiles.open(paths, bands=bands, unit=unit)
-    door = ImageDoor.open(
-        images,
-        encoder.modality,
-        encoder.statistics,
-        patch_size=encoder.settings.patch_size,
+    door = open_door(
+        lambda _: images,
+        encoder,
         statistics="bundle" if known_scales(encoder.statistics) else "auto",
         level=level,
     )
     if looked is not None:
-        gate = door.judge(reference_of(encoder), np.arange(len(images)), level=level)
+        gate = judge_door(door, encoder, np.arange(len(images)), level=level)
         looked({**door.record, "gate": gate.to_dict()})
     vectors: Vectors = image_features(encoder, door, np.arange(len(images)), pooling=pooling)
     return vectors

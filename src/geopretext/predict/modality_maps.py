@@ -7,21 +7,25 @@ those (decision 121). Vectors are averaged over passes.
 Shapes: B windows, C bands, H W pixels, P patches, p pixels on a side of a patch, D numbers a pixel.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geopretext.data.fingerprint import files_fingerprint
+from geopretext.data.fingerprint import files_fingerprint, joined_fingerprint
 from geopretext.errors import BundleError
 from geopretext.modality import Kind
 from geopretext.nn.bundle import Encoder, load_reconstructor
 from geopretext.nn.bundle_files import CONFIG, PRETEXT_WEIGHTS, WEIGHTS, find_bundle
 from geopretext.nn.masking import patch_grid, patchify, unpatchify
 from geopretext.nn.reconstructor import Reconstructor
+from geopretext.predict.chosen_inputs import given_bands
 from geopretext.predict.passes import Passes, complementary_passes
+from geopretext.predict.scene import Scene
+from geopretext.predict.scene_door import DoorOptions
 
 
 class ModalityMaps:
@@ -32,6 +36,7 @@ class ModalityMaps:
 
     Args:
         network: in evaluation mode, on the device where it is to run.
+        inputs: names of those of its inputs that images bring; None: all.
 
     Raises:
         BundleError: the network predicts no map of which anything can be said from the image alone.
@@ -39,13 +44,15 @@ class ModalityMaps:
 
     cell = 1
 
-    def __init__(self, network: Reconstructor) -> None:
+    def __init__(self, network: Reconstructor, inputs: Collection[str] | None = None) -> None:
         self.network = network
+        self.inputs = tuple(m for m in network.inputs if inputs is None or m.name in inputs)
+        """those that images bring"""
         self.channels: dict[str, slice] = {}
         """numbers of each modality among all D, in the order of the network"""
         self.width = 0
         for name, target in network.targets.items():
-            if target.kind.is_map and _without(name, network) is None:
+            if target.kind.is_map and self._without(name) is None:
                 self.channels[name] = slice(self.width, self.width + target.channels)
                 self.width += target.channels
         if not self.channels:
@@ -57,7 +64,7 @@ class ModalityMaps:
     @property
     def left_out(self) -> dict[str, str]:
         """Maps that cannot be predicted from the image alone, and why."""
-        reasons = {name: _without(name, self.network) for name in self.network.targets}
+        reasons = {name: self._without(name) for name in self.network.targets}
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -65,6 +72,7 @@ class ModalityMaps:
 
         What windows lack to a whole number of patches is missing.
         """
+        x = self._whole(x)
         height, width = x.shape[2:]
         patch = self.network.encoder.settings.patch_size
         x = F.pad(x, (0, -width % patch, 0, -height % patch))
@@ -98,6 +106,7 @@ class ModalityMaps:
             By name: standardised numbers (B, C), or probabilities of classes or labels, float32.
         """
         patch = self.network.encoder.settings.patch_size
+        x = self._whole(x)
         x = F.pad(x, (0, -x.shape[3] % patch, 0, -x.shape[2] % patch))
         _, passes = self._passes(x)
         every = [self._predict(x, visible) for visible in passes.visible.to(x.device)]
@@ -112,6 +121,29 @@ class ModalityMaps:
                 answers = answers.sigmoid()
             found[name] = answers.mean(0)
         return found
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """The image of all inputs, 0 in the bands of those that are absent, of one of those that there are."""
+        if self.inputs == self.network.inputs:
+            return x
+        parts = dict(zip(self.inputs, torch.split(x, [len(m.bands) for m in self.inputs], 1), strict=True))
+        size = (len(x), *x.shape[2:])
+        return torch.cat([parts.get(m, x.new_zeros(size[0], len(m.bands), *size[1:])) for m in self.network.inputs], 1)
+
+    def _without(self, name: str) -> str | None:
+        """Why a map cannot be predicted from the image alone; None if it can."""
+        target = self.network.targets[name]
+        if not target.kind.is_map or not self._restored(name):
+            return None
+        bands = {band for modality in self.inputs if modality.name == name for band in modality.band_names}
+        if not bands:
+            return (
+                "the network predicts its contrast only: the mean and deviation of a patch cannot be known from the"
+                " image"
+            )
+        if not set(target.band_names) <= bands:
+            return "the network predicts its contrast only, over bands that the input does not have"
+        return None
 
     def _passes(self, x: Tensor) -> tuple[tuple[int, int], Passes]:
         settings = self.network.encoder.settings
@@ -154,6 +186,8 @@ class ModalityMapsSource:
     """of training's crops: windows are as large, and response norms are over all of a window"""
     width: int
     cell: int = 1
+    inputs: tuple[str, ...] | None = None
+    """names of the network's inputs that it is given; None: all"""
     margin: int = 0
     """what is less sure near the edge of a window fades out over the ramp"""
 
@@ -186,27 +220,29 @@ class ModalityMapsSource:
 
     def encoder(self) -> Encoder:
         """See ``NetworkSource``."""
-        return Encoder.from_pretrained(self.bundle)
+        encoder = Encoder.from_pretrained(self.bundle)
+        return encoder if self.inputs is None else encoder.given(self.inputs)
+
+    def of_scene(self, scene: Scene, options: DoorOptions) -> "ModalityMapsSource":
+        """The same from those of the network's inputs that a scene has.
+
+        Raises:
+            BandError: it has none of them.
+            InputError: the network wants all of its inputs.
+            BundleError: nothing can be predicted from them alone.
+        """
+        substitutes = dict(options.substitutes)
+        given = given_bands(self.encoder(), scene.bands, substitutes=substitutes, where=scene.where)
+        names = tuple(modality.name for modality in given.inputs)
+        maps = ModalityMaps(load_reconstructor(self.bundle), names)
+        return replace(self, width=maps.width, inputs=names)
 
     def load(self, device: str) -> ModalityMaps:
         """See ``NetworkSource``."""
-        return ModalityMaps(load_reconstructor(self.bundle).to(device))
+        return ModalityMaps(load_reconstructor(self.bundle).to(device), self.inputs)
 
     def fingerprint(self) -> str:
         """See ``NetworkSource``."""
         folder = find_bundle(self.bundle)
-        return files_fingerprint([folder / name for name in (CONFIG, WEIGHTS, PRETEXT_WEIGHTS)])
-
-
-def _without(name: str, network: Reconstructor) -> str | None:
-    """Why a map cannot be predicted from the image alone; None if it can."""
-    target = network.targets[name]
-    if not target.kind.is_map or name not in network.settings.standardise_patches:
-        return None
-    if name != network.modality.name:
-        return (
-            "the network predicts its contrast only: the mean and deviation of a patch cannot be known from the image"
-        )
-    if not set(target.band_names) <= set(network.modality.band_names):
-        return "the network predicts its contrast only, over bands that the input does not have"
-    return None
+        files = files_fingerprint([folder / name for name in (CONFIG, WEIGHTS, PRETEXT_WEIGHTS)])
+        return files if self.inputs is None else joined_fingerprint([files, *self.inputs])

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from geopretext.errors import InputError
+from geopretext.predict.joined_scene import join_scenes
 from geopretext.predict.scene import Scene
 
 Clouds: TypeAlias = Literal["mask", "keep"]
@@ -44,9 +45,11 @@ class SceneSource:
     """pixels that its scene classification calls clouded are missing, or kept"""
     allow_no_crs: bool = False
     """take images that do not say where they lie"""
+    also: tuple["SceneSource", ...] = ()
+    """more files of the same place on the same grid, with other bands"""
 
     def open(self) -> Scene:
-        """The scene.
+        """The scene, with the bands of all files.
 
         Raises:
             InputError: nothing is there, it is nothing that is read, or it is not as declared (``BandError``,
@@ -56,7 +59,7 @@ class SceneSource:
             MissingLibraryError: a library of ``[geo]`` is not installed.
         """
         module = cast("SceneModule", import_module(f"geopretext.predict.{_kind(self.path)}_scene"))
-        return module.open_source(self)
+        return join_scenes([module.open_source(self), *(source.open() for source in self.also)])
 
 
 class SceneModule(Protocol):

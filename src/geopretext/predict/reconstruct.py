@@ -98,15 +98,23 @@ class Reconstruction:
     coordinates: Coordinates
     """of the n tiles"""
     input: Modality
-    """of the encoder, with its bands"""
+    """of the encoder, with its bands; of several that it was given, the first"""
     shown: Observed[Array]
-    """input in physical units, complete, (n, C, H, W)"""
+    """``input`` in physical units, complete, (n, C, H, W)"""
     visible: npt.NDArray[np.bool_]
     """(n, H, W): pixels of patches that the encoder saw"""
     targets: tuple[Target, ...]
     """in the order of the network"""
     compared: Compared | None = None
     """None if it does not come from ``reconstruct``"""
+    used: tuple[str, ...] = ()
+    """names of the inputs that the encoder was given; empty: just ``input``"""
+    absent: tuple[str, ...] = ()
+    """those that it was not given, and which are predicted on all patches if they are targets"""
+
+    def is_input(self, name: str) -> bool:
+        """Whether the encoder saw a modality."""
+        return name in (self.used or (self.input.name,))
 
 
 def reconstruct(
@@ -116,6 +124,7 @@ def reconstruct(
     seed: int = 0,
     *,
     visible: npt.NDArray[np.bool_] | None = None,
+    inputs: Sequence[str] | None = None,
 ) -> Reconstruction:
     """Hide patches of some tiles and predict every modality from the visible ones.
 
@@ -130,11 +139,13 @@ def reconstruct(
         seed: of the patches that are hidden; each tile hides others.
         visible: (n, P), which patches are shown, row by row; the same number in every tile, at least one. None: as many
             as in pretraining, by ``seed``.
+        inputs: of a network that takes any of several inputs (``nn.fused``), the names of those that it is given; None:
+            all that the reader has.
 
     Raises:
         BundleError: the bundle cannot be read, or holds an encoder only.
-        InputError: the reader lacks the input modality, there is no such tile, or none is asked for; ``visible`` shows
-            no patch of a tile.
+        InputError: the reader has no input of the network, or lacks one that it needs or that is asked for; there is no
+            such tile, or none is asked for; ``visible`` shows no patch of a tile.
         BandError, UnitError, GridError: a band, a unit or the size of the tiles does not fit the bundle, or ``visible``
             does not fit the tiles.
     """
@@ -144,8 +155,8 @@ def reconstruct(
     loaded = bundle if isinstance(bundle, Pretrained) else Pretrained.load(bundle)
     network, settings = loaded.network, loaded.network.encoder.settings
     source = _Source(reader, numbers, settings.patch_size, loaded.statistics)
-    observed, normaliser, levels = source.read(network.modality, needed=True)
-    x = normaliser(observed, levels).values
+    used = _used_inputs(network, reader, inputs)
+    observed, x = _image(source, network, used)
     grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=settings.patch_size)
     if visible is None:
         seeds = torch.from_numpy(hash_seeds(seed, numbers))
@@ -154,16 +165,59 @@ def reconstruct(
         shown = torch.from_numpy(_checked_patches(visible, len(numbers), grid))
     with torch.inference_mode():
         predictions = network(x, shown, everywhere=True)
-    targets = {name: _target(name, network, predictions[name], source, grid) for name in network.targets}
+    absent = tuple(modality.name for modality in network.inputs if modality not in used)
+    targets = {
+        name: _target(name, network, predictions[name], source, grid, everywhere=name in absent)
+        for name in network.targets
+    }
     pixels = shown.reshape(-1, *grid).repeat_interleave(settings.patch_size, 1)
     return Reconstruction(
         coordinates=reader.coordinates.take(numbers),
-        input=network.modality,
+        input=used[0],
         shown=_numpy(observed),
         visible=pixels.repeat_interleave(settings.patch_size, 2).numpy(),
         targets=tuple(target for target, _ in targets.values()),
         compared=Compared(shown, predictions, {name: field for name, (_, field) in targets.items()}),
+        used=tuple(modality.name for modality in used),
+        absent=absent,
     )
+
+
+def _used_inputs(network: Reconstructor, reader: TileReader, wanted: Sequence[str] | None) -> tuple[Modality, ...]:
+    """The inputs that the network is to be given."""
+    known = {modality.name: modality for modality in network.inputs}
+    for name in wanted or ():
+        if name not in known:
+            raise InputError(f"the network has no input {name!r}", hint=f"its inputs are {', '.join(known)}")
+    asked = list(known) if wanted is None else [name for name in known if name in wanted]
+    used = [name for name in asked if name in reader.modalities]
+    if not used or (wanted is not None and used != asked) or (used != list(known) and not network.encoder.any_input):
+        lacks = [name for name in asked if name not in used] or [name for name in known if name not in asked]
+        if set(lacks) <= set(reader.modalities):
+            raise InputError(
+                f"the network wants all of its inputs: {', '.join(known)}", hint="encoders of the family fused take any"
+            )
+        raise InputError(
+            f"has no modality {', '.join(map(repr, lacks))}, which the encoder reads;"
+            f" it has {', '.join(reader.modalities)}",
+            where=reader.path,
+        )
+    return tuple(known[name] for name in used)
+
+
+def _image(source: "_Source", network: Reconstructor, used: Sequence[Modality]) -> tuple[Observed[Tensor], Tensor]:
+    """The first input that is used, in its unit, and the image (n, C, H, W) of all inputs, 0 where they are absent."""
+    observed, parts = {}, []
+    for modality in used:
+        observed[modality.name], normaliser, levels = source.read(modality, needed=True)
+        parts.append(normaliser(observed[modality.name], levels).values)
+    first = observed[used[0].name]
+    given = dict(zip(observed, parts, strict=True))
+    size = first.values.shape
+    every = [
+        given.get(modality.name, torch.zeros(size[0], len(modality.bands), *size[2:])) for modality in network.inputs
+    ]
+    return first, every[0] if len(every) == 1 else torch.cat(every, 1)
 
 
 def _checked_patches(visible: npt.NDArray[np.bool_], tiles: int, grid: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -209,7 +263,13 @@ class _Source:
 
 
 def _target(
-    name: str, network: Reconstructor, prediction: Tensor, source: _Source, grid: tuple[int, int]
+    name: str,
+    network: Reconstructor,
+    prediction: Tensor,
+    source: _Source,
+    grid: tuple[int, int],
+    *,
+    everywhere: bool,
 ) -> tuple[Target, Observed[Tensor]]:
     """Raw output of a head, (n, P, p p channels) or (n, channels), beside the truth and in its units.
 
@@ -231,7 +291,7 @@ def _target(
             prediction = prediction.softmax(1)
         case Kind.MULTILABEL_VECTOR:
             prediction = prediction.sigmoid()
-    everywhere = network.predicts_visible(name)
+    everywhere = everywhere or network.predicts_visible(name)
     return Target(modality, _numpy(truth), prediction.numpy(), restored=restore, everywhere=everywhere), field
 
 

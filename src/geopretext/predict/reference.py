@@ -80,10 +80,15 @@ class Reference:
     """``TRAINING`` or ``TYPICAL``: where the relations between bands come from"""
 
 
-def reference_of(encoder: Encoder) -> Reference | None:
-    """What is known of an encoder's training data; None if it is too little to judge by."""
-    modality = encoder.modality
-    relations = {level: BandRelations.from_dict(plain) for level, plain in encoder.relations.items()}
+def reference_of(encoder: Encoder, name: str) -> Reference | None:
+    """What is known of an encoder's training data; None if it is too little to judge by.
+
+    Args:
+        encoder: of one input or several.
+        name: of the input in question.
+    """
+    modality, scales, kept = encoder.alone(name)
+    relations = {level: BandRelations.from_dict(plain) for level, plain in kept.items()}
     source = TRAINING if relations else TYPICAL
     typical = _typical().get(modality.name, {}) if not relations else {}
     if typical and not set(modality.band_names) <= set(typical["bands"]):
@@ -97,7 +102,7 @@ def reference_of(encoder: Encoder) -> Reference | None:
         return None
     levels = {}
     for level, related in relations.items():
-        scale = encoder.statistics.get(level) or _typical_scale(typical, level, modality.band_names)
+        scale = scales.get(level) or _typical_scale(typical, level, modality.band_names)
         if scale is not None:
             levels[level] = _level(related, scale)
     named = {level: found for level, found in levels.items() if level != POOLED}

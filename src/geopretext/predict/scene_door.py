@@ -16,12 +16,15 @@ from torch import Tensor
 
 from geopretext.data.statistics import POOLED
 from geopretext.errors import GridError, InputError
-from geopretext.modality import known_scales
+from geopretext.modality import Modality, known_scales
 from geopretext.nn.bundle import Encoder
+from geopretext.predict.chosen_inputs import inputs_record
 from geopretext.predict.door_report import PixelSizes, unlike_pixels
 from geopretext.predict.image_door import ImageDoor, StatisticsChoice
+from geopretext.predict.images import Images
 from geopretext.predict.input_gate import GateReport
-from geopretext.predict.reference import reference_of
+from geopretext.predict.joined_door import Door, JoinedDoor, judge_door, open_door
+from geopretext.predict.joined_scene import part_of
 from geopretext.predict.scene import Array, Mask, Scene
 from geopretext.predict.windows import Windows
 
@@ -98,7 +101,7 @@ class SceneDoor:
     """A scene on its way into an encoder; made by ``open_scene_door``."""
 
     scene: Scene
-    door: ImageDoor
+    door: Door
     """its images are windows of the encoder's own size, spread over the scene"""
     gate: GateReport
     """what they looked like"""
@@ -106,12 +109,15 @@ class SceneDoor:
     """of ``scene`` and ``encoder``"""
     levels: tuple[str, ...] = ()
     """of which the encoder has statistics"""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """which inputs of the encoder are used, of ``chosen_inputs.inputs_record``"""
 
     @property
     def record(self) -> dict[str, Any]:
         """What was done to the numbers, in plain types."""
         return {
             "scene": dict(self.scene.record),
+            **self.inputs,
             **self.door.record,
             "pixel_sizes": dict(self.pixel_sizes),
             "levels_of_encoder": list(self.levels),
@@ -120,10 +126,13 @@ class SceneDoor:
 
     def closed(self) -> Callable[[Scene], "SceneDoor"]:
         """The same decisions without the scene, to be sent to another process that opens it anew."""
-        images = self.door.images
+        doors = self.door.doors if isinstance(self.door, JoinedDoor) else (self.door,)
+        decisions = tuple(
+            {each.name: getattr(door, each.name) for each in fields(door) if each.name != "images"} for door in doors
+        )
+        images = doors[0].images
         assert isinstance(images, SceneImages)
-        decisions = {each.name: getattr(self.door, each.name) for each in fields(self.door) if each.name != "images"}
-        facts = (self.gate, self.pixel_sizes, self.levels)
+        facts = (self.gate, self.pixel_sizes, self.levels, self.inputs)
         return partial(_reopened, images.corners, images.height, images.width, decisions, facts)
 
     def read(self, windows: Windows, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -137,22 +146,30 @@ class SceneDoor:
             CorruptError: the scene cannot be decoded.
         """
         height, width = windows.down.extent, windows.across.extent
-        images = SceneImages(self.scene, tuple(windows.corner(number) for number in numbers), height, width)
-        door = replace(self.door, images=images, height=height, width=width)
+        corners = tuple(windows.corner(number) for number in numbers)
+
+        def windows_of(images: Images) -> Images:
+            assert isinstance(images, SceneImages)
+            return replace(images, corners=corners, height=height, width=width)
+
+        door = self.door.moved(windows_of, height=height, width=width)
         (observed,) = door.blocks(size=len(numbers))
-        real = [source is not None for source in self.door.match.sources]
-        return door.normaliser(observed).values, observed.valid[:, real].all(1)
+        return door.normaliser(observed).values, door.seen(observed.valid)
 
 
 def _reopened(
     corners: tuple[tuple[int, int], ...],
     height: int,
     width: int,
-    decisions: Mapping[str, Any],
-    facts: tuple[GateReport, PixelSizes, tuple[str, ...]],
+    decisions: tuple[Mapping[str, Any], ...],
+    facts: tuple[GateReport, PixelSizes, tuple[str, ...], Mapping[str, Any]],
     scene: Scene,
 ) -> SceneDoor:
-    return SceneDoor(scene, ImageDoor(images=SceneImages(scene, corners, height, width), **decisions), *facts)
+    doors = []
+    for decided in decisions:
+        stored = [name for name in decided["match"].sources if name is not None]
+        doors.append(ImageDoor(images=SceneImages(part_of(scene, stored), corners, height, width), **decided))
+    return SceneDoor(scene, JoinedDoor(tuple(doors)) if len(doors) > 1 else doors[0], *facts)
 
 
 def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None = None) -> SceneDoor:
@@ -180,23 +197,28 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
             where=scene.where,
             hint="look at its no-data value and at its mask of clouds",
         )
-    door = ImageDoor.open(
-        images,
-        encoder.modality,
-        encoder.statistics,
-        patch_size=encoder.settings.patch_size,
+    substitutes = dict(options.substitutes)
+    door = open_door(
+        lambda modality: _images_of(modality, images, substitutes),
+        encoder,
         statistics=options.statistics,
         level=level if level in known_scales(encoder.statistics) else None,
-        substitutes=dict(options.substitutes),
+        substitutes=substitutes,
         fill=options.fill,
     )
-    gate = door.judge(reference_of(encoder), np.arange(len(images)), level=level)
+    gate = judge_door(door, encoder, np.arange(len(images)), level=level)
     sizes = {"scene": _pixel_sides(scene), "encoder": encoder.ground_sampling_distance}
     if options.strict:
         gate.require_plausible(where=scene.where)
         if warning := unlike_pixels(sizes):
             raise GridError(warning, where=scene.where, hint="resample it first; without --strict this is a warning")
-    return SceneDoor(scene, door, gate, sizes, _levels(encoder))
+    return SceneDoor(scene, door, gate, sizes, _levels(encoder), inputs_record(encoder))
+
+
+def _images_of(modality: Modality, images: SceneImages, substitutes: Mapping[str, str]) -> SceneImages:
+    """The same windows of the part of the scene that has an input."""
+    wanted = [substitutes.get(name, name) for name in modality.band_names]
+    return replace(images, scene=part_of(images.scene, [name for name in wanted if name in images.scene.bands]))
 
 
 def anything_seen(scene: Scene, encoder: Encoder) -> bool:
@@ -245,7 +267,12 @@ def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:
     side = encoder.settings.image_size
     height, width = min(side, scene.height), min(side, scene.width)
     places = [(row, column) for row in range(0, scene.height, height) for column in range(0, scene.width, width)]
-    wanted = [name for name in encoder.bands if name in scene.bands][:1] or list(scene.bands[:1])
+    # one band of each input: where any was observed there is something to see
+    wanted = [
+        next(name for name in modality.band_names if name in scene.bands)
+        for modality in encoder.inputs
+        if set(modality.band_names) & set(scene.bands)
+    ] or list(scene.bands[:1])
     found: list[tuple[int, int]] = []
     for number in np.random.default_rng(0).permutation(len(places)):
         row, column = (
@@ -253,7 +280,7 @@ def _looked_at(scene: Scene, encoder: Encoder) -> SceneImages:
             for start, length, extent in zip(places[number], (scene.height, scene.width), (height, width), strict=True)
         )
         _, valid = scene.read(slice(row, row + height), slice(column, column + width), wanted)
-        if valid.mean() > _ENOUGH:
+        if valid.any(0).mean() > _ENOUGH:
             found.append((row, column))
         if len(found) == _LOOKED_AT:
             break

@@ -104,7 +104,10 @@ def reconstruct_scene(
     network = ModalityMapsSource.of(bundle)
     statistics = Statistics.from_dict(load_statistics(bundle))
     source = SceneSource(str(scene)) if isinstance(scene, str | Path) else scene
-    options = replace(options or RunOptions(), window=network.extent, ramp=network.ramp, keep="float16")
+    options = options or RunOptions()
+    if len(network.encoder().inputs) > 1:
+        network = network.of_scene(source.open(), options.door)
+    options = replace(options, window=network.extent, ramp=network.ramp, keep="float16")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file", where=str(folder), hint="name a folder")
@@ -137,9 +140,7 @@ def reconstruct_scene(
         }
         replace_file(folder / RECORD, json.dumps(record, indent=2).encode())
         run.discard()
-    return SceneReconstruction(
-        run.scene, model.network.modality, coordinates, maps, vectors, left_out, compared, record
-    )
+    return SceneReconstruction(run.scene, model.inputs[0], coordinates, maps, vectors, left_out, compared, record)
 
 
 def _outputs(model: ModalityMaps, folder: Path, confidence: bool) -> list[Output]:
@@ -183,19 +184,18 @@ def _layouts(
         if not any(observed):
             continue
         kept = target.select([band for band in target.band_names if band not in never])
-        modality, mean, std = _scale(kept, model, door, statistics)
+        modality, mean, std = _scale(kept, door, statistics)
         layouts[name] = MapLayout(modality, tuple(channels[observed]), mean, std)
     return layouts, left_out
 
 
-def _scale(
-    modality: Modality, model: ModalityMaps, door: SceneDoor, statistics: Statistics
-) -> tuple[Modality, Any, Any]:
+def _scale(modality: Modality, door: SceneDoor, statistics: Statistics) -> tuple[Modality, Any, Any]:
     """What the numbers of a continuous map mean: its modality, and the mean and deviation of its bands.
 
     The input was standardised by its door, which may have taken the scene's own unit and scale.
     """
-    if modality.name == model.network.modality.name and set(modality.band_names) <= set(door.door.modality.band_names):
+    seen_inputs = {seen.name for seen in door.door.inputs}
+    if modality.name in seen_inputs and set(modality.band_names) <= set(door.door.modality.band_names):
         rows = list(door.door.modality.band_indices(modality.band_names))
         seen = door.door.modality.select(modality.band_names)
         converted = seen.bands[0].unit == modality.bands[0].unit

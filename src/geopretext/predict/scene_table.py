@@ -58,9 +58,10 @@ def embed_scene_tiles(
         InputError: ``out`` is a folder, or in none; no tile was observed; and as ``run_scene``.
     """
     check_outputs([out], [(".parquet",)])
-    whole = EmbeddingSource(bundle)
-    encoder = whole.encoder()
-    network = EmbeddingSource(bundle, tile=tile or encoder.settings.image_size, pooling=pooling)
+    run = run or RunOptions()
+    side = tile or EmbeddingSource(bundle).encoder().settings.image_size
+    network = EmbeddingSource(bundle, tile=side, pooling=pooling).of_scene(source.open(), run.door)
+    encoder = network.encoder()
     outputs = [Output(out, network.width * np.dtype(dtype).itemsize + _ROW_BYTES)]
     with run_scene(
         source, network, parts_folder(out), run, outputs=outputs, progress=progress, looked=looked

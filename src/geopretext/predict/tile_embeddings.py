@@ -4,9 +4,7 @@ Vectors are computed a group of rows at a time and kept beside the table until i
 on where it stopped. ::
 
     from geopretext.data.store import Store
-    from geopretext.nn.families import settings_to_plain
-from geopretext.nn.bundle import Encoder
-from geopretext.nn.families import settings_to_plain
+    from geopretext.nn.bundle import Encoder
     from geopretext.predict.tile_embeddings import embed_tiles
 
     embed_tiles(Encoder.from_pretrained("runs/first/bundle"), Store.open("tiles.zarr"), "embeddings.parquet")
@@ -30,6 +28,7 @@ from geopretext.data.tiles import Array, TileReader
 from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.families import settings_to_plain
+from geopretext.predict.chosen_inputs import given_inputs, inputs_record
 from geopretext.predict.embedding_file import GROUP, EmbeddingRows, Precision, write_embeddings
 from geopretext.predict.features import Progress, tile_features
 
@@ -76,6 +75,7 @@ def embed_tiles(
     path = Path(out)
     if path.is_dir():
         raise InputError("is a folder", where=str(path), hint="name a file")
+    encoder = given_inputs(encoder, reader.modalities, where=reader.path)
     facts = embedding_facts(encoder, pooling=pooling, source=reader.path)
     parts = _Parts(path, joined_fingerprint([json.dumps(facts), _sign(reader, numbers)]))
 
@@ -120,6 +120,7 @@ def embedding_facts(encoder: Encoder, *, pooling: str | None, source: str) -> di
     return {
         "encoder": encoder_fingerprint(encoder),
         "network": settings_to_plain(encoder.settings),
+        **inputs_record(encoder),
         "bands": list(encoder.bands),
         "unit": encoder.unit,
         "pooling": pooling,

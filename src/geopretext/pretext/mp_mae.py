@@ -3,6 +3,8 @@
 A step: choose patches to hide in each tile; encode the visible patches of the optical image; predict every modality
 from them; compare maps on the hidden patches and vectors as a whole, wherever there is something to compare with;
 weigh the tasks and sum. With ``predict_visible``, which is ours, maps other than the input are compared on all patches.
+Also ours: with an encoder of several inputs (``nn.fused``), ``input_dropout`` hides some of them wholly in each tile; a
+target that is hidden so is compared on all patches.
 
 What differs from the published code, in each case because that code does otherwise than it says:
 
@@ -19,6 +21,7 @@ Letters: ``B`` tiles, ``C`` bands, ``P`` patches, ``M`` masked patches, ``p`` pi
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,7 +33,7 @@ from geopretext.modality import Acquisition, Kind, Modality, Observed, Role
 from geopretext.nn.autoencoder import MaskedAutoencoder, take_patches
 from geopretext.nn.bundle import save_bundle
 from geopretext.nn.kernels import can_run, cross_entropy, squared_error
-from geopretext.nn.masking import patch_grid, patchify, sample_visible, visible_count
+from geopretext.nn.masking import patch_grid, patchify, sample_dropped, sample_visible, visible_count
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.sites import shown_patches
 from geopretext.nn.weighting import make_weighting
@@ -132,11 +135,19 @@ class MPMAE(Method):
         image = input_image(fields, encoder.inputs)
         visible = sample_visible(seeds, h * w, self.settings.mask_ratio)
         count = visible_count(h * w, self.settings.mask_ratio)
-        predictions = self.network(image, visible, count=count)
-        return self.compare(predictions, fields, shown_patches(~visible, h * w - count))
+        masked = shown_patches(~visible, h * w - count)
+        if not (self.training and self.settings.input_dropout > 0):
+            return self.compare(self.network(image, visible, count=count), fields, masked)
+        dropped = self._drop_inputs(fields, seeds)
+        predictions = self.network(self._without(image, dropped), visible, count=count, everywhere=True)
+        return self.compare(predictions, fields, masked, self._hidden(visible, dropped))
 
     def compare(
-        self, predictions: Mapping[str, Tensor], fields: Mapping[str, Observed[Tensor]], masked: Tensor
+        self,
+        predictions: Mapping[str, Tensor],
+        fields: Mapping[str, Observed[Tensor]],
+        masked: Tensor,
+        hidden: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> dict[str, TaskLoss]:
         """The loss of each task that was predicted.
 
@@ -144,14 +155,41 @@ class MPMAE(Method):
             predictions: of the network, by target.
             fields: as ``forward`` takes them; those of the targets are enough.
             masked: (B, M) int64: which patches were hidden.
+            hidden: (B, P) bool: the patches to compare, of those maps whose predictions are on all patches and of which
+                not all are to be compared.
         """
-        return {name: self._compare(name, prediction, fields[name], masked) for name, prediction in predictions.items()}
+        return {
+            name: self._compare(name, prediction, fields[name], masked, hidden.get(name))
+            for name, prediction in predictions.items()
+        }
 
     def save(self, folder: Any, **facts: Any) -> None:
         """Write a bundle that also reconstructs; see ``Method``."""
         save_bundle(folder, self.network, **facts)
 
-    def _compare(self, name: str, prediction: Tensor, field: Observed[Tensor], masked: Tensor) -> TaskLoss:
+    def _drop_inputs(self, fields: Mapping[str, Observed[Tensor]], seeds: Tensor) -> Tensor:
+        """(B, N) bool: which of the N inputs to hide in each tile."""
+        bands = self.encoder.settings.inputs
+        present = [fields[name].valid[:, : len(bands[name])].flatten(1).any(1) for name in bands]
+        return sample_dropped(seeds, torch.stack(present, 1), self.settings.input_dropout)
+
+    def _without(self, image: Tensor, dropped: Tensor) -> Tensor:
+        """The image (B, C, H, W) with 0 in all bands of the inputs that are hidden."""
+        parts = torch.split(image, [len(bands) for bands in self.encoder.settings.inputs.values()], 1)
+        return torch.cat([part.masked_fill(dropped[:, n, None, None, None], 0) for n, part in enumerate(parts)], 1)
+
+    def _hidden(self, visible: Tensor, dropped: Tensor) -> dict[str, Tensor]:
+        """Which patches (B, P) of each map are hidden: those of the mask, and all of an input that is hidden wholly."""
+        position = {name: n for n, name in enumerate(self.encoder.settings.inputs)}
+        return {
+            name: ~visible | dropped[:, position[name], None] if name in position else ~visible
+            for name, target in self.targets.items()
+            if target.kind.is_map and not self.network.predicts_visible(name)
+        }
+
+    def _compare(
+        self, name: str, prediction: Tensor, field: Observed[Tensor], masked: Tensor, hidden: Tensor | None
+    ) -> TaskLoss:
         target = self.targets[name]
         values, valid = field
         if not target.kind.is_categorical:
@@ -159,12 +197,15 @@ class MPMAE(Method):
             values, valid = select(values), select(valid)
         if target.kind is Kind.CONTINUOUS_MAP and self.settings.missing_targets == "zero":
             valid = torch.ones_like(valid)  # where they were not, ``Observed`` holds 0
+        if hidden is not None:
+            valid = valid & self._pixels(hidden, valid)
+        everywhere = hidden is not None or self.network.predicts_visible(name)
         by_patch = target.kind is Kind.CONTINUOUS_MAP and self.settings.denominator == "nonzero"
         if target.kind.is_map and not by_patch and can_run(prediction):
-            return self._compare_maps(name, prediction, Observed(values, valid), masked)
+            return self._compare_maps(name, prediction, Observed(values, valid), None if everywhere else masked)
         if target.kind.is_map:
             values, valid = self._patches(values), self._patches(valid)
-            if not self.network.predicts_visible(name):
+            if not everywhere:
                 values, valid = take_patches(values, masked), take_patches(valid, masked)
             if name in self.settings.standardise_patches:
                 values = standardise(values, valid)
@@ -172,11 +213,11 @@ class MPMAE(Method):
             return _squared_error_of_patches(prediction.float(), values, valid)
         return _LOSSES[target.kind](prediction.float(), values, valid)
 
-    def _compare_maps(self, name: str, prediction: Tensor, field: Observed[Tensor], masked: Tensor) -> TaskLoss:
-        """The same by kernels, which read the patches of a map where they lie."""
+    def _compare_maps(self, name: str, prediction: Tensor, field: Observed[Tensor], masked: Tensor | None) -> TaskLoss:
+        """The same by kernels, which read the patches of a map where they lie; None: all patches."""
         side, chosen = self.encoder.settings.patch_size, masked
-        if self.network.predicts_visible(name):
-            chosen = torch.arange(prediction.shape[1], device=masked.device).expand(len(masked), -1)
+        if chosen is None:
+            chosen = torch.arange(prediction.shape[1], device=prediction.device).expand(len(prediction), -1)
         if self.targets[name].kind.is_categorical:
             return TaskLoss(*cross_entropy(prediction, *field, chosen, side))
         scaled = name in self.settings.standardise_patches
@@ -185,6 +226,13 @@ class MPMAE(Method):
     def _patches(self, x: Tensor) -> Tensor:
         """(B, C, H, W) or (B, H, W) -> (B, P, p p C)."""
         return patchify(x if x.ndim == 4 else x[:, None], self.encoder.settings.patch_size)
+
+    def _pixels(self, patches: Tensor, like: Tensor) -> Tensor:
+        """(B, P) -> (B, 1, H, W), or (B, H, W), for a map (B, C, H, W) or (B, H, W)."""
+        side = self.encoder.settings.patch_size
+        grid = patches.reshape(len(patches), like.shape[-2] // side, like.shape[-1] // side)
+        pixels = grid.repeat_interleave(side, 1).repeat_interleave(side, 2)
+        return pixels[:, None] if like.ndim == 4 else pixels
 
     def _check_fields(self, fields: Mapping[str, Observed[Tensor]]) -> tuple[int, int]:
         """The height and width that all maps share."""
@@ -269,6 +317,11 @@ def _check(encoder: NetworkSettings, settings: MPMAESettings, modalities: Mappin
                 f"pretext.standardise_patches names {name!r}, a {modalities[name].kind}",
                 hint="only continuous maps have patches to standardise",
             )
+    if settings.input_dropout > 0 and len(encoder.inputs) == 1:
+        raise RecipeError(
+            f"pretext.input_dropout is {settings.input_dropout}, and the encoder has one input",
+            hint="at 0 nothing is hidden but patches; encoder.family fused has several inputs",
+        )
     count = visible_count(encoder.patches, settings.mask_ratio)
     if not 0 < count < encoder.patches:
         raise RecipeError(

@@ -53,7 +53,13 @@ class MPMAESettings:
     """false: maps are compared on hidden patches only, as in MMEarth; true: maps other than the input on shown patches
     too, where what is seen says most about them"""
 
+    input_dropout: float = 0.0
+    """of encoders of several inputs: probability that an input is hidden wholly in a tile, at least 0, below 1; one
+    that the tile has always stays, and what is hidden is compared on all patches, if it is a target"""
+
     def __post_init__(self) -> None:
+        if not 0 <= self.input_dropout < 1:
+            raise RecipeError(f"pretext.input_dropout is {self.input_dropout}", hint="at least 0, below 1")
         if not self.targets:
             raise RecipeError("pretext.targets is empty", hint="name at least one modality, for example sentinel2")
         for name, bands in self.targets.items():

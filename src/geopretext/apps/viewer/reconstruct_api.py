@@ -3,7 +3,7 @@
 import hashlib
 from asyncio import Semaphore
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,8 +94,10 @@ def describe_pretext(loaded: Loaded) -> dict[str, Any]:
     """What a network sees and predicts."""
     network = loaded.pretrained.network
     return {
-        "input": network.modality.name,
-        "bands": list(network.modality.band_names),
+        "input": network.inputs[0].name,
+        "inputs": [modality.name for modality in network.inputs],
+        "any_input": network.encoder.any_input and len(network.inputs) > 1,
+        "bands": list(network.inputs[0].band_names),
         "patch": network.encoder.settings.patch_size,
         "mask_ratio": network.settings.mask_ratio,
         "targets": list(network.targets),
@@ -133,7 +135,14 @@ def on_grid(visible: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:
 
 
 def reconstruct_packet(
-    loaded: Loaded, reader: TileReader, tile: int, *, visible: str = "", ratio: float | None = None, seed: int = 0
+    loaded: Loaded,
+    reader: TileReader,
+    tile: int,
+    *,
+    visible: str = "",
+    ratio: float | None = None,
+    seed: int = 0,
+    inputs: Sequence[str] | None = None,
 ) -> bytes:
     """A tile, what was shown of it and what was predicted, as ``packet.pack`` lays it out.
 
@@ -147,6 +156,7 @@ def reconstruct_packet(
         visible: which patches are shown, see ``parse_visible``; empty: by chance.
         ratio: share of the patches that chance hides; None: as in pretraining.
         seed: of chance.
+        inputs: of a network of several, names of those that it is given; None: all that the tiles have.
 
     Raises:
         InputError: there is no such tile, or no patch is shown; and as ``predict.reconstruct.reconstruct``.
@@ -160,7 +170,7 @@ def reconstruct_packet(
     side = reader.tile_size // network.encoder.settings.patch_size
     given = parse_visible(visible)
     shown = _sampled(loaded, side, number, ratio, seed) if given is None else on_grid(given, side)
-    result = reconstruct(loaded.pretrained, reader, [number], visible=shown.reshape(1, -1))
+    result = reconstruct(loaded.pretrained, reader, [number], visible=shown.reshape(1, -1), inputs=inputs)
     losses = {}
     if loaded.settings is not None and isinstance(network, MaskedAutoencoder):
         losses = reconstruction_losses(network, loaded.settings, result)
@@ -177,6 +187,7 @@ def reconstruct_packet(
         "side": side,
         "patch": network.encoder.settings.patch_size,
         "input": describe_modality(result.input, statistics, level),
+        "inputs": {"used": list(result.used), "absent": list(result.absent)},
         "targets": [
             describe_modality(target.modality, statistics, level if target.modality.levels else None)
             | _scores(target, result, losses.get(target.modality.name))
@@ -321,11 +332,15 @@ class _Reconstruct(_NetworkHandler):
         visible = self.get_query_argument("visible", "")
         ratio = share("ratio", self.get_query_argument("ratio", ""))
         seed = whole_number("seed", self.get_query_argument("seed", ""))
+        named = self.get_query_argument("inputs", "")
+        inputs = tuple(named.split(",")) if named else None
 
         def work() -> bytes:
             loaded = self.networks.load(entry)
             # Opening a store reads files, some of them far away: not on the event loop.
-            return reconstruct_packet(loaded, tiles.reader, int(tile), visible=visible, ratio=ratio, seed=seed)
+            return reconstruct_packet(
+                loaded, tiles.reader, int(tile), visible=visible, ratio=ratio, seed=seed, inputs=inputs
+            )
 
         content = await self.ask(work)
         if content is not None:

@@ -39,6 +39,8 @@ class ReconstructPage {
     /** patches that were chosen by hand; null: chance chooses */
     this.chosen = patchesFromText(state.get("patches"));
     this.views = parseViews(state.get("views", ""));
+    /** names of inputs that networks of several are not given */
+    this.without = new Set(state.get("without", "").split(",").filter(Boolean));
     this.turn = 0;
     this.build();
   }
@@ -60,6 +62,7 @@ class ReconstructPage {
       this.tile = 0;
       this.ask();
     }, { id: "store" }) : null;
+    this.inputs = h("div", { class: "row", role: "group", "aria-label": "Inputs", id: "inputs", hidden: true });
     this.problem = h("div", {});
     this.status = h("span", { class: "status small", role: "status" });
     this.results = h("div", { class: "results" });
@@ -75,7 +78,7 @@ class ReconstructPage {
             button("Show all", "patches-all", () => this.choose(this.grid.visible.map(() => true))),
             button("Hide all", "patches-none", () => this.choose(this.grid.visible.map(() => false))),
             button("Invert", "patches-invert", () => this.choose(this.grid.visible.map((shown) => !shown)))),
-          this.status, this.problem),
+          this.inputs, this.status, this.problem),
         this.results));
   }
 
@@ -121,6 +124,7 @@ class ReconstructPage {
       store: this.store.id, tile: this.tile, bundle: this.sides[0].bundle.id, beside: this.sides[1].bundle?.id ?? null,
       ratio: this.chosen || this.ratio === null ? null : this.ratio, seed: this.chosen || !this.seed ? null : this.seed,
       patches: this.chosen ? patchesToText(this.chosen) : null, views: writeViews(this.views),
+      without: this.without.size ? [...this.without].join(",") : null,
     });
   }
 
@@ -144,12 +148,27 @@ class ReconstructPage {
       this.results.classList.add("waiting");
     }, 200);
     await Promise.all(sides.map((side) => side.describe(signal).catch(() => {})));
+    this.offer(sides);
     const chance = await this.patches(sides, signal);
-    await Promise.all(sides.map((side) => side.predict(this.store, this.tile, chance, signal)));
+    await Promise.all(sides.map((side) => side.predict(this.store, this.tile, { ...chance, without: this.without }, signal)));
     clearTimeout(waiting);
     if (mine !== this.turn || this.context.signal.aborted) return;
     this.render();
     this.settle();
+  }
+
+  /** A button for each input of networks that take any of theirs. */
+  offer(sides) {
+    const names = [...new Set(sides.flatMap((side) => (side.pretext?.any_input ? side.pretext.inputs : [])))];
+    this.inputs.hidden = !names.length;
+    const toggle = (name) => h("button", { class: "button", type: "button", id: `input-${name}`, text: name, "aria-pressed": String(!this.without.has(name)), on: { click: () => {
+      if (!this.without.delete(name)) this.without.add(name);
+      if (names.every((each) => this.without.has(each))) this.without.delete(name); // something must be seen
+      this.ask();
+    } } });
+    const focused = document.activeElement?.id;
+    this.inputs.replaceChildren(h("span", { class: "small", text: "Inputs" }), ...names.map(toggle));
+    [...this.inputs.children].find((each) => each.id && each.id === focused)?.focus();
   }
 
   settle() {
@@ -164,7 +183,7 @@ class ReconstructPage {
     const known = sides.filter((side) => side.pretext);
     if (known.length < 2) return { ratio: this.ratio, seed: this.seed };
     const coarsest = known.reduce((one, other) => (other.pretext.patch > one.pretext.patch ? other : one));
-    await coarsest.predict(this.store, this.tile, { ratio: this.ratio, seed: this.seed }, signal);
+    await coarsest.predict(this.store, this.tile, { ratio: this.ratio, seed: this.seed, without: this.without }, signal);
     return coarsest.answer ? { visible: [...coarsest.answer.header.visible].map((letter) => letter === "1") } : { ratio: this.ratio, seed: this.seed };
   }
 
@@ -184,7 +203,8 @@ class ReconstructPage {
     const coarse = good.reduce((one, other) => (other.answer.header.side < one.answer.header.side ? other : one)).answer;
     const { tile, side, visible } = coarse.header;
     this.tiles.show(tile);
-    this.about.textContent = tile.place;
+    const given = good.filter((side) => side.pretext?.any_input).map((side) => `${good.length > 1 ? `${side.bundle.name} ` : ""}sees ${side.answer.header.inputs.used.join(", ")}`);
+    this.about.textContent = [tile.place, ...given].join("; ");
     const shown = this.chosen && this.chosen.length === visible.length ? this.chosen : [...visible].map((letter) => letter === "1");
     const input = { map: coarse.header.input, ...coarse.arrays.input };
     this.grid.draw(input, makeView(input, viewChoices(input)[0][0]), side);
@@ -265,7 +285,7 @@ class ReconstructPage {
       }
       const { layer: wrong, hidden, worst: known } = errors.get(side);
       const shown = hidden.map((each) => 1 - each);
-      const isInput = name === side.answer.header.input.name;
+      const isInput = side.answer.header.inputs.used.includes(name);
       const believed = side.layer(name, "prediction");
       // Beside the patches that it was shown the prediction of the input is easier to judge.
       const prediction = isInput ? mixed(side.layer(name, "truth"), believed, hidden) : believed;
@@ -306,8 +326,10 @@ class Side {
     this.used.add(this.bundle.id);
   }
 
-  async predict(store, tile, { visible = null, ratio = null, seed = 0 }, signal) {
+  async predict(store, tile, { visible = null, ratio = null, seed = 0, without = new Set() }, signal) {
     const query = new URLSearchParams(visible ? { visible: visible.map(Number).join("") } : { seed, ...(ratio === null ? {} : { ratio }) });
+    const given = this.pretext?.any_input ? this.pretext.inputs.filter((name) => !without.has(name)) : [];
+    if (given.length && given.length < this.pretext.inputs.length) query.set("inputs", given.join(","));
     try {
       const buffer = await bytes(`bundles/${this.bundle.id}/reconstruct/${store.id}/${tile}?${query}`, { signal });
       this.answer = readPacket(buffer);
