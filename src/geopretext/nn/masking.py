@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from geopretext.errors import GridError
-
-_INCREMENT = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number, and likewise below
-_MULTIPLIERS = ((30, -4658895280553007687), (27, -7723592293110705685))
+from geopretext.nn.seeded import INCREMENT, scramble
 
 
 def patch_grid(*, height: int, width: int, patch_size: int) -> tuple[int, int]:
@@ -82,20 +80,7 @@ def sample_visible(seeds: Tensor, patches: int, mask_ratio: float) -> Tensor:
         (B, P) bool, True where shown.
     """
     numbers = torch.arange(1, patches + 1, device=seeds.device)
-    noise = _scramble(_scramble(seeds)[:, None] + numbers * _INCREMENT)
+    noise = scramble(scramble(seeds)[:, None] + numbers * INCREMENT)
     order = noise.argsort(dim=1, stable=True)
     shown = order[:, : visible_count(patches, mask_ratio)]
     return torch.zeros_like(noise, dtype=torch.bool).scatter(1, shown, True)
-
-
-def _scramble(x: Tensor) -> Tensor:
-    """The output function of SplitMix64 (Steele et al., OOPSLA 2014) on int64, whose overflow wraps."""
-    x = x + _INCREMENT
-    for shift, multiplier in _MULTIPLIERS:
-        x = (x ^ _shift_right(x, shift)) * multiplier
-    return x ^ _shift_right(x, 31)
-
-
-def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Shift in zeros, where ``>>`` on a signed number would shift in the sign."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
