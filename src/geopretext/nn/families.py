@@ -30,6 +30,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     DEFAULT_FAMILY: Family("geopretext.nn.settings:EncoderSettings", "geopretext.nn.convnextv2:ConvNeXtV2"),
+    "timm": Family("geopretext.nn.timm_settings:TimmSettings", "geopretext.nn.timm_encoder:TimmEncoder"),
 }
 
 
