@@ -6,7 +6,6 @@
 import torch
 from torch import Tensor, nn
 
-from geopretext.nn.initialisation import initialise
 from geopretext.nn.processes import process_count, sum_over_processes
 
 _EPSILON = 1e-5
@@ -51,9 +50,10 @@ def make_mlp(depth: int, width: int, hidden: int, out: int) -> nn.Sequential:
     for level in range(depth):
         last = level == depth - 1
         after = out if last else hidden
-        layers += [nn.Linear(width, after, bias=False), BatchStandardise(after, scaled=not last)]
+        linear = nn.Linear(width, after, bias=False)
+        # What is standardised next has the same value at any scale, and gradients that shrink with the scale.
+        nn.init.normal_(linear.weight, std=width**-0.5)
+        layers += [linear, BatchStandardise(after, scaled=not last)]
         layers += [] if last else [nn.ReLU()]
         width = after
-    network = nn.Sequential(*layers)
-    initialise(network)
-    return network
+    return nn.Sequential(*layers)

@@ -25,6 +25,7 @@ from torch import Tensor
 from geopretext.errors import RecipeError
 from geopretext.modality import Acquisition, Kind, Modality, Observed, Role
 from geopretext.nn.augmentation import blur, cut, drop_bands, flip, gray, jitter, random_boxes
+from geopretext.nn.continual import start_from
 from geopretext.nn.families import make_encoder
 from geopretext.nn.masking import sample_visible, visible_count
 from geopretext.nn.network import NetworkSettings
@@ -73,6 +74,8 @@ class SoftCon(Method):
         self.settings: SoftConSettings = settings
         self.classes = len(modalities[settings.labels].classes)
         self.encoder = make_encoder(encoder)
+        if settings.start is not None:
+            start_from(self.encoder, settings.start)
         width, hidden, out = encoder.widths[-1], settings.projection_width, settings.embedding_width
         self.projector = make_mlp(settings.projection_depth, width, hidden, out)
         self.predictor = make_mlp(settings.prediction_depth, out, hidden, out)
