@@ -5,10 +5,11 @@ Sentinel-2 L1C or two polarisations of Sentinel-1. Layouts are those of the clas
 (github.com/zhu-xlab/softcon, ``demo_encoding.ipynb``); the files themselves were not at hand. DINOv2's own weights, of
 three bands, have the same layout.
 
-What inputs become: the authors cut each band at two standard deviations from its mean over SSL4EO-S12 and make a byte of
-it, which the network sees divided by 255. Without cutting and rounding that is ``(x - (mean - 2 std)) / (4 std)``, which
-statistics of a bundle say exactly: their mean is ``mean - 2 std``, their deviation ``4 std``. What lies further away is
-not cut here and reaches the network as less than 0 or more than 1, which it never saw in training.
+What inputs become: the authors cut each band at two standard deviations from its mean over SSL4EO-S12 and make a byte
+of it, which the network sees divided by 255. Without cutting and rounding that is
+``(x - (mean - 2 std)) / (4 std)``, which statistics of a bundle say exactly: their mean is ``mean - 2 std``, their
+deviation ``4 std``. What lies further away is not cut here and reaches the network as less than 0 or more than 1, which
+it never saw in training.
 """
 
 import re
@@ -190,7 +191,7 @@ def _statistics(modality: Modality) -> tuple[Mapping[str, Any] | None, str]:
         return imagenet_statistics(), ""
     try:
         return ssl4eo_statistics(modality), (
-            "inputs are scaled as over SSL4EO-S12; in training they were also cut at two standard deviations from the mean"
+            "inputs are scaled as over SSL4EO-S12; in training they were cut, too, at two standard deviations"
         )
     except KeyError:
         return None, ""

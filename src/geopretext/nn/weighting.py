@@ -71,10 +71,10 @@ class FixedWeighting(nn.Module):
 
     def forward(self, losses: Mapping[str, Tensor], active: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Weigh the losses; as ``UncertaintyWeighting``, with the given weights."""
-        names = tuple(self.weights)
-        values, chosen = _stack(losses, active, names)
-        weights = torch.tensor(list(self.weights.values()), dtype=values.dtype, device=values.device)
-        return torch.where(chosen, weights * values, 0.0).sum(), dict(zip(names, weights.unbind(), strict=True))
+        weighted = {name: weight * losses[name].float() for name, weight in self.weights.items()}
+        values, chosen = _stack(weighted, active, tuple(self.weights))
+        weights = {name: torch.full_like(values[0], weight) for name, weight in self.weights.items()}
+        return torch.where(chosen, values, 0.0).sum(), weights
 
 
 def make_weighting(

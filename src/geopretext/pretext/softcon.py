@@ -16,7 +16,7 @@ Letters: ``B`` tiles of this process, ``N`` of all, ``C`` bands, ``K`` classes, 
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,13 +31,14 @@ from geopretext.nn.masking import sample_visible, visible_count
 from geopretext.nn.network import NetworkSettings
 from geopretext.nn.processes import gather_rows, process_rank
 from geopretext.nn.projection import make_mlp
-from geopretext.nn.seeded import derived
+from geopretext.nn.seeded import derived, uniform
 from geopretext.nn.weighting import FixedWeighting
 from geopretext.pretext.method import Method, TaskLoss, find_inputs, lacking
 from geopretext.pretext.softcon_settings import SoftConSettings
 
 _VIEWS = (101, 102)  # streams of seeds, apart from those of ``nn.augmentation``
-_MASK = 103
+_MASK, _DATES = 103, 104
+_OBSERVED = 0.5  # share of an image that must be observed for its date to be a view
 _SMALL = 1e-6
 
 
@@ -97,8 +98,11 @@ class SoftCon(Method):
 
     @property
     def bands(self) -> dict[str, tuple[str, ...] | None]:
-        """Bands of the inputs, and the labels."""
-        return {**self.encoder.settings.inputs, self.settings.labels: None}
+        """Bands of the inputs, or of the series in place of the one input; and the labels."""
+        images = self.encoder.settings.inputs
+        if self.settings.series is not None:
+            images = {self.settings.series: self.encoder.settings.bands}
+        return {**images, self.settings.labels: None}
 
     @property
     def crop(self) -> int:
@@ -119,47 +123,49 @@ class SoftCon(Method):
         """Cut views, encode, compare each with the other view of all tiles.
 
         Args:
-            fields: of the inputs and of the labels, see ``Method.forward``.
-            seeds: (B,) int64: from which follow the views and what is hidden of them.
+            fields: of the inputs or of the series, and of the labels, see ``Method.forward``.
+            seeds: (B,) int64: from which follow dates, views and what is hidden of them.
             acquisition: not looked at.
 
         Returns:
             The instance term, over rows of both directions; the similarity term, over pairs with labels or over rows.
         """
-        views = [self.view(fields, derived(seeds, stream), number) for number, stream in enumerate(_VIEWS)]
+        labels = fields[self.settings.labels]
+        images = self._images(fields, seeds)
+        blurred = self.settings.blur_shares
+        views = [self.view(images[i], labels, derived(seeds, _VIEWS[i]), blurred[i]) for i in range(2)]
         with torch.no_grad():
             keys = [self._follow(view) for view in views]
         queries = [self._lead(view) for view in views]
-        parts = [self._compare(queries[i], keys[1 - i], views[i].labels, views[1 - i].labels) for i in range(2)]
-        one, other = parts
+        one, other = (self._compare(queries[i], keys[1 - i], views[i].labels, views[1 - i].labels) for i in range(2))
         return {
             task: TaskLoss(one[task].total + other[task].total, one[task].count + other[task].count)
             for task in self.tasks
         }
 
     @torch.no_grad()
-    def view(self, fields: Mapping[str, Observed[Tensor]], seeds: Tensor, number: int) -> View:
+    def view(self, image: Observed[Tensor], labels: Observed[Tensor], seeds: Tensor, blur_share: float) -> View:
         """A view of each tile.
 
         Args:
-            fields: as ``forward`` takes them.
+            image: (B, C, H, W).
+            labels: (B, H, W).
             seeds: (B,) int64, of the view.
-            number: 0 or 1; the two differ in how often they are blurred.
+            blur_share: how often it is blurred.
         """
-        chosen, labels = self.settings, fields[self.settings.labels]
-        image = self._image(fields)
+        chosen = self.settings
         height, width = image.values.shape[2:]
         boxes = random_boxes(seeds, height=height, width=width, smallest=chosen.smallest_box)
         with torch.autocast(seeds.device.type, enabled=False):  # pixels stay float32
             image = cut(image, boxes, self.encoder.settings.image_size)
             image = jitter(image, seeds, strength=chosen.jitter, share=chosen.jitter_share)
             image = gray(image, seeds, chosen.gray_share)
-            if chosen.blur_shares[number] > 0:
-                image = blur(image, seeds, sigma=chosen.blur_sigma, share=chosen.blur_shares[number])
+            if blur_share:
+                image = blur(image, seeds, sigma=chosen.blur_sigma, share=blur_share)
             image = flip(image, seeds, chosen.flip_share)
             image = drop_bands(image, seeds, most=chosen.drop_most, share=chosen.drop_share)
-        seen = boxes if chosen.labels_of == "view" else None
-        return View(image.values, classes_shown(labels, seen, self.classes, chosen.least_share), seeds)
+        shown = boxes if chosen.labels_of == "view" else None
+        return View(image.values, classes_shown(labels, shown, self.classes, chosen.least_share), seeds)
 
     @torch.no_grad()
     def after_step(self, done: float) -> None:
@@ -173,10 +179,24 @@ class SoftCon(Method):
         for slow, fast in pairs:
             torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), share)
 
-    def _image(self, fields: Mapping[str, Observed[Tensor]]) -> Observed[Tensor]:
-        """All inputs, one after the other."""
+    def save(self, folder: Any, **facts: Any) -> None:
+        """Write the bundle; see ``Method``. Trained on a series, its input is standardised as the series was."""
+        statistics, (name, *_) = facts["statistics"], self.encoder.settings.inputs
+        if self.settings.series is not None and statistics is not None:
+            modalities = statistics["modalities"]
+            facts["statistics"] = {**statistics, "modalities": {**modalities, name: modalities[self.settings.series]}}
+        super().save(folder, **facts)
+
+    def _images(self, fields: Mapping[str, Observed[Tensor]], seeds: Tensor) -> tuple[Observed[Tensor], ...]:
+        """What each of the two views is cut from: (B, C, H, W)."""
+        if self.settings.series is not None:
+            series = fields[self.settings.series]
+            tiles = torch.arange(len(seeds), device=seeds.device)
+            dates = two_dates(series.valid, derived(seeds, _DATES))
+            return tuple(Observed(series.values[tiles, date], series.valid[tiles, date]) for date in dates.unbind(1))
         parts = [fields[name] for name in self.encoder.settings.inputs]
-        return Observed(torch.cat([part.values for part in parts], 1), torch.cat([part.valid for part in parts], 1))
+        image = Observed(torch.cat([part.values for part in parts], 1), torch.cat([part.valid for part in parts], 1))
+        return image, image
 
     def _lead(self, view: View) -> Tensor:
         """What the trained branch says of a view with hidden patches: (B, E) float32, of length 1."""
@@ -234,6 +254,23 @@ def classes_shown(labels: Observed[Tensor], boxes: Tensor | None, classes: int, 
     pixels = torch.zeros(len(values), classes, device=values.device)
     pixels.scatter_add_(1, values.flatten(1), valid.flatten(1).float())
     return (pixels > 0) & (pixels >= least_share * pixels.sum(1, keepdim=True))
+
+
+def two_dates(valid: Tensor, seeds: Tensor) -> Tensor:
+    """Two dates of each tile of which at least half the numbers are observed.
+
+    Args:
+        valid: (B, T, C, H, W) bool.
+        seeds: (B,) int64, for this purpose.
+
+    Returns:
+        (B, 2) int64: different dates; the same one twice where there is no other.
+    """
+    usable = valid.float().mean((2, 3, 4)) >= _OBSERVED
+    order = (uniform(seeds, valid.shape[1]) - (~usable).float()).argsort(dim=1, descending=True, stable=True)
+    several = usable.sum(1) > 1
+    second = order[:, min(1, valid.shape[1] - 1)]
+    return torch.stack([order[:, 0], torch.where(several, second, order[:, 0])], 1)
 
 
 def label_similarity(labels: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
@@ -321,8 +358,22 @@ def _check(encoder: NetworkSettings, settings: SoftConSettings, modalities: Mapp
         )
     if labels.role is Role.LABEL:
         raise RecipeError(f"{labels.name!r} is a downstream label", hint="labels are never shown to pretraining")
+    if settings.series is not None:
+        _check_series(settings.series, encoder, modalities)
     if not visible_count(encoder.patches, settings.mask_ratio):
         raise RecipeError(
             f"pretext.mask_ratio {settings.mask_ratio} shows none of {encoder.patches} patches",
             hint="change mask_ratio or encoder.image_size",
         )
+
+
+def _check_series(name: str, encoder: NetworkSettings, modalities: Mapping[str, Modality]) -> None:
+    if name not in modalities:
+        raise lacking(name, modalities, "pretext.series")
+    if not modalities[name].kind.is_series:
+        raise RecipeError(
+            f"pretext.series names {name!r}, a {modalities[name].kind}", hint="name a time series, or null"
+        )
+    if len(encoder.inputs) > 1:
+        raise RecipeError(f"pretext.series is {name!r} beside several inputs", hint="an encoder with one input")
+    modalities[name].band_indices(encoder.bands)
