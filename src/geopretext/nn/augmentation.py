@@ -63,14 +63,12 @@ def cut(image: Observed[Tensor], boxes: Tensor, side: int) -> Observed[Tensor]:
     Returns:
         (B, C, S, S): weighted means of the observed numbers, missing where less than half the weight is observed.
     """
-    height, width = image.values.shape[2:]
     steps = (torch.arange(side, device=boxes.device) + _HALF) / side
-    starts, sizes = boxes[:, :2, None].float(), boxes[:, 2:, None].float()
-    places = (starts + steps * sizes).clamp(min=starts + _HALF, max=starts + sizes - _HALF)  # (B, 2, S): y, x
-    y, x = (2 * places[:, axis] / size - 1 for axis, size in enumerate((height, width)))
-    grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], -1)
-    both = torch.cat([image.values.float(), image.valid.float()], 1)
-    values, weight = F.grid_sample(both, grid, mode="bilinear", align_corners=False).chunk(2, 1)
+    rows, columns = (
+        _weights(steps, boxes[:, axis, None], boxes[:, axis + 2, None], size)
+        for axis, size in enumerate(image.values.shape[2:])
+    )
+    values, weight = (rows[:, None] @ x.float() @ columns[:, None].mT for x in image)
     return _weighted(values, weight, weight > _HALF - 1e-4)
 
 
@@ -149,6 +147,13 @@ def drop_bands(image: Observed[Tensor], seeds: Tensor, *, most: int, share: floa
     rank = uniform(derived(seeds, _DROPPED), bands).argsort(dim=1, stable=True).argsort(dim=1)
     dropped = _chosen(seeds, _DROP, share) & (rank < count)[..., None, None]
     return Observed(torch.where(dropped, 0.0, values), valid & ~dropped)
+
+
+def _weights(steps: Tensor, start: Tensor, size: Tensor, pixels: int) -> Tensor:
+    """Of each pixel in each place along one axis of a view: (S,) shares of a box, (B, 1), (B, 1) -> (B, S, pixels)."""
+    places = (start + steps * size - _HALF).clamp(min=start, max=start + size - 1)
+    distances = (places[..., None] - torch.arange(pixels, device=steps.device)).abs()
+    return (1 - distances).clamp(min=0)
 
 
 def _chosen(seeds: Tensor, stream: int, share: float) -> Tensor:
