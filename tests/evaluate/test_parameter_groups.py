@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from geopretext.evaluate.finetune_settings import FinetuneSettings
-from geopretext.evaluate.parameter_groups import layer_of, parameter_groups
+from geopretext.evaluate.parameter_groups import parameter_groups, published_layer_of
 from geopretext.nn.adaptation import adapt
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.convnextv2 import ConvNeXtV2
@@ -66,14 +66,16 @@ def test_the_rates_of_the_smallest_published_encoder() -> None:
 
 def test_published_groups_have_the_published_faults() -> None:
     """The stem at the full rate; downsampling layers one stage too low."""
-    depths = SIZES["atto"][0]
-    assert [layer_of(f"downsample_layers.{stage}.1.weight", depths, published=True) for stage in range(3)] == [1, 3, 5]
-    assert [layer_of(f"downsample_layers.{stage}.1.weight", depths) for stage in range(3)] == [3, 5, 11]
+    network = classifier("atto").encoder
+    assert isinstance(network, ConvNeXtV2)
+    halving = [f"downsample_layers.{stage}.1.weight" for stage in range(3)]
+    assert [published_layer_of(network, name) for name in halving] == [1, 3, 5]
+    assert [network.layer_of(name) for name in halving] == [3, 5, 11]
     for name in ("initial_conv.0.weight", "stem.0.weight", "stem_orig.0.weight"):
-        assert layer_of(name, depths, published=True) == 13
-        assert layer_of(name, depths) == 1
+        assert published_layer_of(network, name) == 13
+        assert network.layer_of(name) == 1
     for name, layer in (("stages.0.1.norm.bias", 2), ("stages.2.3.grn.gamma", 8), ("stages.3.0.dwconv.weight", 11)):
-        assert layer_of(name, depths, published=True) == layer_of(name, depths) == layer
+        assert published_layer_of(network, name) == network.layer_of(name) == layer
     table = found(classifier("atto"), FinetuneSettings(layer_decay=0.9, published_groups=True))
     assert table["encoder.stem.0.weight"] == (1, True)
 

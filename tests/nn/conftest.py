@@ -73,7 +73,8 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make a library look as if it were not installed, and our modules on it as if they had not been imported."""
 
     def forget(library: str) -> None:
-        ours = ("timm_models", "terratorch_backbone", "torchgeo_weights", "smp_decoders")
+        of_timm = ("timm_models", "timm_body", "timm_encoder", "timm_resnet", "timm_swin", "timm_vit")
+        ours = (*of_timm, "terratorch_backbone", "torchgeo_weights", "smp_decoders")
         for name in list(sys.modules):
             if name.partition(".")[0] == library or name in [f"geopretext.nn.{module}" for module in ours]:
                 monkeypatch.delitem(sys.modules, name)

@@ -8,6 +8,7 @@ from torch import nn
 from geopretext.errors import BandError, GridError, MissingLibraryError, RecipeError
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.decoders import make_segmenter
+from geopretext.nn.enlarger import Enlarger
 from geopretext.nn.settings import SEGMENTERS, STEMS, EncoderSettings
 from geopretext.nn.siamese import make_siamese
 
@@ -134,12 +135,57 @@ def test_networks_that_cannot_be_made_are_refused(make):
             make(kind, make_network(dense_padding="published-classifier"), 3)
 
 
-def test_the_unet_names_the_encoders_that_it_does_not_fit():
-    class Other(nn.Module):
-        widths, strides = (8, 16, 32, 64), (1, 2, 4, 8)
+class Other(nn.Module):
+    """An encoder of four maps of noise that follow from the image; of one resolution, or of four."""
 
-    with pytest.raises(RecipeError, match=r"(?s)'unet' does not fit a Other.*take 'smp-unet'"):
-        make_segmenter("unet", Other(), 3)
+    def __init__(self, widths: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.widths, self.strides = widths, strides
+        self.layers = nn.ModuleList(
+            nn.Conv2d(3, width, kernel_size=stride, stride=stride)
+            for width, stride in zip(widths, strides, strict=True)
+        )
+
+    def forward_stages(self, x):
+        return tuple(layer(x) for layer in self.layers)
+
+
+@pytest.mark.parametrize("strides", [(8, 8, 8, 8), (1, 2, 4, 8)], ids=["one resolution", "four resolutions"])
+def test_encoders_that_are_no_convnextv2_are_decoded(kind, strides):
+    widths = (32, 32, 32, 32) if strides[0] == 8 else (8, 16, 32, 64)
+    network = make_segmenter(kind, Other(widths, strides), 3)
+    x = torch.randn(2, 3, 24, 16)
+    scores = network(x)
+    assert scores.shape == (2, 3, 24, 16)
+    scores.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("kind", ["linear", "unet"])
+def test_patches_of_any_size_are_decoded(kind):
+    network = make_segmenter(kind, Other((24,) * 4, (7,) * 4), 2)
+    assert network(torch.randn(1, 3, 14, 28)).shape == (1, 2, 14, 28)
+
+
+def test_an_enlarged_map_has_the_values_that_lie_between():
+    """Against the weights of bilinear interpolation, worked out by hand for two cells enlarged eight times."""
+    enlarger = Enlarger((8, 8, 8, 8))
+    maps = [torch.randn(1, 8, 1, 2, generator=torch.Generator().manual_seed(n)) for n in range(4)]
+    fine, *_, coarse = enlarger(maps)
+    assert [one.shape[1:] for one in enlarger(maps)] == [(1, 8, 16), (2, 4, 8), (4, 2, 4), (8, 1, 2)]
+    weight, bias = enlarger.convolutions[0].weight[:, :, 0, 0], enlarger.convolutions[0].bias
+    left, right = (weight @ maps[0][0, :, 0, column] + bias for column in (0, 1))
+    share = ((torch.arange(16) + 0.5) / 8 - 0.5).clamp(0, 1)
+    torch.testing.assert_close(fine[0, 0], (left + (right - left) * share).expand(8, 16))
+    torch.testing.assert_close(coarse, enlarger.convolutions[3](maps[3]))
+
+
+def test_the_unet_names_the_encoders_that_it_does_not_fit():
+    with pytest.raises(RecipeError, match=r"(?s)cells of 2, 8 pixels.*take 'linear'"):
+        make_segmenter("unet", Other((8, 16), (2, 8)), 3)
 
 
 def test_images_that_do_not_fit_are_refused(kind):

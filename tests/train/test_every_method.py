@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,18 @@ from geopretext.train.run import pretrain
 
 NEEDS_SERIES: set[str] = set()
 """recipes that want a store with time series"""
-RECIPES = [name for name in recipe_names() if name.endswith("-demo") and name not in NEEDS_SERIES]
+LIBRARIES = {"timm": "timm"}
+"""what families of encoders need that may be missing"""
+
+
+def needed(name: str) -> Any:
+    """The name of a recipe, skipped where a library is missing without which its encoder cannot be made."""
+    library = LIBRARIES.get(load_recipe(name).encoder.family)
+    absent = library is not None and find_spec(library) is None
+    return pytest.param(name, marks=pytest.mark.skipif(absent, reason=f"{library} is not installed"))
+
+
+RECIPES = [needed(name) for name in recipe_names() if name.endswith("-demo") and name not in NEEDS_SERIES]
 SMALL: dict[str, Any] = {
     "batch_size": 4,
     "epochs": 2,

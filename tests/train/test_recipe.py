@@ -30,7 +30,13 @@ def test_all_published_variants_ship() -> None:
         for weighting in ("", "-unweighted")
         for fidelity in ("", "-official")
     }
-    assert set(recipe_names()) == published | {"mp-mae-demo", "s2-mae-demo"}
+    of_timm = {
+        f"mp-mae-{backbone}-{geometry}"
+        for backbone in ("vit-small", "vit-base", "swin-tiny", "swinv2-tiny", "resnet50")
+        for geometry in ("56-8", "112-16")
+    }
+    demos = {"mp-mae-demo", "s2-mae-demo", "mp-mae-vit-demo", "mp-mae-swin-demo", "mp-mae-resnet-demo"}
+    assert {name for name in recipe_names() if load_recipe(name).method == "mp_mae"} >= published | of_timm | demos
 
 
 @pytest.mark.parametrize("name", recipe_names())

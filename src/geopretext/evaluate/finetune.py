@@ -30,7 +30,6 @@ from geopretext.modality import Modality
 from geopretext.nn.adaptation import adapt, count_parameters, merge
 from geopretext.nn.bundle import Encoder, Scales
 from geopretext.nn.bundle_heads import IMAGE_HEIGHT, IMAGE_WIDTH, save_head
-from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.nn.settings import HeadLabels
 from geopretext.train.memory import keep_freed_memory
 from geopretext.train.quiet import lightning_quiet
@@ -84,7 +83,7 @@ def finetune(
         objective = objective_of(prepared)
         network = make_network(settings, encoder, prepared.task.kind, objective.outputs)
         adapt(
-            as_convnextv2(backbone_of(network), "fine-tuning"),
+            backbone_of(network),
             settings.trained,
             rank=settings.lora_rank,
             alpha=settings.lora_alpha,
@@ -167,7 +166,7 @@ def _fit(module: FinetuneModule, device: torch.device) -> int:
 
 def _save(folder: Path, module: FinetuneModule, encoder: Encoder, run: Run) -> None:
     network = module.scored.cpu().eval()
-    merge(as_convnextv2(backbone_of(network), "fine-tuning"))
+    merge(backbone_of(network))
     task, window = module.prepared.task, module.prepared.feed.window
     modality, statistics = trained_input(module.prepared, encoder)
     save_head(

@@ -24,7 +24,7 @@ class FinetuneSettings:
     network: Network = "auto"
     """what stands on the encoder. Of one label a sample: "classifier" (mean over the cells, norm, linear layer). Of
     pixels: "linear" (one 1 x 1 convolution on all stages, enlarged), "unet" (MMEarth's), or a decoder of
-    segmentation-models-pytorch. "auto": "classifier" or "unet" """
+    segmentation-models-pytorch. "auto": "classifier", or "unet", of an encoder whose maps it does not fit "linear\""""
     trained: Trained = "all"
     """which parameters of the encoder are trained beside the head: "all"; "head" (none of them); "lora" (low-rank
     additions to its pointwise layers); "norms" (norms, response norms and biases)"""

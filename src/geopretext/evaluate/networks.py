@@ -13,6 +13,7 @@ from geopretext.nn.families import make_encoder, replaced
 from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.settings import SEGMENTERS
 from geopretext.nn.siamese import make_siamese
+from geopretext.nn.unet import fits_unet
 
 
 def make_network(settings: FinetuneSettings, encoder: Encoder, kind: TaskKind, outputs: int) -> Head:
@@ -32,7 +33,7 @@ def make_network(settings: FinetuneSettings, encoder: Encoder, kind: TaskKind, o
         RecipeError: the network does not fit the kind of task or the encoder.
         MissingLibraryError: segmentation-models-pytorch is not installed, and asked for.
     """
-    name = _choose(settings, kind)
+    name = _choose(settings, kind, encoder.network.strides)
     backbone = _copy(settings, encoder)
     network: Head
     if name == "classifier":
@@ -50,10 +51,12 @@ def backbone_of(network: nn.Module) -> EncoderNetwork:
     return next(module for module in network.modules() if isinstance(module, EncoderNetwork))
 
 
-def _choose(settings: FinetuneSettings, kind: TaskKind) -> str:
+def _choose(settings: FinetuneSettings, kind: TaskKind, strides: tuple[int, ...]) -> str:
     choices = SEGMENTERS if kind.is_dense else ("classifier",)
     if settings.network == "auto":
-        return "unet" if kind.is_dense else "classifier"
+        if not kind.is_dense:
+            return "classifier"
+        return "unet" if fits_unet(strides) else "linear"
     if settings.network not in choices:
         raise RecipeError(
             f"network {settings.network!r} does not fit {kind}", hint=f"one of {', '.join(choices)}, or auto"

@@ -3,7 +3,7 @@
 With layer-wise decay, what lies further from the head learns more slowly: a group's rate is ``layer_decay`` to the
 power of its distance to the head, in blocks. Groups are numbered as ConvNeXt V2 fine-tunes ("single" in its
 ``optim_factory.py``, commit 2553895 of facebookresearch/ConvNeXt-V2): 1 to N are the blocks, each downsampling layer
-goes with the block after it, the stem with the first; N + 1 is the head.
+goes with the block after it, the stem with the first; N + 1 is the head (``EncoderNetwork.layer_of``).
 
 MMEarth took the numbering over, but its stem is no downsampling layer any more. In its code, therefore, the stem falls
 to the head's group and has the full rate, and each downsampling layer goes one stage too low; and the encoder of a
@@ -12,13 +12,15 @@ U-Net, when it is unfrozen, joins with neither weight decay nor layer-wise decay
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
+from geopretext.errors import RecipeError
 from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.networks import backbone_of
 from geopretext.nn.adaptation import LowRank
-from geopretext.nn.convnextv2 import as_convnextv2
+from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.train.module import split_parameters
 
 
@@ -33,21 +35,19 @@ class ParameterGroup:
     """whether weight decay is for them"""
 
 
-def layer_of(name: str, depths: tuple[int, ...], *, published: bool = False) -> int:
-    """Number of the group that a parameter of the encoder belongs to.
+def published_layer_of(network: ConvNeXtV2, name: str) -> int:
+    """Number of the group that a parameter of the encoder belongs to in MMEarth's code.
 
     Args:
-        name: within the encoder, as ``stages.2.5.pwconv1.weight``.
-        depths: blocks of each stage.
-        published: as in MMEarth's code.
+        network: the encoder.
+        name: within it, as ``stages.2.5.pwconv1.weight``.
     """
     part, *rest = name.split(".")
     if part == "stages":
-        return sum(depths[: int(rest[0])]) + int(rest[1]) + 1
+        return network.layer_of(name)
     if part == "downsample_layers":
-        before = int(rest[0]) + (0 if published else 1)
-        return sum(depths[:before]) + 1
-    return sum(depths) + 1 if published else 1
+        return sum(network.settings.depths[: int(rest[0])]) + 1
+    return network.layers + 1
 
 
 def parameter_groups(network: nn.Module, settings: FinetuneSettings) -> list[ParameterGroup]:
@@ -56,10 +56,20 @@ def parameter_groups(network: nn.Module, settings: FinetuneSettings) -> list[Par
     Args:
         network: of ``make_network``; what of it needs a gradient is trained.
         settings: layer decay, and whether groups are as published.
+
+    Raises:
+        RecipeError: groups are to be as published, and the encoder is no ConvNeXt V2.
     """
     backbone = backbone_of(network)
-    depths = as_convnextv2(backbone, "layer decay").settings.depths
-    head = sum(depths) + 1
+    layer_of = backbone.layer_of
+    if settings.published_groups:
+        if not isinstance(backbone, ConvNeXtV2):
+            raise RecipeError(
+                f"published_groups is true, and the encoder is a {backbone.settings.title}",
+                hint="false: MMEarth's code numbers the blocks of a ConvNeXt V2; take another preset",
+            )
+        layer_of = partial(published_layer_of, backbone)
+    head = backbone.layers + 1
     inner = {id(parameter): name for name, parameter in backbone.named_parameters()}
     decayed = {id(parameter) for parameter in split_parameters(network)[0]}
     additions = [module for module in network.modules() if isinstance(module, LowRank)]
@@ -74,6 +84,6 @@ def parameter_groups(network: nn.Module, settings: FinetuneSettings) -> list[Par
             if joins_bare:
                 decays = False
             else:
-                layer = layer_of(inner[id(parameter)], depths, published=settings.published_groups)
+                layer = layer_of(inner[id(parameter)])
         groups.setdefault((settings.layer_decay ** (head - layer), decays), []).append(parameter)
     return [ParameterGroup(tuple(members), scale, decays) for (scale, decays), members in groups.items()]

@@ -2,7 +2,7 @@
 
 LoRA (Hu et al. 2021, arXiv 2106.09685, section 4.1) adds ``alpha / rank * up @ down`` to a weight that stays as it is:
 ``down`` (rank, in) starts as random numbers and ``up`` (out, rank) as zeros, so that nothing changes at first. Here the
-two linear layers of each block have such additions.
+linear layers of each block have such additions: two of a ConvNeXt V2's, four of a transformer's.
 
 They are parametrisations of the weight (``torch.nn.utils.parametrize``): who reads ``layer.weight``, as the compiled
 kernels do, reads the sum. A module around the layer, as peft makes, is passed over by them
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from geopretext.errors import RecipeError
-from geopretext.nn.convnextv2 import Block, ConvNeXtV2
+from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.response_norm import GlobalResponseNorm
 
 Trained: TypeAlias = Literal["all", "head", "lora", "norms"]
@@ -57,7 +57,7 @@ class LowRank(nn.Module):
         return torch.addmm(weight, self.up, self.down, alpha=self.scale)
 
 
-def adapt(network: ConvNeXtV2, trained: Trained, *, rank: int = 8, alpha: float = 16.0) -> ParameterCounts:
+def adapt(network: EncoderNetwork, trained: Trained, *, rank: int = 8, alpha: float = 16.0) -> ParameterCounts:
     """Set in place which parameters of an encoder get a gradient; what it computes stays the same.
 
     Additions of an earlier call become part of the weights.
@@ -66,41 +66,48 @@ def adapt(network: ConvNeXtV2, trained: Trained, *, rank: int = 8, alpha: float 
         network: the encoder.
         trained: "all"; "head": none of the encoder's; "norms": weights and biases of norms, response norms, and biases
             of all layers; "lora": low-rank additions to the linear layers of the blocks, and nothing else.
-        rank: of the additions, at least 1 and at most the width of the first stage.
+        rank: of the additions, at least 1 and at most the width of the narrowest of these layers.
         alpha: the additions are scaled by this over the rank, above 0.
 
     Returns:
         what there is, and what is trained.
 
     Raises:
-        RecipeError: ``trained`` is none of these, or a number is out of its range.
+        RecipeError: ``trained`` is none of these, a number is out of its range, or the encoder has no linear layers.
     """
     if trained not in get_args(Trained):
         raise RecipeError(f"trained is {trained!r}", hint=f"one of {', '.join(get_args(Trained))}")
-    narrowest = min(network.settings.widths)
+    merge(network)
+    layers = network.linear_layers()
+    if trained == "lora" and not layers:
+        raise RecipeError(
+            f"trained is 'lora', and a {network.settings.title} has no linear layers", hint="all, norms or head"
+        )
+    narrowest = min((min(layer.weight.shape) for layer in layers), default=0)
     if trained == "lora" and not 1 <= rank <= narrowest:
         raise RecipeError(f"lora_rank is {rank}", hint=f"from 1 to {narrowest}, the width of the narrowest layer")
     if trained == "lora" and not 0 < alpha < math.inf:
         raise RecipeError(f"lora_alpha is {alpha}", hint="above 0")
-    merge(network)
     network.requires_grad_(trained == "all")
     if trained == "norms":
         for parameter in _norms_and_biases(network):
             parameter.requires_grad_(True)
     if trained == "lora":
-        for layer in (layer for block in _blocks(network) for layer in (block.pwconv1, block.pwconv2)):
+        for layer in layers:
             parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank, alpha))
     return count_parameters(network)
 
 
-def merge(network: ConvNeXtV2) -> None:
+def merge(network: EncoderNetwork) -> None:
     """Add low-rank additions to their weights for good, in place: an ordinary encoder of the same outputs remains.
 
     An encoder has to be merged before it is saved as a bundle; one without additions is left as it is. The weights
     then get no gradient until they are told to (``adapt``).
     """
-    for block in _blocks(network):
-        block.pwconv1, block.pwconv2 = _merged(block.pwconv1), _merged(block.pwconv2)
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Linear) and parametrize.is_parametrized(layer, "weight"):
+                setattr(parent, name, _merged(layer))
 
 
 def count_parameters(network: nn.Module) -> ParameterCounts:
@@ -109,28 +116,22 @@ def count_parameters(network: nn.Module) -> ParameterCounts:
     return ParameterCounts(sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained))
 
 
-def _blocks(network: ConvNeXtV2) -> list[Block]:
-    return [module for module in network.modules() if isinstance(module, Block)]
-
-
 def _merged(layer: nn.Linear) -> nn.Linear:
-    """The layer itself if it has no addition, else an ordinary one.
+    """An ordinary layer of the sum.
 
     Another one, since ``parametrize.remove_parametrizations`` would take the weight from copies of the network, too:
     they share the class of the layer, of which it deletes the property.
     """
-    if not parametrize.is_parametrized(layer, "weight"):
-        return layer
     plain = nn.Linear(layer.in_features, layer.out_features, device="meta")
     plain.weight = nn.Parameter(layer.weight.detach(), requires_grad=False)
     plain.bias = layer.bias
     return plain
 
 
-def _norms_and_biases(network: ConvNeXtV2) -> list[Tensor]:
+def _norms_and_biases(network: EncoderNetwork) -> list[Tensor]:
     found: list[Tensor] = []
     for module in network.modules():
-        if isinstance(module, nn.LayerNorm | GlobalResponseNorm):
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d | GlobalResponseNorm):
             found += list(module.parameters(recurse=False))
         elif isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
             found.append(module.bias)

@@ -135,6 +135,25 @@ class ConvNeXtV2(EncoderNetwork):
         """Pixels on a side of a cell of each of the four stages; of the dense padding "same"."""
         return tuple(self.settings.patch_size // _FIRST_SIDE << level for level in range(4))
 
+    @property
+    def layers(self) -> int:
+        """See ``EncoderNetwork``."""
+        return sum(self.settings.depths)
+
+    def layer_of(self, name: str) -> int:
+        """See ``EncoderNetwork``: each downsampling layer goes with the block after it."""
+        part, *rest = name.split(".")
+        if part == "stages":
+            return sum(self.settings.depths[: int(rest[0])]) + int(rest[1]) + 1
+        if part == "downsample_layers":
+            return sum(self.settings.depths[: int(rest[0]) + 1]) + 1
+        return 1
+
+    def linear_layers(self) -> tuple[nn.Linear, ...]:
+        """See ``EncoderNetwork``."""
+        blocks = [module for module in self.modules() if isinstance(module, Block)]
+        return tuple(layer for block in blocks for layer in (block.pwconv1, block.pwconv2))
+
     def forward(self, x: Tensor, visible: Tensor | None = None, count: int | None = None) -> Tensor:
         """Encode images.
 

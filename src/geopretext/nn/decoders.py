@@ -4,7 +4,7 @@
 kind            decoder
 =============== =======================================================================================================
 ``linear``      a 1 x 1 convolution of all stages, enlarged and concatenated: what a linear probe is for pixels
-``unet``        MMEarth's U-Net, ``nn.unet``
+``unet``        MMEarth's U-Net, ``nn.unet``; of other encoders than its own, one like it
 ``smp-unet``    the U-Net, UPerNet, FPN or DPT of segmentation-models-pytorch, ``nn.smp_decoders``
 ``smp-upernet``
 ``smp-fpn``
@@ -30,7 +30,7 @@ from geopretext.nn.convnextv2 import EPSILON, ConvNeXtV2
 from geopretext.nn.feature_norm import FeatureNorm
 from geopretext.nn.initialisation import initialise
 from geopretext.nn.settings import SEGMENTERS
-from geopretext.nn.unet import UNet, UNetDecoder
+from geopretext.nn.unet import StagesUNet, UNet, UNetDecoder
 
 
 class Decoder(Protocol):
@@ -145,7 +145,7 @@ def make_decoder(kind: str, encoder: Backbone, outputs: int) -> Decoder:
 
         return SmpDecoder(kind, encoder.widths, encoder.strides, outputs)
     if not isinstance(encoder, ConvNeXtV2):
-        raise RecipeError(f"the decoder 'unet' does not fit a {type(encoder).__name__}", hint="take 'smp-unet'")
+        return StagesUNet(encoder.widths, encoder.strides, outputs)
     return cast("Decoder", UNetDecoder(encoder.settings, outputs))  # it wants a ConvNeXt V2, which this is
 
 

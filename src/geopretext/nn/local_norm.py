@@ -100,21 +100,23 @@ def local_norms(network: nn.Module, extent: int) -> Iterator[None]:
         _extents.reset(token)
 
 
-def needed_margin(settings: NetworkSettings, extent: int) -> int:
+def needed_margin(settings: NetworkSettings, extent: int) -> int | None:
     """Pixels from an inner edge of a window at which features are those of one pass, within a thousandth.
 
     That is of each feature's standard deviation, at worst. The influence of an edge spreads inwards like a random walk,
     each 7 x 7 convolution a step of up to three cells, and through the squares that touch what it has reached; the two
     factors are such that no encoder that was measured wants more (``docs/decisions/111-margins-of-windows.md``).
+    Encoders other than ConvNeXt V2 have no local norms, or see all of a window by attention.
 
     Args:
         settings: of the encoder.
         extent: of its local norms, pixels.
 
     Returns:
-        A multiple of the patch size.
+        A multiple of the patch size; None: features depend on all of a window, however large it is.
     """
-    assert isinstance(settings, EncoderSettings)
+    if not isinstance(settings, EncoderSettings):
+        return None
     steps = sum(depth * (_REACH / cells) ** 2 for depth, cells in zip(settings.depths, _CELLS, strict=True))
     patches = _PER_STEP * math.sqrt(steps) + _PER_SQUARE * extent / settings.patch_size
     return math.ceil(patches) * settings.patch_size

@@ -103,3 +103,23 @@ class EncoderNetwork(nn.Module):
         Raises:
             BandError, GridError: the images have other bands, or another size.
         """
+
+    @property
+    def layers(self) -> int:
+        """Blocks between an image and its features, for layer-wise learning rates; 1: they are not told apart."""
+        return 1
+
+    def layer_of(self, name: str) -> int:  # noqa: ARG002 -- families that tell blocks apart look at it
+        """Number of the block that a parameter belongs to, from 1 to ``layers``.
+
+        What is before the first block goes with it, what is between two with the later one, and what is behind the
+        last with that.
+
+        Args:
+            name: of the parameter, within the encoder.
+        """
+        return 1
+
+    def linear_layers(self) -> tuple[nn.Linear, ...]:
+        """Those of the blocks, which low-rank additions may adapt; none if the family has no such layers."""
+        return ()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.nn.backbone import Backbone
+from geopretext.nn.enlarger import Enlarger, is_single_scale
 from geopretext.nn.feature_norm import FeatureNorm
 from geopretext.nn.optional import missing
 from geopretext.nn.smp_encoder import Pyramid
@@ -35,7 +36,7 @@ _GROUPS = 32  # of the group norms in the library's FPN
 
 
 class SmpDecoder(nn.Module):
-    """Four stages -> (B, K, H, W).
+    """Four stages, or four maps of one resolution, whose patches are then of 8, 16 or 32 px -> (B, K, H, W).
 
     Args:
         kind: "smp-unet", "smp-upernet", "smp-fpn" or "smp-dpt".
@@ -50,6 +51,9 @@ class SmpDecoder(nn.Module):
     def __init__(self, kind: str, widths: tuple[int, ...], strides: tuple[int, ...], outputs: int) -> None:
         super().__init__()
         self.widths = widths
+        self.enlarger = Enlarger(widths) if is_single_scale(strides) else None
+        if self.enlarger is not None:
+            widths, strides = self.enlarger.widths, tuple(strides[-1] // times for times in (8, 4, 2, 1))
         self.pyramid = Pyramid(widths, strides)
         self.decoder, self.head = _MAKERS[kind](self.pyramid, outputs)
         _normalise_features(self.decoder)
@@ -63,7 +67,7 @@ class SmpDecoder(nn.Module):
 
     def decode(self, maps: Sequence[Tensor]) -> Tensor:
         """The stages of an image -> (B, K, H, W), before any softmax."""
-        features = self.pyramid.features(maps)
+        features = self.pyramid.features(maps if self.enlarger is None else self.enlarger(maps))
         scores = self.head(self.decoder(features))
         # The library's own enlargement aligns the corners of both grids, which shifts pixels off their places.
         return F.interpolate(scores, size=features[0].shape[2:], mode="bilinear")

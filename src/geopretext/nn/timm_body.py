@@ -48,6 +48,10 @@ class TimmBody(nn.Module):
         after the last block with that.
         """
 
+    def linear_layers(self) -> tuple[nn.Linear, ...]:
+        """Those of the blocks."""
+        return ()
+
 
 def create(settings: TimmSettings, **arguments: Any) -> nn.Module:
     """A network of timm without its classifier; its first weights are timm's, from torch's global random state.

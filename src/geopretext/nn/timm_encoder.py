@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geopretext.errors import BandError, GridError
 from geopretext.nn.masking import patch_grid
@@ -79,6 +79,19 @@ class TimmEncoder(EncoderNetwork):
         """See ``EncoderNetwork``; the last map is that of ``forward``."""
         self._check(x)
         return self.body.stages(x)
+
+    @property
+    def layers(self) -> int:
+        """See ``EncoderNetwork``."""
+        return sum(self.settings.facts.depths)
+
+    def layer_of(self, name: str) -> int:
+        """See ``EncoderNetwork``."""
+        return self.body.layer_of(name.removeprefix("body.").removeprefix("model."))
+
+    def linear_layers(self) -> tuple[nn.Linear, ...]:
+        """See ``EncoderNetwork``: those of attention and of what follows it; a ResNet has none."""
+        return self.body.linear_layers()
 
     def _check(self, x: Tensor) -> tuple[int, int]:
         """Patches along y and along x."""

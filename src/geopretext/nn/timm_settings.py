@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -148,9 +149,7 @@ class TimmSettings:
 
 
 def _near(name: str) -> str:
-    """Names to choose from: those that begin alike, or one of each sort."""
-    start = name.partition("_")[0].rstrip("0123456789")
-    near = [known for known in architectures() if start and known.startswith(start)]
-    if near:
-        return f"one of {', '.join(near)}"
-    return "a vit_*, swin_*, swinv2_* or resnet* of timm, for example vit_small_patch16_224; see docs/backbones.md"
+    """Names to choose from."""
+    near = get_close_matches(name, architectures(), n=4, cutoff=0.6)
+    meant = f"did you mean {', '.join(near)}? " if near else ""
+    return f"{meant}vit_*, swin_*, swinv2_* or resnet* of timm, as docs/backbones.md names them"

@@ -56,6 +56,15 @@ class SwinBody(TimmBody):
         before = sum(self.depths[: int(rest[0])]) + 1
         return before + int(rest[2]) if rest[1] == "blocks" else before
 
+    def linear_layers(self) -> tuple[nn.Linear, ...]:
+        """See ``TimmBody``: without the small networks of v2's positions."""
+        return tuple(
+            layer
+            for stage in self.model.layers
+            for block in stage.blocks
+            for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2)
+        )
+
     def _stages(self, x: Tensor, visible: Tensor | None) -> list[Tensor]:
         y = self.model.patch_embed(x)
         if visible is None:

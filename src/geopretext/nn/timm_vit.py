@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from geopretext.nn.sites import shown_patches
 from geopretext.nn.timm_body import TimmBody, create
@@ -69,6 +69,10 @@ class ViTBody(TimmBody):
         if part == "blocks":
             return int(rest[0]) + 1
         return len(self.model.blocks) if part == "norm" else 1
+
+    def linear_layers(self) -> tuple[nn.Linear, ...]:
+        """See ``TimmBody``."""
+        return tuple(module for module in self.model.blocks.modules() if isinstance(module, nn.Linear))
 
     def _tokens(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """(B, C, H, W) -> (B, N, D) with positions, and h, w."""

@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import RecipeError
+from geopretext.nn.backbone import Backbone
 from geopretext.nn.convnextv2 import EPSILON, ConvNeXtV2
+from geopretext.nn.enlarger import Enlarger, is_single_scale
 from geopretext.nn.feature_norm import FeatureNorm
 from geopretext.nn.initialisation import initialise
 from geopretext.nn.settings import EncoderSettings
@@ -115,6 +117,69 @@ class UNet(UNetDecoder):
         return self.decode(self.maps_of(self.encoder, x))
 
 
+class StagesUNet(nn.Module):
+    """A U-Net on the four maps of any encoder, in the manner of the one above.
+
+    The published one is for its own encoder: it begins with maps of the stem, which others do not have. This one
+    appends the stages themselves, and reaches the image's resolution bilinearly.
+
+    Args:
+        widths: features of the maps, from fine to coarse.
+        strides: pixels on a side of their cells: each twice the one before, or all alike.
+        outputs: K, at least 1.
+
+    Raises:
+        RecipeError: the maps are others.
+    """
+
+    def __init__(self, widths: tuple[int, ...], strides: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        if not fits_unet(strides):
+            raise RecipeError(
+                f"the encoder's maps have cells of {', '.join(map(str, strides))} pixels",
+                hint="a U-Net wants four maps, each with cells twice as large, or all alike; take 'linear'",
+            )
+        self.widths = widths
+        self.patch_size = strides[-1]
+        self.enlarger = Enlarger(widths) if is_single_scale(strides) else None
+        first, second, third, last = widths if self.enlarger is None else self.enlarger.widths
+        self.upsample_layers = nn.ModuleList(
+            [
+                _Upsample(last, last // 2, factor=2),
+                _Upsample(last // 2 + third, third // 2, factor=2),
+                _Upsample(third // 2 + second, second // 2, factor=2),
+                _Upsample(second // 2 + first, first, factor=1),
+            ]
+        )
+        half = max(1, first // 2)
+        self.refine = nn.Sequential(
+            nn.Conv2d(first, half, kernel_size=3, padding=1), FeatureNorm(half, eps=EPSILON), nn.GELU()
+        )
+        self.head = nn.Conv2d(half, outputs, kernel_size=1)
+        for module in (self.upsample_layers, self.refine, self.head):
+            initialise(module)
+
+    def maps_of(self, encoder: Backbone, x: Tensor) -> tuple[Tensor, ...]:
+        """What it decodes: the stages."""
+        return encoder.forward_stages(x)
+
+    def decode(self, maps: Sequence[Tensor]) -> Tensor:
+        """``maps_of`` an image -> (B, K, H, W), before any softmax."""
+        size = [side * self.patch_size for side in maps[-1].shape[2:]]
+        *skips, y = maps if self.enlarger is None else self.enlarger(maps)
+        for upsample, skip in zip(self.upsample_layers, (*reversed(skips), None), strict=True):
+            y = upsample(y)
+            if skip is not None:
+                y = torch.cat([y, skip], 1)
+        scores: Tensor = self.head(self.refine(F.interpolate(y, size=size, mode="bilinear")))
+        return scores
+
+
+def fits_unet(strides: Sequence[int]) -> bool:
+    """Whether a ``StagesUNet`` can be made of maps with cells of so many pixels."""
+    return is_single_scale(strides) or tuple(strides) == tuple(strides[0] * times for times in (1, 2, 4, 8))
+
+
 class _Upsample(nn.Module):
     """(B, D, H, W) -> (B, D', factor H, factor W)."""
 
@@ -125,5 +190,6 @@ class _Upsample(nn.Module):
         self.norm = FeatureNorm(after, eps=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=float(self.factor), mode="nearest")
+        if self.factor > 1:
+            x = F.interpolate(x, scale_factor=float(self.factor), mode="nearest")
         return F.gelu(self.norm(self.conv(x)))

@@ -16,6 +16,7 @@ from geopretext.nn.bundle import Encoder
 from geopretext.nn.local_norm import local_norms, needed_margin
 from geopretext.nn.settings import POOLINGS
 from geopretext.predict.tile_embeddings import encoder_fingerprint
+from geopretext.predict.windows import blended
 
 
 class EmbeddingNetwork:
@@ -71,7 +72,8 @@ class EmbeddingSource:
     bundle: str | Path | Encoder
     """folder, name of a repository on the hub, or the encoder itself"""
     context: int | None = None
-    """of patches: pixels on a side of the squares of response norms; None: the crop that the encoder was trained on"""
+    """of patches: pixels on a side of the squares of response norms, or, of an encoder without such norms, of windows;
+    None: the crop that the encoder was trained on"""
     tile: int | None = None
     """pixels on a side of tiles, each of which gets one vector; None: each patch gets one"""
     pooling: str = "stages"
@@ -119,7 +121,25 @@ class EmbeddingSource:
     @property
     def margin(self) -> int:
         """See ``NetworkSource``; tiles see nothing but themselves."""
-        return 0 if self.tile is not None else needed_margin(self._encoder.settings, self.extent)
+        if self.tile is not None:
+            return 0
+        margin = needed_margin(self._encoder.settings, self.extent)
+        return blended(self.extent, self.patch)[0] if margin is None else margin
+
+    @property
+    def window(self) -> int | None:
+        """See ``NetworkSource``; of an encoder that sees all of a window, as in training."""
+        return self.extent if self._sees_all else None
+
+    @property
+    def ramp(self) -> int | None:
+        """See ``NetworkSource``."""
+        return blended(self.extent, self.patch)[1] if self._sees_all else None
+
+    @property
+    def _sees_all(self) -> bool:
+        """Whether each patch's features depend on all of a window."""
+        return self.tile is None and needed_margin(self._encoder.settings, self.extent) is None
 
     def encoder(self) -> Encoder:
         """See ``NetworkSource``."""

@@ -14,6 +14,7 @@ from geopretext.nn.bundle_files import CONFIG, HEAD_WEIGHTS, WEIGHTS, find_bundl
 from geopretext.nn.bundle_heads import Head, load_head, load_head_labels, load_head_settings, trained_extent
 from geopretext.nn.local_norm import local_norms, needed_margin
 from geopretext.nn.settings import HeadLabels
+from geopretext.predict.windows import blended
 
 CLASSES, QUANTITIES = "segmentation", "dense regression"
 """Tasks whose heads make maps."""
@@ -78,10 +79,12 @@ class HeadSource:
     extent: int
     """pixels on a side of the images that the head was trained on; of response norms"""
     local: bool
-    """whether its decoder is one of ``LOCAL``"""
+    """whether its decoder is one of ``LOCAL``, on an encoder that, too, says the same of a place in any window"""
     margin: int
     """pixels at inner edges of windows that are not used: where results are not those of one pass, see
-    ``nn.local_norm``; of a decoder that sees all of its window, an eighth of it"""
+    ``nn.local_norm``; of a network that sees all of its window, an eighth of it"""
+    ramp: int | None = None
+    """see ``NetworkSource``"""
 
     @property
     def cell(self) -> int:
@@ -90,7 +93,7 @@ class HeadSource:
 
     @property
     def window(self) -> int:
-        """Pixels on a side of windows that suit it: large; of a decoder that sees all of them, as in training."""
+        """Pixels on a side of windows that suit it: large; of a network that sees all of them, as in training."""
         return min(_LARGEST, 6 * self.margin) if self.local else self.extent
 
     @property
@@ -138,5 +141,10 @@ def open_head(bundle: str | Path, task: str) -> HeadSource:
         )
     settings, extent = load_settings(folder), trained_extent(folder)
     patch, local = settings.patch_size, load_head_settings(folder).kind in LOCAL
-    margin = needed_margin(settings, extent) if local else ceil(extent / 8 / patch) * patch
+    margin = needed_margin(settings, extent)
+    if margin is None:
+        margin, ramp = blended(extent, patch)
+        return HeadSource(folder, labels, patch, extent, False, margin, ramp)
+    if not local:
+        margin = ceil(extent / 8 / patch) * patch
     return HeadSource(folder, labels, patch, extent, local, margin)

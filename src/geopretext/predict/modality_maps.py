@@ -170,6 +170,11 @@ class ModalityMapsSource:
         return cls(str(bundle), half, settings.image_size, maps.width)
 
     @property
+    def window(self) -> int:
+        """See ``NetworkSource``."""
+        return self.extent
+
+    @property
     def ramp(self) -> int:
         """Pixels over which two windows are blended: at least half of a window.
 

@@ -67,6 +67,14 @@ class NetworkSource(Protocol):
     def margin(self) -> int:
         """Pixels of surroundings that a result needs to be that of one pass over the whole scene."""
 
+    @property
+    def window(self) -> int | None:
+        """Pixels on a side of windows that suit it; None: as the margin wants."""
+
+    @property
+    def ramp(self) -> int | None:
+        """Pixels over which windows are to be blended; None: two patches, or nothing without a margin."""
+
     def encoder(self) -> Encoder:
         """Says which input is wanted; on the CPU."""
 

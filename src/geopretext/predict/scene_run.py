@@ -137,9 +137,10 @@ def scene_windows(scene: Scene, network: NetworkSource, options: RunOptions) -> 
                     hint="each tile is a window of its own: say nothing of windows, or choose the size of tiles",
                 )
     margin = _up(network.margin if options.margin is None else options.margin, patch)
-    ramp = (2 * patch if margin else 0) if options.ramp is None else _up(options.ramp, patch)
-    size = max(patch, 3 * margin + ramp, min(6 * margin, _LARGEST))
-    size = _up(size if options.window is None else options.window, patch)
+    ramp = options.ramp if network.ramp is None or options.ramp is not None else network.ramp
+    ramp = (2 * patch if margin else 0) if ramp is None else _up(ramp, patch)
+    size = network.window if options.window is None else options.window
+    size = _up(max(patch, 3 * margin + ramp, min(6 * margin, _LARGEST)) if size is None else size, patch)
     return Windows.of(scene.height, scene.width, patch=patch, cell=network.cell, size=size, margin=margin, ramp=ramp)
 
 

@@ -107,6 +107,23 @@ class Axis:
         return slice(int(counting[0]), min(int(counting[-1]) + 1, inside))
 
 
+def blended(extent: int, patch: int) -> tuple[int, int]:
+    """Margin and ramp of windows for a network that sees all of its window, which is then as large as in training.
+
+    No margin makes results those of one pass, which would be no better. So most of a window counts, and half of it is
+    blended with its neighbours, which is as gradual as it can be.
+
+    Args:
+        extent: of a window, pixels.
+        patch: pixels.
+
+    Returns:
+        Both in pixels: an eighth of the window at each edge, and half of what is left, in whole patches.
+    """
+    margin = extent // 8 // patch * patch
+    return margin, (extent - 2 * margin) // 2 // patch * patch
+
+
 @dataclass(frozen=True)
 class Windows:
     """All windows of a scene, row by row."""
