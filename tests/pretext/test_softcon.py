@@ -25,6 +25,7 @@ from geopretext.pretext.softcon import (
     two_dates,
 )
 from geopretext.pretext.softcon_settings import SoftConSettings
+from geopretext.train.recipe import load_recipe
 
 from .random_fields import random_fields
 
@@ -448,3 +449,13 @@ def test_downstream_labels_are_refused():
     held = {**PUBLISHED, "dynamic_world": replace(PUBLISHED["dynamic_world"], role=Role.LABEL)}
     with pytest.raises(RecipeError, match="downstream label"):
         make_method(modalities=held)
+
+
+def test_recipes_of_all_published_encoders_ship():
+    backbones = {"": (384, 16), "-vitb14": (768, 16), "-rn50": (2048, 7)}
+    for backbone, (width, cells) in backbones.items():
+        for modality, bands in {"": 13, "-s1": 2}.items():
+            recipe = load_recipe(f"softcon{backbone}{modality}")
+            assert (recipe.method, recipe.epochs, recipe.learning_rate) == ("softcon", 100, 1.5e-4)
+            assert (recipe.encoder.widths[-1], len(recipe.encoder.bands)) == (width, bands)
+            assert (recipe.encoder.image_size, recipe.encoder.patches) == (224, cells**2)

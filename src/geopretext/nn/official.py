@@ -36,6 +36,7 @@ from geopretext.nn.official_layout import (
 )
 from geopretext.nn.official_names import PublishedName, published_name
 from geopretext.nn.official_pretraining import read_autoencoder
+from geopretext.nn.official_softcon import read_softcon
 from geopretext.nn.settings import EncoderSettings, HeadSettings
 
 Network: TypeAlias = EncoderNetwork | MaskedAutoencoder | Head
@@ -144,8 +145,6 @@ def read_official(path: str | Path, told: Told | None = None) -> Official:
 
 
 def _read_of_timm(file: OfficialFile, layout: Layout, told: Told) -> Official:
-    from geopretext.nn.official_softcon import read_softcon  # whose networks need timm
-
     found = read_softcon(file, layout, told)
     return Official(
         layout=layout,
