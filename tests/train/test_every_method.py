@@ -49,6 +49,9 @@ SMALL: dict[str, Any] = {
     "log_every_steps": 1,
     "accelerator": "cpu",
 }
+LARGER = {"batch_size": 16, "base_learning_rate": 0.016}
+CHANGES: dict[str, dict[str, Any]] = {"softcon-demo": LARGER, "softcon-s1-demo": LARGER}
+"""norms over a batch of four rows amplify rounding errors a hundredfold from one step to the next"""
 TIMES = {"seconds", "tiles_per_second"}
 
 
@@ -65,7 +68,7 @@ def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(name: str, **changes: Any) -> Recipe:
-    return load_recipe(name, {**SMALL, **changes})
+    return load_recipe(name, {**SMALL, **CHANGES.get(name, {}), **changes})
 
 
 def made(recipe: Recipe, store: Path) -> tuple[Method, Batch]:
@@ -162,7 +165,7 @@ def test_two_processes_train_as_one(planet: Path, tmp_path: Path, name: str) -> 
     script.write_text(
         "from geopretext.train.recipe import load_recipe\n"
         "from geopretext.train.run import pretrain\n"
-        f"recipe = load_recipe({name!r}, {SMALL | {'devices': 2}!r})\n"
+        f"recipe = load_recipe({name!r}, {SMALL | CHANGES.get(name, {}) | {'devices': 2}!r})\n"
         f"pretrain(recipe, data={str(planet)!r}, out={str(two)!r}, progress=False)\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

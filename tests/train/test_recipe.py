@@ -46,7 +46,8 @@ def test_every_recipe_is_sound(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert load_recipe(name, recipe_to_plain(recipe)) == recipe
-    assert set(recipe.pretext.targets) <= {modality.name for modality in PRETEXT}
+    if recipe.method == "mp_mae":
+        assert set(recipe.pretext.targets) <= {modality.name for modality in PRETEXT}
 
 
 def test_variants_are_what_their_names_say() -> None:

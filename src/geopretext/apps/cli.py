@@ -47,7 +47,7 @@ VERBS = (
     Verb("split", "split", "divide the tiles into train, val and test"),
     Verb("pretrain", "pretrain", "pretrain an encoder by a recipe -> bundle"),
     Verb("evaluate", "evaluate", "downstream worth of a bundle: k-NN, linear probe"),
-    Verb("import-official", "import_official", "published weights (MMEarth, ConvNeXt V2) -> bundle"),
+    Verb("import-official", "import_official", "published weights (MMEarth, ConvNeXt V2, SoftCon) -> bundle"),
     Verb("reconstruct", "reconstruct", "every modality from a masked input: tiles -> picture, scene -> maps"),
     Verb("embed", "embed", "vectors of a scene's patches (COG) or of tiles (GeoParquet)"),
     Verb("segment", "segment", "scene -> map of classes, by a fine-tuned bundle"),

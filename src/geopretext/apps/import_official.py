@@ -19,10 +19,12 @@ _EXAMPLE = """\
 geopretext import-official pt-all_mod_atto_1M_64_uncertainty_56-8/checkpoint-199.pth --out bundles/mmearth \\
     --statistics data_1M_v001_64/data_1M_v001_64_band_stats.json
 geopretext import-official convnextv2_atto_1k_224_fcmae.pt --out bundles/imagenet
+geopretext import-official B13_vits14_softcon.pth --out bundles/softcon
 geopretext import-official finetuned.pth --out bundles/mine --bands B2,B3,B4"""
 
 _ABOUT = """\
-Make a bundle of published weights: MMEarth's pretraining checkpoints, classifiers and U-Nets, and ConvNeXt V2's.
+Make a bundle of published weights: MMEarth's pretraining checkpoints, classifiers and U-Nets, ConvNeXt V2's, and the
+backbones of SoftCon (ViT-S/14, ViT-B/14, ResNet-50; 13 bands of Sentinel-2 or VV and VH of Sentinel-1).
 
 The file is recognised by its weights. What they do not say (crop, order of bands) is taken from the published name of
 its folder, the training options in it, or the options here; sources that contradict each other are an error. Only
@@ -76,13 +78,15 @@ hint: they come with the data and not with the weights: import again with --stat
 
 
 def _report(official: "Official") -> dict[str, Any]:
+    from geopretext.nn.families import settings_to_plain
+
     settings, recipe = official.encoder.settings, official.recipe
+    plain = settings_to_plain(settings)
     scales = official.statistics["modalities"][official.modality.name]["bands"] if official.statistics else {}
     return {
         "recognised": str(official.layout),
         "name": recipe["name"],
-        "size": settings.size,
-        "stem": settings.stem,
+        **{name: plain[name] for name in ("size", "stem", "architecture") if name in plain},
         "parameters": sum(p.numel() for p in official.network.parameters()),
         "parameters_of_encoder": sum(p.numel() for p in official.encoder.parameters()),
         "modality": official.modality.name,
@@ -90,8 +94,7 @@ def _report(official: "Official") -> dict[str, Any]:
         "unit": ", ".join(dict.fromkeys(band.unit for band in official.modality.bands)),
         "patch_size": settings.patch_size,
         "image_size": settings.image_size,
-        "dense_padding": settings.dense_padding,
-        "dense_grn_epsilon": settings.dense_grn_epsilon,
+        **{name: plain[name] for name in ("dense_padding", "dense_grn_epsilon") if name in plain},
         "predicts": {name: target.channels for name, target in official.targets.items()},
         "head": official.head,
         "weighting": recipe.get("weighting"),

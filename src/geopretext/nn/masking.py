@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from geopretext.errors import GridError
+from geopretext.nn.seeded import INCREMENT, derived, scramble, uniform
 
-_INCREMENT = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed number, and likewise below
-_DIGITS = 53  # of a draw, so that a probability is exact
-_MULTIPLIERS = ((30, -4658895280553007687), (27, -7723592293110705685))
+_DROPPED = 1  # stream of the seeds
 
 
 def patch_grid(*, height: int, width: int, patch_size: int) -> tuple[int, int]:
@@ -82,7 +81,8 @@ def sample_visible(seeds: Tensor, patches: int, mask_ratio: float) -> Tensor:
     Returns:
         (B, P) bool, True where shown.
     """
-    noise = _noise(_scramble(seeds), patches)
+    numbers = torch.arange(1, patches + 1, device=seeds.device)
+    noise = scramble(scramble(seeds)[:, None] + numbers * INCREMENT)
     order = noise.argsort(dim=1, stable=True)
     shown = order[:, : visible_count(patches, mask_ratio)]
     return torch.zeros_like(noise, dtype=torch.bool).scatter(1, shown, True)
@@ -102,28 +102,9 @@ def sample_dropped(seeds: Tensor, present: Tensor, probability: float) -> Tensor
     Returns:
         (B, N) bool, True where hidden.
     """
-    draws = _shift_right(_noise(_scramble(_scramble(seeds)), present.shape[1]), 64 - _DIGITS)
-    dropped = draws < int(probability * 2**_DIGITS)
+    draws = uniform(derived(seeds, _DROPPED), present.shape[1])
+    dropped = draws < probability
     best = draws.masked_fill(~present, -1).argmax(1, keepdim=True)
     nothing_left = ~(present & ~dropped).any(1, keepdim=True)
     spared = torch.zeros_like(dropped).scatter(1, best, nothing_left)
     return dropped & ~spared
-
-
-def _noise(states: Tensor, count: int) -> Tensor:
-    """The next numbers of generators that are in the given states: (B,) -> (B, count) int64, all bits alike."""
-    numbers = torch.arange(1, count + 1, device=states.device)
-    return _scramble(states[:, None] + numbers * _INCREMENT)
-
-
-def _scramble(x: Tensor) -> Tensor:
-    """The output function of SplitMix64 (Steele et al., OOPSLA 2014) on int64, whose overflow wraps."""
-    x = x + _INCREMENT
-    for shift, multiplier in _MULTIPLIERS:
-        x = (x ^ _shift_right(x, shift)) * multiplier
-    return x ^ _shift_right(x, 31)
-
-
-def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Shift in zeros, where ``>>`` on a signed number would shift in the sign."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)

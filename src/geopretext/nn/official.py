@@ -1,4 +1,4 @@
-"""Published weights into bundles: MMEarth's (arXiv 2405.02771) and ConvNeXt V2's (arXiv 2301.00808).
+"""Published weights into bundles: of MMEarth (arXiv 2405.02771), ConvNeXt V2 (2301.00808) and SoftCon (2405.20462).
 
 A file is recognised by the names and shapes of its weights. Pretraining checkpoints become bundles that reconstruct;
 classifiers and U-Nets become bundles with a head; other files become bundles of an encoder.
@@ -20,6 +20,7 @@ from geopretext.nn.bundle import Encoder, input_scales, save_bundle
 from geopretext.nn.bundle_files import ensure_replaceable
 from geopretext.nn.bundle_heads import Head, head_settings, make_head, save_head
 from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.official_file import OfficialFile, read_official_file
 from geopretext.nn.official_input import RGB, Told, find_input, imagenet_statistics
 from geopretext.nn.official_layout import (
@@ -35,9 +36,10 @@ from geopretext.nn.official_layout import (
 )
 from geopretext.nn.official_names import PublishedName, published_name
 from geopretext.nn.official_pretraining import read_autoencoder
+from geopretext.nn.official_softcon import read_softcon
 from geopretext.nn.settings import EncoderSettings, HeadSettings
 
-Network: TypeAlias = ConvNeXtV2 | MaskedAutoencoder | Head
+Network: TypeAlias = EncoderNetwork | MaskedAutoencoder | Head
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ class Official:
     """what was assumed"""
 
     @property
-    def encoder(self) -> ConvNeXtV2:
+    def encoder(self) -> EncoderNetwork:
         """The encoder."""
-        return self.network if isinstance(self.network, ConvNeXtV2) else cast("ConvNeXtV2", self.network.encoder)
+        network = self.network if isinstance(self.network, EncoderNetwork) else self.network.encoder
+        return cast("EncoderNetwork", network)
 
     @property
     def targets(self) -> Mapping[str, Modality]:
@@ -89,11 +92,11 @@ class Official:
                 statistics=self.statistics,
                 recipe=self.recipe,
                 metrics={},
-                ground_sampling_distance=GROUND_SAMPLING_DISTANCE if self.encoder.settings.stem == "mmearth" else None,
+                ground_sampling_distance=GROUND_SAMPLING_DISTANCE if self.layout.is_mmearth else None,
             )
             return
         scales = None if self.statistics is None else input_scales(self.statistics, self.modality)
-        if isinstance(self.network, ConvNeXtV2):
+        if isinstance(self.network, EncoderNetwork):
             Encoder(self.network, self.modality, statistics=scales, recipe=self.recipe).save_pretrained(folder)
         else:
             save_head(folder, self.network, modality=self.modality, statistics=scales, recipe=self.recipe, metrics={})
@@ -114,6 +117,8 @@ def read_official(path: str | Path, told: Told | None = None) -> Official:
     told = told or Told()
     file = read_official_file(path)
     layout = recognise(file)
+    if layout.is_of_timm:
+        return _read_of_timm(file, layout, told)
     name = published_name(file.path)
     settings, modality, remarks = find_input(file, layout, measure(file, layout), name, told)
     network: Network
@@ -136,6 +141,19 @@ def read_official(path: str | Path, told: Told | None = None) -> Official:
         recipe={**_origin(file, layout, name), **recipe},
         unused=unused,
         remarks=remarks,
+    )
+
+
+def _read_of_timm(file: OfficialFile, layout: Layout, told: Told) -> Official:
+    found = read_softcon(file, layout, told)
+    return Official(
+        layout=layout,
+        network=found.network.eval(),
+        modality=found.modality,
+        statistics=found.statistics,
+        recipe=_origin(file, layout, None),
+        unused=found.unused,
+        remarks=found.remarks,
     )
 
 

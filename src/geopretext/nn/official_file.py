@@ -26,6 +26,7 @@ from torch import Tensor
 from geopretext.errors import BundleError
 
 _DISTRIBUTED = "module."
+_COUNTER = ".num_batches_tracked"  # whole numbers beside batch norms, which are no weights
 _POSIX_PATHS = ("pathlib.PosixPath", "pathlib._local.PosixPath")  # the second since Python 3.13
 _LOADABLE = [argparse.Namespace, *((pathlib.PurePosixPath, name) for name in _POSIX_PATHS)]
 _UNREADABLE = (
@@ -71,6 +72,7 @@ def read_official_file(path: str | Path) -> OfficialFile:
     weights = content.get("model", content)
     if not isinstance(weights, Mapping) or not weights:
         raise _no_weights(path, content)
+    weights = {key: value for key, value in weights.items() if not str(key).endswith(_COUNTER)}
     if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()):
         raise _no_weights(path, weights)
     options, epoch = content.get("args"), content.get("epoch")

@@ -45,11 +45,18 @@ class Layout(StrEnum):
     MMEARTH_UNET = "MMEarth U-Net"
     CONVNEXTV2_PRETRAINING = "ConvNeXt V2 pretraining checkpoint"
     CONVNEXTV2_DENSE = "ConvNeXt V2 dense model"
+    DINOV2_VIT = "ViT as DINOv2 and SoftCon have it"
+    TORCHVISION_RESNET = "ResNet as torchvision and SoftCon have it"
 
     @property
     def is_pretraining(self) -> bool:
         """Whether a decoder comes with the encoder, whose layers are sparse."""
         return self in (Layout.MMEARTH_PRETRAINING, Layout.CONVNEXTV2_PRETRAINING)
+
+    @property
+    def is_of_timm(self) -> bool:
+        """Whether the network is one that timm has, too."""
+        return self in (Layout.DINOV2_VIT, Layout.TORCHVISION_RESNET)
 
     @property
     def is_mmearth(self) -> bool:
@@ -117,6 +124,8 @@ _MARKS: dict[Layout, tuple[str, ...]] = {
     Layout.MMEARTH_UNET: ("upsample_layers.0.conv.weight", "initial_conv_upsample.0.weight"),
     Layout.MMEARTH_DENSE: ("initial_conv.0.weight", "stem_orig.0.weight", "stem.0.weight"),
     Layout.CONVNEXTV2_DENSE: ("downsample_layers.3.1.weight", "downsample_layers.0.0.weight"),
+    Layout.DINOV2_VIT: ("blocks.0.ls1.gamma",),
+    Layout.TORCHVISION_RESNET: ("layer1.0.conv1.weight",),
 }
 """Weights of which each layout has one and those further down have none."""
 

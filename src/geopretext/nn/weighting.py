@@ -58,6 +58,25 @@ class EqualWeighting(nn.Module):
         return torch.where(chosen, values, 0.0).sum(), dict(zip(self.names, ones.unbind(), strict=True))
 
 
+class FixedWeighting(nn.Module):
+    """Sum over active tasks with given weights.
+
+    Args:
+        weights: of each task, at least 0.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.weights = dict(weights)
+
+    def forward(self, losses: Mapping[str, Tensor], active: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weigh the losses; as ``UncertaintyWeighting``, with the given weights."""
+        weighted = {name: weight * losses[name].float() for name, weight in self.weights.items()}
+        values, chosen = _stack(weighted, active, tuple(self.weights))
+        weights = {name: torch.full_like(values[0], weight) for name, weight in self.weights.items()}
+        return torch.where(chosen, values, 0.0).sum(), weights
+
+
 def make_weighting(
     kind: Literal["uncertainty", "equal"], names: Iterable[str]
 ) -> UncertaintyWeighting | EqualWeighting:

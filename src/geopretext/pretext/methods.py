@@ -37,6 +37,7 @@ class MethodEntry:
 
 _OURS: dict[str, MethodEntry] = {
     "mp_mae": MethodEntry("geopretext.pretext.settings:MPMAESettings", "geopretext.pretext.mp_mae:MPMAE"),
+    "softcon": MethodEntry("geopretext.pretext.softcon_settings:SoftConSettings", "geopretext.pretext.softcon:SoftCon"),
 }
 
 
