@@ -23,7 +23,7 @@ from geopretext.pretext.methods import method_class
 from geopretext.train.recipe import Recipe, load_recipe, recipe_names
 from geopretext.train.run import pretrain
 
-NEEDS_SERIES: set[str] = set()
+NEEDS_SERIES: set[str] = {"omnisat-series-demo"}
 """recipes that want a store with time series"""
 RECIPES = [name for name in recipe_names() if name.endswith("-demo") and name not in NEEDS_SERIES]
 SMALL: dict[str, Any] = {

@@ -30,6 +30,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     DEFAULT_FAMILY: Family("geopretext.nn.settings:EncoderSettings", "geopretext.nn.convnextv2:ConvNeXtV2"),
+    "omnisat": Family("geopretext.nn.omnisat_settings:OmniSatSettings", "geopretext.nn.omnisat:OmniSat"),
 }
 
 

@@ -37,6 +37,11 @@ class MethodEntry:
 
 _OURS: dict[str, MethodEntry] = {
     "mp_mae": MethodEntry("geopretext.pretext.settings:MPMAESettings", "geopretext.pretext.mp_mae:MPMAE"),
+    "omnisat": MethodEntry(
+        "geopretext.pretext.omnisat_settings:OmniSatPretextSettings",
+        "geopretext.pretext.omnisat:OmniSatMethod",
+        family="omnisat",
+    ),
 }
 
 
