@@ -138,18 +138,18 @@ class OmniSat(EncoderNetwork):
         cells = self.fuse(projection)
         if visible is not None:
             cells = cells * visible[..., None]
-        return cells.transpose(1, 2).unflatten(2, projection.grid)
+        return _on_grid(cells, projection.grid)
 
     def forward_stages(self, x: Tensor) -> tuple[Tensor, ...]:
         """The maps of images: of the projectors (mean over the inputs observed in a patch), then the fused tokens."""
         projection = self.project(x, {})
-        fused = self.fuse(projection).transpose(1, 2).unflatten(2, projection.grid)
+        fused = _on_grid(self.fuse(projection), projection.grid)
         maps = len(self.settings.inputs)
         weights = projection.present[:, :maps].float()
         weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
         stages = []
         for level in range(len(self.strides) - 1):
-            each = [projection.levels[name][level].unflatten(0, (len(x), -1)) for name in self.settings.inputs]
+            each = [_by_tile(projection.levels[name][level], len(x)) for name in self.settings.inputs]
             mean = sum(part * weights[:, i, :, None, None, None] for i, part in enumerate(each))
             stages.append(_joined(cast("Tensor", mean), projection.grid))
         return (*stages, fused)
@@ -169,11 +169,11 @@ class OmniSat(EncoderNetwork):
         grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=self.settings.patch_size)
         tokens, present, attention = [], [], {}
         switches, levels = {}, {}
-        parts = x.split([len(bands) for bands in self.settings.inputs.values()], 1)
+        parts = torch.split(x, [len(bands) for bands in self.settings.inputs.values()], 1)
         for (name, projector), part in zip(self.maps.items(), parts, strict=True):
             patches = self._patches(part)  # (B, P, C, p, p)
             projected = projector(patches.flatten(0, 1))
-            tokens.append(projected.tokens.unflatten(0, patches.shape[:2]))
+            tokens.append(_by_tile(projected.tokens, len(x)))
             present.append((patches != 0).flatten(2).any(2))
             switches[name], levels[name] = projected.switches, projected.levels
         for name, one in series.items():
@@ -212,28 +212,39 @@ class OmniSat(EncoderNetwork):
     def _project_series(self, name: str, series: Series) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (B, P, D), where there are any (B, P), and the attention of dates (B, T)."""
         if name not in self.series:
-            known = ", ".join(self.series) or "none"
-            raise InputError(f"the encoder knows no series {name!r}", hint=f"it knows {known}")
+            names = ", ".join(self.series) or "none"
+            raise InputError(f"the encoder knows no series {name!r}", hint=f"it knows {names}")
         (values, valid), days = series.images, series.days
         batch, dates, bands = values.shape[:3]
         if bands != len(self.settings.series[name]):
             raise BandError(
                 f"the series {name!r} has {bands} bands", hint=f"it has {', '.join(self.settings.series[name])}"
             )
-        patches = self._patches(values.flatten(0, 1)).flatten(2).unflatten(0, (batch, dates)).transpose(1, 2)
-        seen = self._patches(valid.flatten(0, 1)).flatten(2).any(2).unflatten(0, (batch, dates)).transpose(1, 2)
-        seen = seen & days.valid[:, None]  # (B, P, T)
+        shape = (batch, dates, -1, bands * self.settings.patch_size**2)
+        patches, known = (self._patches(x.flatten(0, 1)).reshape(shape).transpose(1, 2) for x in (values, valid))
+        seen = known.any(3) & days.valid[:, None]  # (B, P, T)
         day = day_of_year(days.values)[:, None].expand_as(seen)
         tokens, attention = self.series[name](patches.flatten(0, 1), seen.flatten(0, 1), day.flatten(0, 1))
         present = seen.any(2)
-        attention = attention.unflatten(0, (batch, -1)).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
-        return tokens.unflatten(0, (batch, -1)), present, attention
+        attention = _by_tile(attention, batch).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        return _by_tile(tokens, batch), present, attention
 
     def _patches(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, P, C, p, p)."""
+        batch, bands, height, width = x.shape
         p = self.settings.patch_size
-        h, w = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=p)
-        return x.unflatten(3, (w, p)).unflatten(2, (h, p)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+        h, w = patch_grid(height=height, width=width, patch_size=p)
+        return x.reshape(batch, bands, h, p, w, p).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+
+
+def _by_tile(x: Tensor, batch: int) -> Tensor:
+    """(B P, ...) -> (B, P, ...)."""
+    return x.reshape(batch, -1, *x.shape[1:])
+
+
+def _on_grid(cells: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, P, D) -> (B, D, h, w)."""
+    return cells.transpose(1, 2).reshape(len(cells), -1, *grid)
 
 
 def _resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -245,4 +256,6 @@ def _resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def _joined(patches: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, P, D, s, s) -> (B, D, h s, w s)."""
-    return patches.unflatten(1, grid).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+    batch, _, dim, side, _ = patches.shape
+    cells = patches.reshape(batch, *grid, dim, side, side).permute(0, 3, 1, 4, 2, 5)
+    return cells.reshape(batch, dim, grid[0] * side, grid[1] * side)

@@ -124,7 +124,7 @@ class OmniSatReconstructor(Reconstructor):
         predictions = {}
         for number, (name, decoder) in enumerate(self.maps.items()):
             patches = decoder(cells.flatten(0, 1), projection.switches[name], shown[:, number].flatten())
-            predictions[name] = patches.permute(0, 2, 3, 1).flatten(1).unflatten(0, cells.shape[:2])
+            predictions[name] = patches.permute(0, 2, 3, 1).flatten(1).reshape(*cells.shape[:2], -1)
         return predictions
 
     def decode_series(self, name: str, cells: Tensor, days: Tensor) -> Tensor:

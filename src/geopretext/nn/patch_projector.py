@@ -97,7 +97,7 @@ class PatchDecoder(nn.Module):
         x = tokens[..., None, None]
         known = known[:, None, None, None]
         for layer, side, switch in zip(self.layers, reversed(self.sides), reversed(switches), strict=True):
-            placed = F.max_unpool2d(x, switch, 2, output_size=(side, side))
+            placed = F.max_unpool2d(x, switch, (2, 2), output_size=(side, side))
             x = layer(torch.where(known, placed, _spread(x, side)))
         return x
 

@@ -72,17 +72,16 @@ class SeriesProjector(nn.Module):
             Tokens (N, D), and attention (N, T) before dropout, its mean over heads: it sums to 1 over the dates seen,
             and is 0 at all others. A patch that was never seen has no attention, and a token that means nothing.
         """
+        count, dates, _ = x.shape
         features = self.embed(x)
-        features = features + encode_days(days, features.shape[-1] // self.heads, self.date_base).repeat(
-            1, 1, self.heads
-        )
-        keys = self.keys(features).unflatten(-1, self.query.shape)  # (N, T, G, K)
-        logits = torch.einsum("ntgk,gk->ngt", keys, self.query) / self.query.shape[1] ** 0.5
+        groups = features.reshape(count, dates, self.heads, -1)  # (N, T, G, D / G)
+        groups = groups + encode_days(days, groups.shape[-1], self.date_base)[:, :, None].to(groups.dtype)
+        keys = self.keys(groups.flatten(2)).reshape(count, dates, *self.query.shape)  # (N, T, G, K)
+        logits = torch.einsum("ntgk,gk->ngt", keys, self.query.to(keys.dtype)) / self.query.shape[1] ** 0.5
         seen = seen[:, None]
         logits = logits.masked_fill(~seen & seen.any(-1, keepdim=True), -torch.inf)
         attention = logits.softmax(-1) * seen
-        values = features.unflatten(-1, (self.heads, -1))  # (N, T, G, D / G)
-        gathered = torch.einsum("ngt,ntgd->ngd", self.dropout(attention).to(values.dtype), values)
+        gathered = torch.einsum("ngt,ntgd->ngd", self.dropout(attention).to(groups.dtype), groups)
         tokens: Tensor = self.out(gathered.flatten(1))
         return tokens, attention.mean(1)
 

@@ -40,8 +40,10 @@ class RelativeAttention(nn.Module):
         Returns:
             (B, Q, D).
         """
-        query = self.query(asking).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, G, Q, D / G)
-        key, value = self.key_value(asked).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        batch = len(asking)
+        query = self.query(asking).reshape(batch, asking.shape[1], self.heads, -1).transpose(1, 2)  # (B, G, Q, D / G)
+        both = self.key_value(asked).reshape(batch, asked.shape[1], 2, self.heads, -1)
+        key, value = both.permute(2, 0, 3, 1, 4)
         query = query * query.shape[-1] ** -0.5
         nearness = (query @ self.table.to(query.dtype).T).gather(-1, buckets.expand(*query.shape[:2], -1, -1))
         logits = (query @ key.transpose(2, 3) + nearness).masked_fill(~present[:, None, None], -torch.inf)

@@ -69,7 +69,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(_: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]  # torch's takes any number
+    def backward(_: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
