@@ -16,7 +16,7 @@ from geopretext.data.synthetic.site import site_of
 from geopretext.data.synthetic.sky import sky_of
 from geopretext.data.tiles import Array, Coordinates, TileBatch
 from geopretext.errors import GridError, InputError
-from geopretext.modality import PUBLISHED, Modality
+from geopretext.modality import MMEARTH, Modality
 
 _BATCH = 24 * 64 * 64
 """pixels rendered at once: few enough to stay in the cache"""
@@ -24,7 +24,7 @@ _STRIP = 96
 """pixels: side of the windows that a large grid is rendered in, a multiple of ``BLOCK``"""
 _BESIDE = max(1, _BATCH // _STRIP**2)
 """such windows that are rendered at once"""
-_LEVELS = PUBLISHED["sentinel2"].levels
+_LEVELS = MMEARTH["sentinel2"].levels
 _Draw = Callable[[Windows], dict[str, Array]]
 
 
@@ -54,7 +54,7 @@ class SyntheticEarth:
     @property
     def modalities(self) -> Mapping[str, Modality]:
         """The published fifteen, and the downstream labels."""
-        return {**PUBLISHED, **labels.LABELS}
+        return {**MMEARTH, **labels.LABELS}
 
     def places(self, count: int, *, start: int = 0) -> Coordinates:
         """Places number ``start`` to ``start + count - 1``; each depends on its number and the seed alone."""
