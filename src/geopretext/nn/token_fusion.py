@@ -1,5 +1,8 @@
 """The transformer of OmniSat: blocks over the tokens of all modalities, and a block that fuses them into one a patch.
 
+The fusion block starts out looking near: what it adds to the logarithm of attention falls with distance. Published
+weights start at zero, where every patch gathers the mean of all tokens, and has to learn first that its own are its own.
+
 Letters: ``B`` tiles, ``Q`` tokens that ask, ``N`` tokens that are asked, ``D`` features, ``G`` heads, ``K`` buckets.
 """
 
@@ -7,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.nn.convnextv2 import EPSILON
+
+_SLOPE = 2.0
+"""of the fusion block: a patch's own tokens start with about half of its attention, whatever the size of the tile"""
 
 
 class RelativeAttention(nn.Module):
@@ -17,11 +23,15 @@ class RelativeAttention(nn.Module):
         heads: G.
         buckets: K.
         dropout: share of attentions and of outputs dropped in training.
+        slope: by how much the logarithm of attention starts to fall from one bucket of distance to the next.
     """
 
-    def __init__(self, dim: int, heads: int, buckets: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, buckets: int, dropout: float, slope: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
+        distance = torch.arange(float(buckets))
+        distance[-1] = 0  # the class token is as near as a patch to itself
+        self.nearness = nn.Parameter(-slope * distance)
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.table = nn.Parameter(torch.empty(buckets, dim // heads).normal_(std=0.02))
@@ -45,8 +55,9 @@ class RelativeAttention(nn.Module):
         both = self.key_value(asked).reshape(batch, asked.shape[1], 2, self.heads, -1)
         key, value = both.permute(2, 0, 3, 1, 4)
         query = query * query.shape[-1] ** -0.5
-        nearness = (query @ self.table.to(query.dtype).T).gather(-1, buckets.expand(*query.shape[:2], -1, -1))
-        logits = (query @ key.transpose(2, 3) + nearness).masked_fill(~present[:, None, None], -torch.inf)
+        told = query @ self.table.to(query.dtype).T + self.nearness.to(query.dtype)  # (B, G, Q, K)
+        told = told.gather(-1, buckets.expand(*query.shape[:2], -1, -1))
+        logits = (query @ key.transpose(2, 3) + told).masked_fill(~present[:, None, None], -torch.inf)
         mixed = self.dropout(logits.softmax(-1)).to(value.dtype) @ value
         attended: Tensor = self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
         return attended
@@ -101,7 +112,7 @@ class FusionBlock(nn.Module):
         super().__init__()
         self.norm_asking = nn.LayerNorm(dim, eps=EPSILON)
         self.norm_asked = nn.LayerNorm(dim, eps=EPSILON)
-        self.attention = RelativeAttention(dim, heads, buckets, dropout)
+        self.attention = RelativeAttention(dim, heads, buckets, dropout, slope=_SLOPE)
         self.mlp = _perceptron(dim, dropout)
 
     def forward(self, asking: Tensor, tokens: Tensor, buckets: Tensor, present: Tensor) -> Tensor:
