@@ -23,9 +23,11 @@ from geopretext.pretext.methods import method_class
 from geopretext.train.recipe import Recipe, load_recipe, recipe_names
 from geopretext.train.run import pretrain
 
+from .series_planet import write_series_planet
+
 NEEDS_SERIES: set[str] = {"omnisat-series-demo"}
 """recipes that want a store with time series"""
-RECIPES = [name for name in recipe_names() if name.endswith("-demo") and name not in NEEDS_SERIES]
+RECIPES = [name for name in recipe_names() if name.endswith("-demo")]
 SMALL: dict[str, Any] = {
     "batch_size": 4,
     "epochs": 2,
@@ -46,9 +48,23 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain_planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("planet") / "tiles.zarr"
     write_synthetic_store(path, count=16, workers=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def series_planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("series_planet") / "tiles.zarr"
+    write_series_planet(path, count=16)
+    return path
+
+
+@pytest.fixture
+def planet(name: str, request: pytest.FixtureRequest) -> Path:
+    """What the recipe ``name`` of a test can be trained on."""
+    path: Path = request.getfixturevalue("series_planet" if name in NEEDS_SERIES else "plain_planet")
     return path
 
 

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import BandError, InputError, RecipeError
-from geopretext.nn.initialisation import initialise
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.omnisat_settings import OmniSatSettings
@@ -101,8 +100,6 @@ class OmniSat(EncoderNetwork):
             for number in range(settings.depth)
         )
         self.fusion = FusionBlock(dim, settings.heads, buckets, dropout=settings.dropout)
-        initialise(self.combiner)
-        initialise(self.fusion)
 
     @property
     def strides(self) -> tuple[int, ...]:

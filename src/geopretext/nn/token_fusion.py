@@ -1,7 +1,7 @@
 """The transformer of OmniSat: blocks over the tokens of all modalities, and a block that fuses them into one a patch.
 
-The fusion block starts out looking near: what it adds to the logarithm of attention falls with distance. Published
-weights start at zero, where every patch gathers the mean of all tokens, and has to learn first that its own are its own.
+The fusion block starts out looking near: what it adds to the logarithm of attention falls with distance. Without that,
+every patch starts with the mean of all tokens, and has to learn first which are its own.
 
 Letters: ``B`` tiles, ``Q`` tokens that ask, ``N`` tokens that are asked, ``D`` features, ``G`` heads, ``K`` buckets.
 """
