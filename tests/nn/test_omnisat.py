@@ -192,14 +192,22 @@ def test_stages_are_those_of_the_projectors_in_their_place() -> None:
 
 @torch.no_grad()
 def test_positions_are_interpolated_to_other_sizes() -> None:
+    """Positions that grow from top to bottom do so at any size, and are themselves at that of training."""
     encoder = make_encoder()
-    gradient = torch.linspace(-1, 1, 4)
-    encoder.positions.copy_(gradient[None, :, None].expand_as(encoder.positions))
-    for side, cells in ((8, 1), (24, 3), (64, 8)):
-        found = encoder(images(1, side))
-        assert found.shape == (1, 16, cells, cells)
-        assert found.isfinite().all()
-    assert encoder(torch.zeros(1, 5, 16, 40)).shape == (1, 16, 2, 5)
+    encoder.positions.copy_(torch.linspace(-1, 1, 4)[:, None].expand_as(encoder.positions))
+    added: list[torch.Tensor] = []
+    encoder.combiner[0].register_forward_pre_hook(lambda _, inputs: added.append(inputs[0][0, 1:]))
+    for height, width in ((4, 4), (1, 1), (3, 3), (8, 8), (2, 5)):
+        x = torch.randn(1, 5, 8 * height, 8 * width)
+        assert encoder(x).shape == (1, 16, height, width)
+        tokens = encoder.project(x, {}).tokens[0].flatten(0, 1)
+        rows = (added.pop() - tokens).reshape(2, height, width, 16)
+        assert torch.allclose(rows, rows[:1, :, :1, :1].expand_as(rows), atol=1e-5)
+        row = rows[0, :, 0, 0]
+        assert (row.diff() > 0).all()
+        assert torch.allclose(row, -row.flip(0), atol=1e-5)
+        if height == 4:
+            assert torch.allclose(row, torch.linspace(-1, 1, 4), atol=1e-5)
 
 
 @torch.no_grad()

@@ -81,24 +81,11 @@ def sample_visible(seeds: Tensor, patches: int, mask_ratio: float) -> Tensor:
     Returns:
         (B, P) bool, True where shown.
     """
-    order = sample_order(seeds, patches)
-    shown = order[:, : visible_count(patches, mask_ratio)]
-    return torch.zeros_like(order, dtype=torch.bool).scatter(1, shown, True)
-
-
-def sample_order(seeds: Tensor, count: int) -> Tensor:
-    """A random order of some things for each tile, which likewise depends on its seed only.
-
-    Args:
-        seeds: (B,) int64.
-        count: how many there are.
-
-    Returns:
-        (B, count) int64: their numbers.
-    """
-    numbers = torch.arange(1, count + 1, device=seeds.device)
+    numbers = torch.arange(1, patches + 1, device=seeds.device)
     noise = _scramble(_scramble(seeds)[:, None] + numbers * _INCREMENT)
-    return noise.argsort(dim=1, stable=True)
+    order = noise.argsort(dim=1, stable=True)
+    shown = order[:, : visible_count(patches, mask_ratio)]
+    return torch.zeros_like(noise, dtype=torch.bool).scatter(1, shown, True)
 
 
 def _scramble(x: Tensor) -> Tensor:

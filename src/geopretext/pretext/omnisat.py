@@ -21,7 +21,7 @@ from torch import Tensor
 from geopretext.errors import InputError, RecipeError
 from geopretext.modality import Acquisition, Kind, Modality, Observed
 from geopretext.nn.bundle import save_bundle
-from geopretext.nn.masking import patchify, sample_order, sample_visible
+from geopretext.nn.masking import patchify, sample_visible
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.omnisat import Projection
 from geopretext.nn.omnisat_reconstructor import OmniSatDecoderSettings, OmniSatReconstructor
@@ -50,6 +50,8 @@ class OmniSatMethod(Method):
         BandError: they lack a band of it.
         RecipeError: a modality cannot be used as it is meant to, or there is but one.
     """
+
+    settings: OmniSatPretextSettings
 
     def __init__(
         self, encoder: NetworkSettings, settings: OmniSatPretextSettings, modalities: Mapping[str, Modality]
@@ -94,6 +96,11 @@ class OmniSatMethod(Method):
         return {**self.architecture.inputs, **self.architecture.series}
 
     @property
+    def dates(self) -> int:
+        """Of each series, as published: others each time that a tile is visited."""
+        return self.settings.max_dates
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """All modalities, which are all reconstructed."""
         return tuple(self.bands)
@@ -108,7 +115,7 @@ class OmniSatMethod(Method):
 
         Args:
             fields: standardised crops by modality, see ``Method``.
-            seeds: (B,) int64: of the tokens to hide, and the dates to look at.
+            seeds: (B,) int64: of the tokens to hide.
             acquisition: dates of the series; not looked at if there are none.
 
         Returns:
@@ -121,7 +128,7 @@ class OmniSatMethod(Method):
         if absent := [name for name in self.bands if name not in fields]:
             raise InputError(f"the batch lacks {', '.join(absent)}", hint=f"it must bring {', '.join(self.bands)}")
         image = input_image(fields, self.architecture.inputs)
-        series = {name: self._series(name, fields[name], seeds, acquisition) for name in self.architecture.series}
+        series = {name: Series(fields[name], _days(name, acquisition)) for name in self.architecture.series}
         projection = self.network.encoder.project(image, series)
         batch, modalities, patches = projection.present.shape
         shown = sample_visible(seeds, modalities * patches, self.settings.mask_ratio)
@@ -140,23 +147,6 @@ class OmniSatMethod(Method):
     def save(self, folder: Any, **facts: Any) -> None:
         """Write a bundle that also reconstructs; see ``Method``."""
         save_bundle(folder, self.network, **facts)
-
-    def _series(
-        self, name: str, images: Observed[Tensor], seeds: Tensor, acquisition: Acquisition[Tensor] | None
-    ) -> Series:
-        """A series with at most ``max_dates`` of its dates, chosen by the tiles' seeds."""
-        if acquisition is None or name not in acquisition.series:
-            raise InputError(f"the batch lacks the dates of {name!r}", hint="acquisition.series must have them")
-        days = acquisition.series[name]
-        dates = days.valid.shape[1]
-        if dates <= self.settings.max_dates:
-            return Series(images, days)
-        order = sample_order(~seeds, dates)  # not the numbers that choose what is hidden
-        rank = torch.where(days.valid, 0, dates) + order.argsort(1)  # padding last
-        chosen = rank.argsort(1)[:, : self.settings.max_dates].sort(1).values
-        row = torch.arange(len(chosen), device=chosen.device)[:, None]
-        picked = [Observed(part.values[row, chosen], part.valid[row, chosen]) for part in (images, days)]
-        return Series(*picked)
 
     def _compare_series(
         self, name: str, series: Series, cells: Tensor, projection: Projection, hidden: Tensor
@@ -192,6 +182,12 @@ class _ContrastWeighting(EqualWeighting):
 def _squared_error(prediction: Tensor, values: Tensor, valid: Tensor) -> TaskLoss:
     total = torch.where(valid, prediction.float() - values, 0.0).square().sum()
     return TaskLoss(total, valid.sum().float())
+
+
+def _days(name: str, acquisition: Acquisition[Tensor] | None) -> Observed[Tensor]:
+    if acquisition is None or name not in acquisition.series:
+        raise InputError(f"the batch lacks the dates of {name!r}", hint="acquisition.series must have them")
+    return acquisition.series[name]
 
 
 def _check_series(settings: OmniSatSettings, modalities: Mapping[str, Modality]) -> None:

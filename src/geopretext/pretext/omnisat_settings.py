@@ -22,7 +22,7 @@ class OmniSatPretextSettings:
     date_quantile: float = 0.75
     """a series is reconstructed on dates that get at least this quantile of its attention, from 0 to 1"""
     max_dates: int = 50
-    """dates of a series that a step looks at, chosen at random from those observed, at least 1"""
+    """dates of a series that a step looks at, at least 1; others are chosen each time that a tile is visited"""
     bypass: Literal["shown", "all"] = "shown"
     """whether decoders know where in a patch the largest features stood: of tokens that are "shown" only; "all": of
     hidden ones, too, as published, which tells a decoder something of what it has to predict"""

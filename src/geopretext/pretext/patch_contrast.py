@@ -14,8 +14,8 @@ Letters: ``B`` tiles of this process, ``R`` of all, ``M`` modalities, ``P`` patc
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch import distributed as dist
 
+from geopretext.nn.processes import gather_rows, process_count, process_rank, sum_over_processes
 from geopretext.pretext.method import TaskLoss
 
 
@@ -32,7 +32,7 @@ def patch_contrast(tokens: Tensor, present: Tensor, temperature: float) -> TaskL
     device = tokens.device.type
     with torch.autocast(device, enabled=False):
         mine = F.normalize(tokens.float(), dim=-1)
-        everyone, theirs, first = gather_tiles(mine), gather_tiles(present), _rank() * len(tokens)
+        everyone, theirs, first = gather_tiles(mine), gather_rows(present), process_rank() * len(tokens)
         similar = torch.einsum("bmpd,rnqd->bmprnq", mine, everyone) / temperature
     batch, modalities, patches = present.shape
     tile = torch.arange(first, first + batch, device=tokens.device)
@@ -53,31 +53,8 @@ def patch_contrast(tokens: Tensor, present: Tensor, temperature: float) -> TaskL
 
 def gather_tiles(x: Tensor) -> Tensor:
     """(B, ...) of each process -> (R, ...) of all, in order of their ranks; gradients find their way back."""
-    if not _is_shared():
+    count, rank = process_count(), process_rank()
+    if count == 1:
         return x
-    gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]  # torch does not type it
-    return gathered
-
-
-class _Gather(torch.autograd.Function):
-    """All processes have the sum of their losses' gradients added up for what each of them gave."""
-
-    @staticmethod
-    def forward(_: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(_: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
-        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-def _is_shared() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def _rank() -> int:
-    return dist.get_rank() if _is_shared() else 0
+    parts = [x if other == rank else torch.zeros_like(x) for other in range(count)]
+    return sum_over_processes(torch.cat(parts))
