@@ -24,7 +24,9 @@ from geopretext.pretext.methods import method_class
 from geopretext.train.recipe import Recipe, load_recipe, recipe_names
 from geopretext.train.run import pretrain
 
-NEEDS_SERIES: set[str] = set()
+from .series_planet import write_series_planet
+
+NEEDS_SERIES: set[str] = {"omnisat-series-demo"}
 """recipes that want a store with time series"""
 LIBRARIES = {"timm": "timm"}
 """what families of encoders need that may be missing"""
@@ -37,7 +39,7 @@ def needed(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.skipif(absent, reason=f"{library} is not installed"))
 
 
-RECIPES = [needed(name) for name in recipe_names() if name.endswith("-demo") and name not in NEEDS_SERIES]
+RECIPES = [needed(name) for name in recipe_names() if name.endswith("-demo")]
 SMALL: dict[str, Any] = {
     "batch_size": 4,
     "epochs": 2,
@@ -61,9 +63,23 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain_planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("planet") / "tiles.zarr"
     write_synthetic_store(path, count=16, workers=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def series_planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("series_planet") / "tiles.zarr"
+    write_series_planet(path, count=16)
+    return path
+
+
+@pytest.fixture
+def planet(name: str, request: pytest.FixtureRequest) -> Path:
+    """What the recipe ``name`` of a test can be trained on."""
+    path: Path = request.getfixturevalue("series_planet" if name in NEEDS_SERIES else "plain_planet")
     return path
 
 

@@ -32,6 +32,7 @@ FAMILIES: dict[str, Family] = {
     DEFAULT_FAMILY: Family("geopretext.nn.settings:EncoderSettings", "geopretext.nn.convnextv2:ConvNeXtV2"),
     "timm": Family("geopretext.nn.timm_settings:TimmSettings", "geopretext.nn.timm_encoder:TimmEncoder"),
     "fused": Family("geopretext.nn.fused_settings:FusedSettings", "geopretext.nn.fused:FusedConvNeXtV2"),
+    "omnisat": Family("geopretext.nn.omnisat_settings:OmniSatSettings", "geopretext.nn.omnisat:OmniSat"),
 }
 
 

@@ -38,6 +38,11 @@ class MethodEntry:
 _OURS: dict[str, MethodEntry] = {
     "mp_mae": MethodEntry("geopretext.pretext.settings:MPMAESettings", "geopretext.pretext.mp_mae:MPMAE"),
     "softcon": MethodEntry("geopretext.pretext.softcon_settings:SoftConSettings", "geopretext.pretext.softcon:SoftCon"),
+    "omnisat": MethodEntry(
+        "geopretext.pretext.omnisat_settings:OmniSatPretextSettings",
+        "geopretext.pretext.omnisat:OmniSatMethod",
+        family="omnisat",
+    ),
 }
 
 
