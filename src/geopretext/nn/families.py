@@ -30,6 +30,9 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     DEFAULT_FAMILY: Family("geopretext.nn.settings:EncoderSettings", "geopretext.nn.convnextv2:ConvNeXtV2"),
+    "a2_mae": Family(
+        "geopretext.nn.image_set_settings:ImageSetSettings", "geopretext.nn.image_set_encoder:ImageSetEncoder"
+    ),
 }
 
 

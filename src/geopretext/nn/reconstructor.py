@@ -94,7 +94,10 @@ class Reconstructor(nn.Module):
         """A new network, as ``to_plain`` described it."""
 
 
-RECONSTRUCTORS: dict[str, str] = {"masked-autoencoder": "geopretext.nn.autoencoder:MaskedAutoencoder"}
+RECONSTRUCTORS: dict[str, str] = {
+    "masked-autoencoder": "geopretext.nn.autoencoder:MaskedAutoencoder",
+    "image-set-autoencoder": "geopretext.nn.image_set_autoencoder:ImageSetAutoencoder",
+}
 """Where each kind is, as ``module:class``."""
 
 

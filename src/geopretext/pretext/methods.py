@@ -37,6 +37,9 @@ class MethodEntry:
 
 _OURS: dict[str, MethodEntry] = {
     "mp_mae": MethodEntry("geopretext.pretext.settings:MPMAESettings", "geopretext.pretext.mp_mae:MPMAE"),
+    "a2_mae": MethodEntry(
+        "geopretext.pretext.a2_mae_settings:A2MAESettings", "geopretext.pretext.a2_mae:A2MAE", family="a2_mae"
+    ),
 }
 
 
