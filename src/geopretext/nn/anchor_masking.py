@@ -16,10 +16,11 @@ goes with the half of its area or more.
 Letters: ``B`` tiles, ``K`` images, ``N`` tokens.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geopretext.nn.footprints import TokenGrid, overlaps
 from geopretext.nn.seeded import derived, uniform
@@ -44,60 +45,82 @@ def choose_anchors(seeds: Tensor, present: Tensor) -> Tensor:
     return torch.where(present, draws, 1 + draws).argmin(1)
 
 
-def independent_masks(seeds: Tensor, grids: Sequence[TokenGrid], counts: Sequence[int]) -> list[Tensor]:
-    """Tokens that are shown, of each image by chance alone; as ``anchor_masks`` returns them."""
-    return [_smallest(_noise(seeds, k, grid.count), count) for k, (grid, count) in enumerate(_pairs(grids, counts))]
-
-
-def anchor_masks(
-    seeds: Tensor, grids: Sequence[TokenGrid], counts: Sequence[int], anchors: Tensor, *, keep_share: float
-) -> list[Tensor]:
-    """Tokens that are shown.
+class TokenMasks(nn.Module):
+    """Draws masks of sets of the same images. Holds no weights.
 
     Args:
-        seeds: (B,) int64, from which all randomness follows.
         grids: of the images.
         counts: how many tokens each shows.
-        anchors: (B,) int64: number of the anchor of each set.
         keep_share: probability that a coin keeps a token, 0 to 1.
-
-    Returns:
-        Of each image (B, N) bool, with exactly so many True in each row.
     """
-    noises = [_noise(seeds, k, grid.count) for k, grid in enumerate(grids)]
-    coins = [uniform(derived(seeds, _IMAGES + 2 * k + 1), grid.count) < keep_share for k, grid in enumerate(grids)]
-    masks = []
-    for k, grid in enumerate(grids):
-        order = noises[k]
-        for a, anchor in enumerate(grids):
-            if a != k:
-                hidden = ~_smallest(noises[a], counts[a])
-                ranks = _ranks(grid, anchor, hidden, kept=coins[k], spared=coins[a])
-                order = torch.where((anchors == a)[:, None], ranks + noises[k], order)
-        masks.append(_smallest(order, counts[k]))
-    return masks
+
+    def __init__(self, grids: Sequence[TokenGrid], counts: Sequence[int], *, keep_share: float) -> None:
+        super().__init__()
+        self.grids, self.counts, self.keep_share = tuple(grids), tuple(counts), keep_share
+        for k, a in itertools.permutations(range(len(grids)), 2):
+            # A buffer, so that it moves to the device once.
+            self.register_buffer(f"covers_{k}_{a}", overlaps(grids[k], grids[a]).T, persistent=False)
+
+    def independent(self, seeds: Tensor) -> list[Tensor]:
+        """Tokens that are shown, of each image by chance alone; as ``forward``."""
+        return [_smallest(noise, count) for noise, count in zip(self._noises(seeds), self.counts, strict=True)]
+
+    def forward(self, seeds: Tensor, anchors: Tensor) -> list[Tensor]:
+        """Tokens that are shown, by the rules above.
+
+        Args:
+            seeds: (B,) int64, from which all randomness follows.
+            anchors: (B,) int64: number of the anchor of each set.
+
+        Returns:
+            Of each image (B, N) bool, with exactly its count of True in each row.
+        """
+        noises = self._noises(seeds)
+        coins = [
+            uniform(derived(seeds, _IMAGES + 2 * k + 1), grid.tokens) < self.keep_share
+            for k, grid in enumerate(self.grids)
+        ]
+        orders = list(noises)
+        for k, a in itertools.permutations(range(len(self.grids)), 2):
+            hidden = ~_smallest(noises[a], self.counts[a])
+            finer, coarser = (self.grids[k].side < self.grids[a].side, self.grids[k].side > self.grids[a].side)
+            covers = self.get_buffer(f"covers_{k}_{a}")
+            if finer:
+                ranks = _ranks_of_finer(hidden & ~coins[a], covers)
+            elif coarser:
+                ranks = _ranks_of_coarser(hidden, covers)
+            else:
+                ranks = _ranks_of_like(hidden, covers, coins[k])
+            orders[k] = torch.where((anchors == a)[:, None], ranks + noises[k], orders[k])
+        return [_smallest(order, count) for order, count in zip(orders, self.counts, strict=True)]
+
+    def _noises(self, seeds: Tensor) -> list[Tensor]:
+        return [uniform(derived(seeds, _IMAGES + 2 * k), grid.tokens) for k, grid in enumerate(self.grids)]
 
 
-def _ranks(grid: TokenGrid, anchor: TokenGrid, hidden: Tensor, *, kept: Tensor, spared: Tensor) -> Tensor:
-    """(B, N): which tokens of an image are shown first, the lowest, by what the anchor hides (B, N')."""
-    covers = overlaps(grid, anchor).to(hidden.device).T
-    if grid.side < anchor.side:
-        return torch.where((hidden & ~spared).float() @ covers >= _HALF, _NEXT, _FIRST)
-    share = hidden.float() @ covers
-    if grid.side > anchor.side:
-        return torch.where(share >= _HALF, _NEXT + _PER_SHARE * share, _FIRST)
-    under = share >= _HALF
+def _ranks_of_like(hidden: Tensor, covers: Tensor, kept: Tensor) -> Tensor:
+    """(B, N): which tokens are shown first, the lowest.
+
+    Args:
+        hidden: (B, N') bool, of the anchor.
+        covers: (N', N): share of each token that those of the anchor cover.
+        kept: (B, N) bool, by coins.
+    """
+    under = hidden.float() @ covers >= _HALF
     return torch.where(under, torch.where(kept, _FIRST, _LAST), _NEXT)
 
 
-def _noise(seeds: Tensor, image: int, count: int) -> Tensor:
-    return uniform(derived(seeds, _IMAGES + 2 * image), count)
+def _ranks_of_finer(hidden: Tensor, covers: Tensor) -> Tensor:
+    """Likewise; ``hidden``: tokens of the anchor that hide those under them."""
+    return torch.where(hidden.float() @ covers >= _HALF, _NEXT, _FIRST)
+
+
+def _ranks_of_coarser(hidden: Tensor, covers: Tensor) -> Tensor:
+    """Likewise."""
+    share = hidden.float() @ covers
+    return torch.where(share >= _HALF, _NEXT + _PER_SHARE * share, _FIRST)
 
 
 def _smallest(order: Tensor, count: int) -> Tensor:
     chosen = order.argsort(dim=1, stable=True)[:, :count]
     return torch.zeros_like(order, dtype=torch.bool).scatter(1, chosen, True)
-
-
-def _pairs(grids: Sequence[TokenGrid], counts: Sequence[int]) -> zip[tuple[TokenGrid, int]]:  # both of each image
-    return zip(grids, counts, strict=True)

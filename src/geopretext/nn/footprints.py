@@ -18,7 +18,7 @@ class TokenGrid(NamedTuple):
     """metres on a side of a token"""
 
     @property
-    def count(self) -> int:
+    def tokens(self) -> int:
         """N."""
         return self.rows * self.columns
 

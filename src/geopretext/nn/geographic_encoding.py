@@ -86,14 +86,15 @@ class GeographicEncoding(nn.Module):
             acquisition: where and when; None: not known.
             batch: B.
         """
-        told = self.distance(self.unknown_place.new_tensor([math.log(distance / _METRES)]))
+        told: Tensor = self.distance(self.unknown_place.new_tensor([math.log(distance / _METRES)]))
         if acquisition is None:
             return (told + self.unknown_place + self.unknown_date).expand(batch, -1)
         (lat, lat_known), (lon, lon_known) = acquisition.lat, acquisition.lon
         place = self.place(place_features(lat, lon))
         date = self.date(date_features(acquisition.day.values))
         place = torch.where((lat_known & lon_known)[:, None], place, self.unknown_place)
-        return told + place + torch.where(acquisition.day.valid[:, None], date, self.unknown_date)
+        date = torch.where(acquisition.day.valid[:, None], date, self.unknown_date)
+        return told + place + date
 
 
 def forget(acquisition: Acquisition[Tensor], *, places: Tensor, dates: Tensor) -> Acquisition[Tensor]:

@@ -4,11 +4,11 @@ Tokens that the encoder saw are projected; a learned vector stands for all other
 position, place, date, distance and image anew, go through the decoder's blocks, and a linear layer of each image turns
 its tokens into the pixels of their patches, by row, column, then band.
 
-As a ``Reconstructor`` it predicts modalities at the resolution of the data. In training a patch of an image is predicted
-without its own mean and standard deviation. So both of the true patch are put back, each pixel of a coarser image is
-repeated over the pixels that it covers, and of all bands of the modality together each cell is standardised again, as
-``standardise_patches`` promises. So what is shown of a hidden cell has, beside the true cell's brightness, the true
-patches' brightness of its bands relative to each other.
+As a ``Reconstructor`` it predicts modalities at the resolution of the data. In training a patch is predicted without
+its own mean and standard deviation. Here those of the true patch are put back, each pixel of a coarser image is repeated
+over the pixels that it covers, and each cell is standardised again over all bands of the modality, as
+``standardise_patches`` promises. What is shown of a hidden cell therefore has, beside the true cell's brightness, that of
+its true patches relative to each other (``docs/decisions/147-restored-by-image.md``).
 
 Letters: ``B`` tiles, ``C`` bands, ``N`` tokens of all images one after the other, ``V`` of them visible, ``M`` masked
 cells, ``P`` cells, ``p`` pixels on a side of a patch, ``D`` features.
@@ -163,14 +163,14 @@ class ImageSetAutoencoder(Reconstructor):
         tokens = tokens.scatter(1, chosen[..., None].expand_as(shown), shown) + encodings
         for block in self.blocks:
             tokens = block(tokens)
-        parts = self.norm(tokens).split([grid.count for grid in grids.values()], 1)
+        parts = torch.split(self.norm(tokens), [grid.tokens for grid in grids.values()], 1)
         return {name: self.heads[name](part) for name, part in zip(grids, parts, strict=True)}
 
     def _as_modalities(self, predictions: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
         """Patches of the images (B, N', p p C') -> cells of each modality (B, P, p p C), standardised."""
         settings, (height, width) = self.encoder.settings, x.shape[2:]
         grids = self.encoder.grids(height=height, width=width)
-        maps = {}
+        maps: dict[str, Tensor] = {}
         for name, (values, valid) in self.encoder.images(x).items():
             mean, deviation = _moments(*(patchify(part, settings.patch_size) for part in (values, valid)))
             grid, factor = grids[name], settings.factor(name)

@@ -279,8 +279,9 @@ class ImageSetEncoder(EncoderNetwork):
         """(B, N, D) -> (B, D, rows, columns): the mean over the usable tokens that cover each cell."""
         numbered = torch.cat([tokens * usable[..., None], usable[..., None].to(tokens.dtype)], 2).transpose(1, 2)
         total = torch.zeros((), device=tokens.device)
-        for (name, grid), part in zip(grids.items(), numbered.split([g.count for g in grids.values()], 2), strict=True):
+        parts = torch.split(numbered, [grid.tokens for grid in grids.values()], 2)
+        for (name, grid), part in zip(grids.items(), parts, strict=True):
             factor = self.settings.factor(name)
-            image = part.unflatten(2, (grid.rows, grid.columns))
+            image = part.reshape(*part.shape[:2], grid.rows, grid.columns)
             total = total + image.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
         return total[:, :-1] / total[:, -1:].clamp(min=1)

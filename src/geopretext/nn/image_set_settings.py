@@ -46,8 +46,8 @@ class ImageSetSettings:
     factors: dict[str, int] = field(default_factory=_factors)
     """pixels of the data on a side of a pixel of an image, at least 1, which is that of images that are not named"""
     patch_size: int = 8
-    """pixels on a side of a patch of every image, so that a token of a coarser one covers more ground; and pixels of the
-    data on a side of an output cell; at least 2"""
+    """pixels on a side of a patch of every image, so that a token of a coarser one covers more ground; and pixels of
+    the data on a side of an output cell; at least 2"""
     image_size: int = 96
     """pixels of the data on a side of the crop that it is trained on; a multiple of the patches of all images"""
     dim: int = 768

@@ -7,9 +7,9 @@ hidden patches from the other images. Everything else, every number among it, is
 says which is which.
 
 A step: choose an anchor and, by it, the tokens to hide in each image (``nn.anchor_masking``); forget some places and
-dates; encode the visible tokens of all images together; predict the hidden ones; compare each hidden patch, standardised
-over its valid numbers, wherever something was observed. The loss of an image is the mean over its hidden valid numbers,
-that of a sensor the mean over its images, and the objective the mean over sensors.
+dates; encode the visible tokens of all images together; predict the hidden ones; compare each hidden patch,
+standardised over its valid numbers, wherever something was observed. The loss of an image is the mean over its hidden
+valid numbers, that of a task the mean over the images of that name, and the objective the mean over tasks.
 
 Letters: ``B`` tiles, ``K`` images of a set, ``C`` bands, ``N`` tokens.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from geopretext.errors import GridError, RecipeError
 from geopretext.modality import Acquisition, Modality, Observed, Role
-from geopretext.nn.anchor_masking import anchor_masks, choose_anchors, independent_masks
+from geopretext.nn.anchor_masking import TokenMasks, choose_anchors
 from geopretext.nn.bundle import save_bundle
 from geopretext.nn.footprints import area_means
 from geopretext.nn.geographic_encoding import forget
@@ -74,14 +74,15 @@ class A2MAE(Method):
         self.weighting = MeanOverImages(encoder.sources)
         self.grids = self.encoder.grids(height=encoder.image_size, width=encoder.image_size)
         self.counts = {
-            name: max(1, visible_count(grid.count, settings.mask_ratio)) for name, grid in self.grids.items()
+            name: max(1, visible_count(grid.tokens, settings.mask_ratio)) for name, grid in self.grids.items()
         }
         for name, count in self.counts.items():
-            if count >= self.grids[name].count:
+            if count >= self.grids[name].tokens:
                 raise RecipeError(
-                    f"the image {name!r} has {self.grids[name].count} tokens, and {count} would be shown",
+                    f"the image {name!r} has {self.grids[name].tokens} tokens, and {count} would be shown",
                     hint="a larger encoder.image_size, a smaller encoder.patch_size, or a higher pretext.mask_ratio",
                 )
+        self.masks = TokenMasks(list(self.grids.values()), list(self.counts.values()), keep_share=settings.keep_share)
 
     @property
     def encoder(self) -> ImageSetEncoder:  # type: ignore[override]  # part of the network, which owns it
@@ -142,15 +143,13 @@ class A2MAE(Method):
             seeds: (B,) int64.
             present: (B, K) bool: images that have any valid number.
         """
-        grids, counts = list(self.grids.values()), list(self.counts.values())
         if self.settings.masking == "independent":
-            return dict(zip(self.tasks, independent_masks(seeds, grids, counts), strict=True))
+            return dict(zip(self.tasks, self.masks.independent(seeds), strict=True))
         if self.settings.anchor is None:
             anchors = choose_anchors(seeds, present)
         else:
             anchors = torch.full_like(seeds, self.tasks.index(self.settings.anchor))
-        masks = anchor_masks(seeds, grids, counts, anchors, keep_share=self.settings.keep_share)
-        return dict(zip(self.tasks, masks, strict=True))
+        return dict(zip(self.tasks, self.masks(seeds, anchors), strict=True))
 
     def save(self, folder: Any, **facts: Any) -> None:
         """Write a bundle that also reconstructs; see ``Method``."""
