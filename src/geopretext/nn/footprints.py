@@ -22,18 +22,19 @@ class TokenGrid(NamedTuple):
         """N."""
         return self.rows * self.columns
 
-    def centres(self) -> Tensor:
-        """(N, 2) float64: of each token, metres down and right of the corner."""
-        return (self._corners() + 0.5) * self.side
+    def centres(self, device: torch.device | None = None) -> Tensor:
+        """(N, 2) float32: of each token, metres down and right of the corner."""
+        return (self._corners(device) + 0.5) * self.side
 
     def boxes(self) -> Tensor:
-        """(N, 4) float64: top, left, bottom and right of each token, metres down and right of the corner."""
-        corners = self._corners()
+        """(N, 4) float32: top, left, bottom and right of each token, metres down and right of the corner."""
+        corners = self._corners(None)
         return torch.cat([corners, corners + 1], 1) * self.side
 
-    def _corners(self) -> Tensor:
-        rows, columns = (torch.arange(count, dtype=torch.float64) for count in (self.rows, self.columns))
-        return torch.cartesian_prod(rows, columns)
+    def _corners(self, device: torch.device | None) -> Tensor:
+        number = torch.arange(self.tokens, dtype=torch.float32, device=device)
+        row = (number / self.columns).floor()
+        return torch.stack([row, number - row * self.columns], 1)
 
 
 def overlaps(one: TokenGrid, other: TokenGrid) -> Tensor:
@@ -44,7 +45,7 @@ def overlaps(one: TokenGrid, other: TokenGrid) -> Tensor:
     """
     a, b = one.boxes()[:, None], other.boxes()[None]
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
-    return (sides.prod(-1) / one.side**2).float()
+    return sides.prod(-1) / one.side**2
 
 
 def area_means(values: Tensor, valid: Tensor, factor: int) -> tuple[Tensor, Tensor]:

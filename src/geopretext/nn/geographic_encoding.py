@@ -27,7 +27,9 @@ _EPOCH, _YEARS = 50.0, 10.0  # the year is told as decades after 2020
 _METRES = 10.0  # distances are told relative to Sentinel-2's
 
 
-def encode_positions(grid: TokenGrid, dim: int, *, pixels: int, scaled: bool = True) -> Tensor:
+def encode_positions(
+    grid: TokenGrid, dim: int, *, pixels: int, scaled: bool = True, device: torch.device | None = None
+) -> Tensor:
     """Where the tokens of an image lie.
 
     Args:
@@ -35,15 +37,16 @@ def encode_positions(grid: TokenGrid, dim: int, *, pixels: int, scaled: bool = T
         dim: D, a multiple of 4.
         pixels: on a side of a token.
         scaled: false: by row and column in the image, whatever its resolution.
+        device: where they are computed; None: the CPU.
 
     Returns:
         (N, D) float32: sines, then cosines of the row's position times 10000^(-i / (D / 4)), i = 0 to D / 4 - 1;
         likewise of the column's. A position is the centre's in tokens, times metres a pixel if ``scaled``.
     """
     unit = pixels if scaled else grid.side
-    frequencies = _BASE ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
-    angles = grid.centres()[..., None] / unit * frequencies  # (N, 2, D / 4)
-    return torch.cat([angles.sin(), angles.cos()], -1).flatten(1).float()
+    frequencies = _BASE ** (-torch.arange(dim // 4, device=device) / (dim // 4))
+    angles = grid.centres(device)[..., None] / unit * frequencies  # (N, 2, D / 4)
+    return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
 
 
 def place_features(lat: Tensor, lon: Tensor) -> Tensor:

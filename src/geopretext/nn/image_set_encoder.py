@@ -62,8 +62,12 @@ class TokenEncodings(nn.Module):
         for name, grid in grids.items():
             vector = self.images[name]
             positions = encode_positions(
-                grid, self.dim, pixels=settings.patch_size, scaled=settings.geographic_encoding
-            ).to(vector)
+                grid,
+                self.dim,
+                pixels=settings.patch_size,
+                scaled=settings.geographic_encoding,
+                device=vector.device,
+            )
             part = (positions + vector).expand(batch, -1, -1)
             if self.geography is not None:
                 distance = settings.ground_sampling_distance * settings.factor(name)
