@@ -21,7 +21,7 @@ def random_encoder(encoder: Encoder, seed: int) -> Encoder:
     """
     with seeded(seed):
         network = make_encoder(encoder.settings)
-    fresh = Encoder(network, encoder.modality, statistics=encoder.statistics)
+    fresh = Encoder(network, encoder.inputs, statistics=encoder.statistics)
     return fresh.to(next(encoder.parameters()).device).eval()
 
 

@@ -18,6 +18,7 @@ Letters: ``B`` tiles, ``C`` bands, ``H W`` pixels, ``N`` tokens of all images on
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import ceil
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +83,9 @@ class ImageSetEncoder(EncoderNetwork):
     Args:
         settings: images and architecture; any image size works that is a multiple of the patch size.
     """
+
+    any_input: ClassVar[bool] = True
+    """inputs may be absent"""
 
     def __init__(self, settings: ImageSetSettings) -> None:
         super().__init__()
