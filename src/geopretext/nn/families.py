@@ -33,6 +33,9 @@ FAMILIES: dict[str, Family] = {
     "timm": Family("geopretext.nn.timm_settings:TimmSettings", "geopretext.nn.timm_encoder:TimmEncoder"),
     "fused": Family("geopretext.nn.fused_settings:FusedSettings", "geopretext.nn.fused:FusedConvNeXtV2"),
     "omnisat": Family("geopretext.nn.omnisat_settings:OmniSatSettings", "geopretext.nn.omnisat:OmniSat"),
+    "a2_mae": Family(
+        "geopretext.nn.image_set_settings:ImageSetSettings", "geopretext.nn.image_set_encoder:ImageSetEncoder"
+    ),
 }
 
 

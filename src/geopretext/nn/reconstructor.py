@@ -97,6 +97,7 @@ class Reconstructor(nn.Module):
 RECONSTRUCTORS: dict[str, str] = {
     "masked-autoencoder": "geopretext.nn.autoencoder:MaskedAutoencoder",
     "omnisat": "geopretext.nn.omnisat_reconstructor:OmniSatReconstructor",
+    "image-set-autoencoder": "geopretext.nn.image_set_autoencoder:ImageSetAutoencoder",
 }
 """Where each kind is, as ``module:class``."""
 

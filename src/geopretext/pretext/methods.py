@@ -43,6 +43,9 @@ _OURS: dict[str, MethodEntry] = {
         "geopretext.pretext.omnisat:OmniSatMethod",
         family="omnisat",
     ),
+    "a2_mae": MethodEntry(
+        "geopretext.pretext.a2_mae_settings:A2MAESettings", "geopretext.pretext.a2_mae:A2MAE", family="a2_mae"
+    ),
 }
 
 
