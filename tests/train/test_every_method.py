@@ -60,6 +60,7 @@ def made(recipe: Recipe, store: Path) -> tuple[Method, Batch]:
     reader = open_tiles(store)
     torch.manual_seed(recipe.seed)
     method = method_class(recipe.method)(recipe.encoder, recipe.pretext, reader.modalities)
+    method.learn_scales(statistics_of(reader).to_dict())
     loader = TileLoader(
         reader,
         modalities=method.bands,

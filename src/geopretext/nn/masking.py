@@ -88,6 +88,22 @@ def sample_visible(seeds: Tensor, patches: int, mask_ratio: float) -> Tensor:
     return torch.zeros_like(noise, dtype=torch.bool).scatter(1, shown, True)
 
 
+def draw_uniform(seeds: Tensor, count: int, *, stream: int) -> Tensor:
+    """Numbers from 0 to below 1, uniform, a pure function of each seed.
+
+    Args:
+        seeds: (B,) int64.
+        count: how many for each.
+        stream: another one gives other numbers of the same seeds; 1 or more.
+
+    Returns:
+        (B, count) float32.
+    """
+    numbers = torch.arange(1, count + 1, device=seeds.device)
+    noise = _scramble(_scramble(_scramble(seeds) + stream)[:, None] + numbers * _INCREMENT)
+    return _shift_right(noise, 40).float() * 2**-24
+
+
 def _scramble(x: Tensor) -> Tensor:
     """The output function of SplitMix64 (Steele et al., OOPSLA 2014) on int64, whose overflow wraps."""
     x = x + _INCREMENT

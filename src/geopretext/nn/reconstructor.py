@@ -94,7 +94,10 @@ class Reconstructor(nn.Module):
         """A new network, as ``to_plain`` described it."""
 
 
-RECONSTRUCTORS: dict[str, str] = {"masked-autoencoder": "geopretext.nn.autoencoder:MaskedAutoencoder"}
+RECONSTRUCTORS: dict[str, str] = {
+    "masked-autoencoder": "geopretext.nn.autoencoder:MaskedAutoencoder",
+    "column-renderer": "geopretext.nn.columns:ColumnRenderer",
+}
 """Where each kind is, as ``module:class``."""
 
 

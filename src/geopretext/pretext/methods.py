@@ -37,6 +37,7 @@ class MethodEntry:
 
 _OURS: dict[str, MethodEntry] = {
     "mp_mae": MethodEntry("geopretext.pretext.settings:MPMAESettings", "geopretext.pretext.mp_mae:MPMAE"),
+    "ns_mae": MethodEntry("geopretext.pretext.ns_mae_settings:NSMAESettings", "geopretext.pretext.ns_mae:NSMAE"),
 }
 
 

@@ -73,6 +73,7 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
     steps_per_epoch, total_steps = count_steps(recipe, len(tiles))
     pl.seed_everything(recipe.seed, verbose=False)
     method = method_class(recipe.method)(recipe.encoder, recipe.pretext, reader.modalities)
+    method.learn_scales(statistics.to_dict())
 
     if recipe.compile:
         _check_compiler(recipe)
