@@ -140,8 +140,9 @@ class ColumnRenderer(Reconstructor):
         raw = unpatchify(self.head(features).flatten(1, 2), self._cells, grid=grid).float()
         # Within a bin its bands, then its density: (B, K, C + 1, h, w).
         raw = raw.reshape(len(raw), self.settings.height_bins, -1, *raw.shape[2:])
-        thickness = F.softplus(raw[:, :, -1])  # of a bin that is looked at from above
-        return Columns(thickness / self.edges.diff()[:, None, None], raw[:, :, :-1])
+        reflectance, density = torch.split(raw, [raw.shape[2] - 1, 1], 2)
+        thickness = F.softplus(density[:, :, 0])  # of a bin that is looked at from above
+        return Columns(thickness / self.edges.diff()[:, None, None], reflectance)
 
     def render(self, columns: Columns, slope: Tensor | None = None, pixel: float = 1.0) -> View:
         """What is seen from above, or aslant.
@@ -159,7 +160,8 @@ class ColumnRenderer(Reconstructor):
         if slope is not None:
             both = torch.cat([density[:, :, None], reflectance], 2)
             both, over = shear(both, self.middles, slope / (pixel * self.settings.cell))
-            density, reflectance = both[:, :, 0] * over, both[:, :, 1:]
+            density, reflectance = torch.split(both, [1, both.shape[2] - 1], 2)
+            density = density[:, :, 0] * over
             stretch = (1 + slope.square().sum(1)).sqrt()[:, None, None]
         seen = render_rays(
             density.permute(0, 2, 3, 1),

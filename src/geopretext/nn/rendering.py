@@ -80,5 +80,5 @@ def render_rays(
         left = torch.zeros_like(passed[..., -1]) if closed else torch.exp(-passed[..., -1])
         middle = edges[..., :-1] + length / 2
         depth = (weights * middle).sum(-1) + left * edges[..., -1]
-        seen = None if features is None else (weights[..., None] * features.to(exact)).sum(-2)
+        seen = None if features is None else (weights[..., None, :] @ features.to(exact))[..., 0, :]
         return Rendered(weights, 1 - left, depth, seen)
