@@ -19,13 +19,15 @@ from geopretext.data.synthetic import write_synthetic_store
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.families import make_encoder
 from geopretext.pretext.method import Method
-from geopretext.pretext.methods import method_class
+from geopretext.pretext.methods import find_method, method_class
 from geopretext.train.recipe import Recipe, load_recipe, recipe_names
 from geopretext.train.run import pretrain
 
 NEEDS_SERIES: set[str] = set()
 """recipes that want a store with time series"""
-RECIPES = [name for name in recipe_names() if name.endswith("-demo") and name not in NEEDS_SERIES]
+DEMOS = [name for name in recipe_names() if name.endswith("-demo") and name not in NEEDS_SERIES]
+# A method that brings its own data has these tests beside them (test_street_run.py).
+RECIPES = [name for name in DEMOS if find_method(load_recipe(name).method).data is None]
 SMALL: dict[str, Any] = {
     "batch_size": 4,
     "epochs": 2,
