@@ -30,7 +30,8 @@ def test_all_published_variants_ship() -> None:
         for weighting in ("", "-unweighted")
         for fidelity in ("", "-official")
     }
-    assert set(recipe_names()) == published | {"mp-mae-demo", "s2-mae-demo"}
+    ours = {name for name in recipe_names() if load_recipe(name).method == "mp_mae"}
+    assert ours == published | {"mp-mae-demo", "s2-mae-demo"}
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -38,7 +39,8 @@ def test_every_recipe_is_sound(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert load_recipe(name, recipe_to_plain(recipe)) == recipe
-    assert set(recipe.pretext.targets) <= {modality.name for modality in PRETEXT}
+    if recipe.method == "mp_mae":
+        assert set(recipe.pretext.targets) <= {modality.name for modality in PRETEXT}
 
 
 def test_variants_are_what_their_names_say() -> None:
