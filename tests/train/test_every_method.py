@@ -20,7 +20,7 @@ from geopretext.data.synthetic import write_synthetic_store
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.families import make_encoder
 from geopretext.pretext.method import Method
-from geopretext.pretext.methods import method_class
+from geopretext.pretext.methods import find_method, method_class
 from geopretext.train.recipe import Recipe, load_recipe, recipe_names
 from geopretext.train.run import pretrain
 
@@ -39,7 +39,9 @@ def needed(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.skipif(absent, reason=f"{library} is not installed"))
 
 
-RECIPES = [needed(name) for name in recipe_names() if name.endswith("-demo")]
+DEMOS = [name for name in recipe_names() if name.endswith("-demo")]
+# A method that brings its own data has these tests beside them (test_street_run.py).
+RECIPES = [needed(name) for name in DEMOS if find_method(load_recipe(name).method).data is None]
 SMALL: dict[str, Any] = {
     "batch_size": 4,
     "epochs": 2,
@@ -91,6 +93,7 @@ def made(recipe: Recipe, store: Path) -> tuple[Method, Batch]:
     reader = open_tiles(store)
     torch.manual_seed(recipe.seed)
     method = method_class(recipe.method)(recipe.encoder, recipe.pretext, reader.modalities)
+    method.learn_scales(statistics_of(reader).to_dict())
     loader = TileLoader(
         reader,
         modalities=method.bands,

@@ -127,6 +127,7 @@ class EncoderNetwork(nn.Module):
     def linear_layers(self) -> tuple[nn.Linear, ...]:
         """Those of the blocks, which low-rank additions may adapt; none if the family has no such layers."""
         return ()
+
     def given(self, names: Collection[str]) -> "EncoderNetwork":
         """A network of its own, with the same weights, that sees some of the inputs only.
 

@@ -98,6 +98,7 @@ RECONSTRUCTORS: dict[str, str] = {
     "masked-autoencoder": "geopretext.nn.autoencoder:MaskedAutoencoder",
     "omnisat": "geopretext.nn.omnisat_reconstructor:OmniSatReconstructor",
     "image-set-autoencoder": "geopretext.nn.image_set_autoencoder:ImageSetAutoencoder",
+    "column-renderer": "geopretext.nn.columns:ColumnRenderer",
 }
 """Where each kind is, as ``module:class``."""
 

@@ -106,6 +106,18 @@ class Method(nn.Module):
         total: Tensor = self.weighting(losses, active)[0]
         return total
 
+    def learn_scales(self, statistics: Mapping[str, Any]) -> None:
+        """Called once before training, with what the batches are standardised with.
+
+        For a method that needs quantities in their units, for example to add two of them.
+
+        Args:
+            statistics: as ``data.statistics.Statistics.to_dict`` gives them.
+
+        Raises:
+            BundleError: they lack what the method needs.
+        """
+
     def after_step(self, done: float) -> None:
         """Called after each optimiser step, for example to move an average of the weights.
 

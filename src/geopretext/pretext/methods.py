@@ -33,6 +33,9 @@ class MethodEntry:
     """a ``pretext.method.Method``"""
     family: str | None = None
     """family of encoders that the method has for itself; None: any"""
+    data: str | None = None
+    """what opens its data, as ``module:function``, if these are no tiles: from a path to a
+    ``data.sources.TrainingData``; the module may import torch"""
 
 
 _OURS: dict[str, MethodEntry] = {
@@ -45,6 +48,12 @@ _OURS: dict[str, MethodEntry] = {
     ),
     "a2_mae": MethodEntry(
         "geopretext.pretext.a2_mae_settings:A2MAESettings", "geopretext.pretext.a2_mae:A2MAE", family="a2_mae"
+    ),
+    "ns_mae": MethodEntry("geopretext.pretext.ns_mae_settings:NSMAESettings", "geopretext.pretext.ns_mae:NSMAE"),
+    "ns_mae_street": MethodEntry(
+        "geopretext.nn.street_settings:StreetSettings",
+        "geopretext.pretext.ns_mae_street:NSMAEStreet",
+        data="geopretext.data.streets:open_streets",
     ),
 }
 
@@ -96,6 +105,21 @@ def method_class(name: str) -> "type[Method]":
     """
     found: type[Method] = _imported(find_method(name).method)
     return found
+
+
+def open_own_data(name: str, path: Any) -> Any:
+    """What a method trains on, if it is no tiles: a ``data.sources.TrainingData``; None if it is tiles.
+
+    Args:
+        name: of the method.
+        path: of the data.
+
+    Raises:
+        RecipeError: there is no such method.
+        StoreError, CorruptError, InputError: the data are not what it opens.
+    """
+    place = find_method(name).data
+    return None if place is None else _imported(place)(path)
 
 
 @cache

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from geopretext.data.loader import Batch, TileLoader
+from geopretext.data.loader import Batch
 from geopretext.data.sampling import hash_seeds
+from geopretext.data.sources import BatchLoader
 from geopretext.errors import NonFiniteError
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.response_norm import GlobalResponseNorm
@@ -36,7 +37,7 @@ class PretrainModule(pl.LightningModule):
         self,
         recipe: Recipe,
         method: Method,
-        make_loader: Callable[[int, int, torch.device], TileLoader],
+        make_loader: Callable[[int, int, torch.device], BatchLoader],
         *,
         steps_per_epoch: int,
         total_steps: int,
@@ -52,7 +53,7 @@ class PretrainModule(pl.LightningModule):
         self._parts: list[_Part] = []
 
     @override
-    def train_dataloader(self) -> TileLoader:
+    def train_dataloader(self) -> BatchLoader:
         """This process's share of the batches."""
         return self._make_loader(self.global_rank, self.trainer.world_size, self.device)
 

@@ -18,10 +18,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from geopretext import __version__
 from geopretext.data.loader import TileLoader
 from geopretext.data.reader import open_tiles, statistics_of
+from geopretext.data.sources import BatchLoader, BatchSettings, TrainingData
 from geopretext.data.statistics import POOLED, Statistics
 from geopretext.data.tiles import SPLITS, TileReader
 from geopretext.errors import GridError, InputError, RecipeError
-from geopretext.pretext.methods import method_class
+from geopretext.pretext.methods import method_class, open_own_data
 from geopretext.train.callbacks import Checkpoints, Metrics, ProgressLine, last_row
 from geopretext.train.folder import BUNDLE, CHECKPOINTS, LAST, PlainCheckpoints, record_config
 from geopretext.train.memory import keep_freed_memory
@@ -55,7 +56,7 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
 
     Args:
         recipe: what to do.
-        data: a tile store, or an official MMEarth directory.
+        data: a tile store, or an official MMEarth directory; or what the recipe's method reads instead.
         out: folder of the run: ``config.yaml``, ``metrics.csv``, ``checkpoints/``, ``bundle/``.
         progress: show on stderr how far it is.
 
@@ -66,42 +67,36 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
         StoreError: the data cannot be read.
         NonFiniteError: a loss or a gradient was not finite; nothing of that step was kept.
     """
-    reader = open_tiles(data)
-    tiles = training_tiles(reader)
-    statistics = statistics_of(reader)
-    _check_data(recipe, reader, statistics)
-    steps_per_epoch, total_steps = count_steps(recipe, len(tiles))
+    source = _open(recipe, data)
+    statistics = source.statistics
+    steps_per_epoch, total_steps = count_steps(recipe, len(source))
     pl.seed_everything(recipe.seed, verbose=False)
-    method = method_class(recipe.method)(recipe.encoder, recipe.pretext, reader.modalities)
+    method = method_class(recipe.method)(recipe.encoder, recipe.pretext, source.modalities)
+    method.learn_scales(statistics.to_dict())
 
     if recipe.compile:
         _check_compiler(recipe)
         method.compile(fullgraph=True, dynamic=False)
 
     folder, plain = Path(out), recipe_to_plain(recipe)
-    identity = _identify(reader, tiles, statistics)
-    record_config(folder, {"geopretext": __version__, "data": identity, "recipe": plain})
+    record_config(folder, {"geopretext": __version__, "data": source.identity(), "recipe": plain})
     if (folder / BUNDLE / "config.json").exists():  # which is written last
         log.info("%s is finished; nothing is left to do", folder)
         return _result(folder)
 
-    def make_loader(rank: int, world_size: int, device: torch.device) -> TileLoader:
-        return TileLoader(
-            reader,
-            modalities=method.bands,
-            statistics=statistics,
-            batch_size=recipe.batch_size,
-            crop=method.crop,
-            random_crop=recipe.random_crop,
-            dates=method.dates,
-            seed=recipe.seed,
-            tiles=tiles,
-            rank=rank,
-            world_size=world_size,
-            parts=recipe.accumulate,
-            device=device,
-            prefetch=recipe.prefetch,
-        )
+    batches = BatchSettings(
+        bands=method.bands,
+        crop=method.crop,
+        random_crop=recipe.random_crop,
+        dates=method.dates,
+        batch_size=recipe.batch_size,
+        parts=recipe.accumulate,
+        seed=recipe.seed,
+        prefetch=recipe.prefetch,
+    )
+
+    def make_loader(rank: int, world_size: int, device: torch.device) -> BatchLoader:
+        return source.make_loader(batches, rank=rank, world_size=world_size, device=device)
 
     module = PretrainModule(
         recipe, method, make_loader, steps_per_epoch=steps_per_epoch, total_steps=total_steps, folder=folder
@@ -113,10 +108,52 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
             statistics=statistics.to_dict(),
             recipe=plain,
             metrics=last_row(folder),
-            ground_sampling_distance=reader.ground_sampling_distance,
+            ground_sampling_distance=source.ground_sampling_distance,
         )
     trainer.strategy.barrier("bundle")
     return _result(folder)
+
+
+def _open(recipe: Recipe, path: str | Path) -> TrainingData:
+    """The tiles of a store, or what the method brings a reader for."""
+    own: TrainingData | None = open_own_data(recipe.method, path)
+    return _Tiles(recipe, path) if own is None else own
+
+
+class _Tiles:
+    """The tiles of a store to train on: a ``TrainingData``."""
+
+    def __init__(self, recipe: Recipe, path: str | Path) -> None:
+        self.reader = open_tiles(path)
+        self.tiles = training_tiles(self.reader)
+        self.statistics = statistics_of(self.reader)
+        self.modalities = self.reader.modalities
+        self.ground_sampling_distance = self.reader.ground_sampling_distance
+        _check_data(recipe, self.reader, self.statistics)
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def identity(self) -> dict[str, Any]:
+        return _identify(self.reader, self.tiles, self.statistics)
+
+    def make_loader(self, settings: BatchSettings, *, rank: int, world_size: int, device: torch.device) -> TileLoader:
+        return TileLoader(
+            self.reader,
+            modalities=settings.bands,
+            statistics=self.statistics,
+            batch_size=settings.batch_size,
+            crop=settings.crop,
+            random_crop=settings.random_crop,
+            dates=settings.dates,
+            seed=settings.seed,
+            tiles=self.tiles,
+            rank=rank,
+            world_size=world_size,
+            parts=settings.parts,
+            device=device,
+            prefetch=settings.prefetch,
+        )
 
 
 def training_tiles(reader: TileReader) -> npt.NDArray[np.int64]:
