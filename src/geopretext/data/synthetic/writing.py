@@ -1,17 +1,17 @@
 """A store full of synthetic Earth, rendered by several processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from geopretext.data.splits import spatial_split
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
 from geopretext.data.store_root import is_store
-from geopretext.data.synthetic.earth import SyntheticEarth
+from geopretext.data.synthetic.earth import SERIES_DATES, SyntheticEarth
 from geopretext.data.tiles import TileBatch
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import InputError, StoreError
@@ -32,6 +32,8 @@ def write_synthetic_store(
     tile_size: int = 64,
     shard_size: int = 256,
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    series: Sequence[str] = (),
+    dates: int = SERIES_DATES,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Place:
@@ -48,6 +50,8 @@ def write_synthetic_store(
         tile_size: pixels.
         shard_size: tiles a shard.
         shares: of the splits train, val and test.
+        series: which of the published series tiles have besides; each image takes nearly as long as all else.
+        dates: images that a series has at most.
         workers: processes that render; 1 renders in this one.
         progress: called with (tiles rendered, tiles in all).
 
@@ -55,13 +59,13 @@ def write_synthetic_store(
         ``path``.
 
     Raises:
-        InputError: a number is not positive.
+        InputError: a number is not positive, or there is no such series.
         StoreError: there is another dataset at ``path``, or it cannot be written.
     """
     for name, value in (("count", count), ("tile_size", tile_size), ("shard_size", shard_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} is {value}, wanted at least 1")
-    earth = SyntheticEarth(seed, tile_size=tile_size)
+    earth = SyntheticEarth(seed, tile_size=tile_size, series=series, dates=dates)
     with _writer(path, earth, count, shard_size) as writer:
         done = writer.committed
         for batch in _rendered(earth, done, count, workers):
@@ -79,16 +83,22 @@ def write_synthetic_store(
 
 
 def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int) -> StoreWriter:
-    recipe = {
+    recipe: dict[str, Any] = {
         "name": "synthetic earth",
         "version": SyntheticEarth.VERSION,
         "seed": earth.seed,
         "tile_size": earth.tile_size,
         "count": count,
+        **({"series": dict(earth.dates)} if earth.dates else {}),
     }
     if not is_store(path):
         return StoreWriter.create(
-            path, earth.modalities.values(), tile_size=earth.tile_size, shard_size=shard_size, recipe=recipe
+            path,
+            earth.modalities.values(),
+            tile_size=earth.tile_size,
+            shard_size=shard_size,
+            recipe=recipe,
+            dates=earth.dates,
         )
     found = Store.open(path).attributes.get("recipe")
     if found != recipe:
