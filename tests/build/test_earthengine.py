@@ -24,7 +24,7 @@ from geopretext.build.recipe import load_build_recipe, read_build_recipe
 from geopretext.build.source import Candidate, Observation, Query, Request
 from geopretext.build.tiles import TileMaker
 from geopretext.errors import Reason, RecipeError, SourceError
-from geopretext.modality import PRETEXT, PUBLISHED
+from geopretext.modality import MMEARTH, PRETEXT
 
 from .earthengine_server import Service, npy, refusal, serve
 from .earthengine_world import Picture, World
@@ -138,11 +138,11 @@ def failure(seen: Observation | SourceError) -> SourceError:
 
 def test_the_recipe_has_all_modalities_and_opens_every_source() -> None:
     recipe = load_build_recipe("mmearth-earthengine")
-    assert sorted(recipe.modalities) == sorted(PUBLISHED)
+    assert sorted(recipe.modalities) == sorted(MMEARTH)
     sources = pickle.loads(pickle.dumps(open_sources(recipe)))
     assert set(sources) == set(recipe.modalities) - {"lat", "lon", "month", "biome", "ecoregion"}
     for name, (opened,) in sources.items():
-        assert opened.modality == PUBLISHED[name]
+        assert opened.modality == MMEARTH[name]
     assert set(recipe.modalities) >= {modality.name for modality in PRETEXT}
 
 
@@ -173,7 +173,7 @@ def test_candidates_do_not_depend_on_what_else_is_asked(service: Service) -> Non
 def test_pixels_come_on_the_very_grid_and_missing_is_not_zero(service: Service) -> None:
     (seen,) = read(source("sentinel2"), Candidate(f"{L2A}/clear", level="L2A"))
     seen = observed(seen)
-    names = PUBLISHED["sentinel2"].band_names
+    names = MMEARTH["sentinel2"].band_names
     assert not seen.valid[names.index("B10")].any()
     for name in OPTICAL:
         band = names.index(name)
@@ -193,7 +193,7 @@ def test_pixels_come_on_the_very_grid_and_missing_is_not_zero(service: Service) 
 
 def test_bands_of_another_orbit_or_polarisation_are_missing(service: Service) -> None:
     up, down = read(source("sentinel1"), Candidate(f"{S1}/up", group="asc"), Candidate(f"{S1}/down", group="desc"))
-    names = PUBLISHED["sentinel1"].band_names
+    names = MMEARTH["sentinel1"].band_names
     there = [
         [name for name, valid in zip(names, observed(seen).valid, strict=True) if valid.any()] for seen in (up, down)
     ]
@@ -294,7 +294,7 @@ def test_a_tile_has_all_that_the_recipe_names(service: Service) -> None:
     made = TileMaker(recipe).make(places)
     assert [outcome.reason for outcome in made.outcomes] == [None, Reason.NO_IMAGE]
     assert made.batch is not None
-    assert set(made.batch.arrays) == set(PUBLISHED) - {"sentinel2_cloudprod"}
+    assert set(made.batch.arrays) == set(MMEARTH) - {"sentinel2_cloudprod"}
     assert np.isfinite(made.batch.arrays["era5"]).all()
     kept = json.loads(str(made.batch.coordinates.source_items[0]))
     assert kept["sentinel2"][0]["item"] == f"{L2A}/clear"

@@ -19,7 +19,7 @@ from geopretext.data.synthetic import SyntheticEarth
 from geopretext.data.synthetic.grid import Windows
 from geopretext.data.synthetic.sky import CLOUDED, sky_of
 from geopretext.errors import InputError, Reason, RecipeError, SourceError
-from geopretext.modality import PRETEXT, PUBLISHED
+from geopretext.modality import MMEARTH, PRETEXT
 
 SPOTS = [
     Spot("alps", 46.5, 8.2, 32, 10.0),
@@ -61,7 +61,7 @@ def source_of(name: str, **options: object) -> Source:
 class TestRecipe:
     def test_it_has_every_published_modality(self) -> None:
         recipe = load_build_recipe("synthetic")
-        assert set(recipe.modalities) == set(PUBLISHED)
+        assert set(recipe.modalities) == set(MMEARTH)
         assert list(recipe.modalities)[: len(PRETEXT)] == [
             "sentinel2",
             "sentinel1",
@@ -195,7 +195,7 @@ class TestRead:
         made = TileMaker(load_build_recipe("synthetic", {"tile_size": 48})).make(places)
         assert [outcome.reason for outcome in made.outcomes] == [None] * 4
         batch = made.batch
-        level = PUBLISHED["sentinel2"].levels
+        level = MMEARTH["sentinel2"].levels
         for tile in range(4):
             at = batch.coordinates
             grid = Grid(int(at.crs[tile]), at.transform[tile, 2], at.transform[tile, 5], 48, 48)

@@ -16,7 +16,7 @@ from geopretext.data.store import Store
 from geopretext.data.tiles import TileBatch
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import ClassError, CorruptError, InputError, StoreError
-from geopretext.modality import PUBLISHED
+from geopretext.modality import MMEARTH
 
 from .geotiff_folder import mapping_of, write_folder, write_mapping
 from .mmearth_layout import make_arrays, write_mmearth
@@ -165,10 +165,10 @@ def test_mmearth_to_store(tmp_path: Path) -> None:
     report = convert(source, tmp_path / "m.zarr")
     store, reader = Store.open(tmp_path / "m.zarr"), MMEarthReader(source)
     assert store.verify() == []
-    assert list(store.modalities) == list(PUBLISHED)
+    assert list(store.modalities) == list(MMEARTH)
     assert report.splits == {"train": 8, "val": 2, "test": 2}
     tiles = np.arange(12)
-    for name, array in reader.read(PUBLISHED, tiles).items():
+    for name, array in reader.read(MMEARTH, tiles).items():
         np.testing.assert_array_equal(store.read([name], tiles)[name], array)
     np.testing.assert_array_equal(store.coordinates.levels["sentinel2"], tiles % 2)
     statistics = store.statistics

@@ -11,7 +11,7 @@ import pytest
 
 from geopretext.data.mmearth import MMEarthReader
 from geopretext.errors import CorruptError, GridError, InputError, StoreError
-from geopretext.modality import PUBLISHED
+from geopretext.modality import MMEARTH
 
 from .mmearth_layout import BANDS, make_arrays, write_mmearth
 
@@ -25,10 +25,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_holds_every_published_modality_in_our_names_and_dtypes(folder: Path) -> None:
     reader = MMEarthReader(folder)
-    assert list(reader.modalities) == list(PUBLISHED)
+    assert list(reader.modalities) == list(MMEARTH)
     assert (len(reader), reader.tile_size) == (12, 64)
-    for name, array in reader.read(PUBLISHED, ALL).items():
-        modality = PUBLISHED[name]
+    for name, array in reader.read(MMEARTH, ALL).items():
+        modality = MMEARTH[name]
         assert array.dtype == modality.dtype
         assert array.shape == (12, len(modality.bands), *((64, 64) if modality.kind.is_map else ()))
         modality.decode(array)
@@ -37,9 +37,9 @@ def test_holds_every_published_modality_in_our_names_and_dtypes(folder: Path) ->
 def test_missing_means_missing(folder: Path) -> None:
     """Each published no-data number, and each form that it took on its way into the HDF5."""
     reader = MMEarthReader(folder)
-    arrays = reader.read(PUBLISHED, ALL)
-    valid = {name: PUBLISHED[name].decode(raw)[1] for name, raw in arrays.items()}
-    sentinel2 = PUBLISHED["sentinel2"]
+    arrays = reader.read(MMEARTH, ALL)
+    valid = {name: MMEARTH[name].decode(raw)[1] for name, raw in arrays.items()}
+    sentinel2 = MMEARTH["sentinel2"]
     b10 = sentinel2.band_indices(["B10"])[0]
     assert not valid["sentinel2"][1::2, b10].any()
     assert valid["sentinel2"][0].all()
@@ -69,10 +69,10 @@ def test_missing_means_missing(folder: Path) -> None:
 def test_values_are_those_of_the_file(folder: Path) -> None:
     reader = MMEarthReader(folder)
     arrays, info = make_arrays(12, 64)
-    values = {name: PUBLISHED[name].decode(raw)[0] for name, raw in reader.read(PUBLISHED, ALL).items()}
+    values = {name: MMEARTH[name].decode(raw)[0] for name, raw in reader.read(MMEARTH, ALL).items()}
     np.testing.assert_array_equal(values["sentinel2"][5], arrays["sentinel2"][5])
     np.testing.assert_array_equal(values["canopy_height_eth"][5], arrays["canopy_height_eth"][5])
-    covers = np.array([label.code for label in PUBLISHED["esa_worldcover"].classes])
+    covers = np.array([label.code for label in MMEARTH["esa_worldcover"].classes])
     np.testing.assert_array_equal(covers[values["esa_worldcover"][5]], arrays["esa_worldcover"][5, 0])
     assert (arrays["esa_worldcover"][5] == 10).any(), "tree cover is a class like any other"
     assert [values["biome"][tile] for tile in (0, 1, 5)] == [info[tile]["biome"] for tile in (0, 1, 5)]
@@ -264,4 +264,4 @@ def test_tile_number_out_of_range(folder: Path) -> None:
 
 
 def test_layout_is_complete() -> None:
-    assert {modality.official_name or name for name, modality in PUBLISHED.items()} == set(BANDS)
+    assert {modality.official_name or name for name, modality in MMEARTH.items()} == set(BANDS)

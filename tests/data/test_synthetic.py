@@ -17,10 +17,10 @@ from geopretext.data.synthetic.sky import cloud_at, sky_of
 from geopretext.data.synthetic.utm import geographic_to_utm, utm_to_geographic
 from geopretext.data.tiles import Array, TileBatch
 from geopretext.errors import GridError, InputError, StoreError
-from geopretext.modality import BIOMES, PUBLISHED, Kind, Role
+from geopretext.modality import BIOMES, MMEARTH, Kind, Role
 
 EARTH = SyntheticEarth(0)
-BANDS = PUBLISHED["sentinel2"].band_names
+BANDS = MMEARTH["sentinel2"].band_names
 WATER, TREES, SNOW = 80, 10, 70
 
 
@@ -48,7 +48,7 @@ def where_seen(maps: dict[str, Array]) -> Array:
 
 class TestContents:
     def test_it_has_the_published_modalities_and_labels(self, batch: TileBatch) -> None:
-        assert list(EARTH.modalities) == [*PUBLISHED, *SYNTHETIC_LABELS]
+        assert list(EARTH.modalities) == [*MMEARTH, *SYNTHETIC_LABELS]
         assert {modality.role for modality in SYNTHETIC_LABELS.values()} == {Role.LABEL}
         assert set(batch.arrays) == set(EARTH.modalities)
         batch.check(EARTH.modalities, 64)
@@ -258,7 +258,7 @@ class TestPhysics:
         assert np.mean(correlations) > 0.1
 
     def test_climate_agrees_with_itself(self, maps: dict[str, Array]) -> None:
-        names = PUBLISHED["era5"].band_names
+        names = MMEARTH["era5"].band_names
         value = dict(zip(names, maps["era5"].T, strict=True))
         for period in ("prev_month", "curr_month", "year"):
             low, mean, high = (value[f"{period}_{statistic}_temp"] for statistic in ("min", "avg", "max"))

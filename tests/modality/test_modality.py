@@ -10,8 +10,10 @@ from geopretext.errors import BandError, ClassError, InputError
 from geopretext.modality import (
     BIOMES,
     ECOREGIONS,
+    MMEARTH,
     PRETEXT,
     PUBLISHED,
+    SERIES,
     Band,
     ClassLabel,
     Kind,
@@ -27,7 +29,33 @@ def test_twelve_pretext_modalities_in_the_published_order() -> None:
         "sentinel2 sentinel1 aster era5 dynamic_world canopy_height_eth lat lon biome eco_region month esa_worldcover"
     )
     assert [modality.channels for modality in PRETEXT] == [13, 8, 2, 12, 9, 2, 2, 2, 14, 846, 2, 11]
-    assert len(PUBLISHED) == 15
+    assert len(MMEARTH) == 15
+    assert list(PUBLISHED.values()) == [*MMEARTH.values(), *SERIES]
+
+
+def test_series_have_the_bands_of_surface_reflectance_and_of_two_polarisations() -> None:
+    optical, radar = SERIES
+    assert optical.band_names == ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8A", "B8", "B9", "B11", "B12")
+    assert (optical.dtype, optical.levels, optical.fill) == ("uint16", ("L1C", "L2A"), 0)
+    assert radar.band_names == ("VV", "VH")
+    assert [band.unit for band in radar.bands] == ["dB", "dB"]
+
+
+def test_a_series_is_neither_map_nor_vector_and_decodes_band_by_band() -> None:
+    radar = PUBLISHED["sentinel1_series"]
+    assert (radar.kind.is_series, radar.kind.is_map, radar.kind.is_vector) == (True, False, False)
+    assert radar.image.kind is Kind.CONTINUOUS_MAP
+    assert PUBLISHED["biome"].image is PUBLISHED["biome"]
+    raw = np.full((1, 3, 2, 2, 2), -10.0, np.float32)
+    raw[0, 1, 0] = np.nan
+    raw[0, 2, 1, 1, 1] = -70  # below the valid range
+    values, valid = radar.decode(raw)
+    assert valid.sum() == raw.size - 4 - 1
+    assert values[0, 1, 0].tolist() == [[0, 0], [0, 0]]
+    limited = Modality("s", Kind.CONTINUOUS_SERIES, (Band("a", valid_max=1), Band("b", valid_max=3)), "uint8", (255,))
+    assert limited.decode(np.full((1, 2, 2, 1, 1), 2, np.uint8))[1].ravel().tolist() == [False, True, False, True]
+    with pytest.raises(InputError, match="needs a number for 'missing'"):
+        Modality("s", Kind.CONTINUOUS_SERIES, (Band("a"),), "uint8")
 
 
 def test_sentinel2_bands_have_b8a_before_b8() -> None:
@@ -50,7 +78,8 @@ def test_plain_form_round_trips_through_json(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_fill_decodes_to_missing_everywhere(name: str) -> None:
     modality = PUBLISHED[name]
-    shape = (2, len(modality.bands), 3, 3) if modality.kind.is_map else (2, len(modality.bands))
+    dates, pixels = (5,) * modality.kind.is_series, () if modality.kind.is_vector else (3, 3)
+    shape = (2, *dates, len(modality.bands), *pixels)
     values, valid = modality.decode(np.full(shape, modality.fill, modality.dtype))
     assert not valid.any()
     assert not values.any()

@@ -19,7 +19,7 @@ import json
 import uuid
 from collections.abc import Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ from numcodecs.zstd import Zstd
 
 from geopretext.build.tiles import Made, Outcome
 from geopretext.data.files import Files, is_url
-from geopretext.data.tiles import Array, Coordinates, TileBatch
+from geopretext.data.tiles import COLUMNS, Array, Coordinates, TileBatch
 from geopretext.data.zarr_format import checksum, to_json
 from geopretext.errors import CorruptError, Reason, StoreError
 
 _ORIGIN, _RECORDS, _TILES = "origin", "records", "tiles"
 _REMOVALS = 3  # tries to delete a folder into which someone still writes
 _ZSTD_LEVEL = 1
-_ARRAY, _LEVEL, _COORDINATE = "array/", "level/", "coordinate/"
+_ARRAY, _LEVEL, _DATES, _COORDINATE = "array/", "level/", "dates/", "coordinate/"
 _STRINGS = ("tile_id", "source_items")
 
 
@@ -179,9 +179,10 @@ def _to_bytes(batch: TileBatch) -> bytes:
     where = batch.coordinates
     arrays: dict[str, Array] = {f"{_ARRAY}{name}": array for name, array in batch.arrays.items()}
     arrays |= {f"{_LEVEL}{name}": codes for name, codes in where.levels.items()}
-    for f in fields(Coordinates):
-        if f.name not in (*_STRINGS, "levels"):
-            arrays[f"{_COORDINATE}{f.name}"] = getattr(where, f.name)
+    arrays |= {f"{_DATES}{name}": dates.view(np.int64) for name, dates in where.series.items()}
+    for name in COLUMNS:
+        if name not in _STRINGS:
+            arrays[f"{_COORDINATE}{name}"] = getattr(where, name)
     arrays[f"{_COORDINATE}time"] = where.time.astype("datetime64[s]").view(np.int64)
     strings = {name: getattr(where, name).tolist() for name in _STRINGS}
     arrays["strings"] = np.frombuffer(json.dumps(strings).encode(), np.uint8)
@@ -196,7 +197,9 @@ def _from_bytes(data: bytes) -> TileBatch:
     columns: dict[str, Any] = _below(_COORDINATE, arrays)
     columns |= {name: np.array(values, np.str_) for name, values in strings.items()}
     columns["time"] = columns["time"].view("datetime64[s]")
-    return TileBatch(Coordinates(**columns, levels=_below(_LEVEL, arrays)), _below(_ARRAY, arrays))
+    series = {name: days.view("datetime64[D]") for name, days in _below(_DATES, arrays).items()}
+    where = Coordinates(**columns, levels=_below(_LEVEL, arrays), series=series)
+    return TileBatch(where, _below(_ARRAY, arrays))
 
 
 def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

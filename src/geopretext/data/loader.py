@@ -3,7 +3,7 @@
 The threads read stored numbers in their own dtype, which is little to move. Cropping, decoding and standardising happen
 on the device. All randomness is a hash of (seed, epoch, tile): see ``data.sampling``.
 
-Shapes: B tiles of one process, C bands, H W pixels of the crop.
+Shapes: B tiles of one process, C bands, T dates of a series, H W pixels of the crop.
 """
 
 from collections import deque
@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from geopretext.data.blockwise import Blockwise
+from geopretext.data.memory import Recycler
 from geopretext.data.normalise import AnyStatistics, Decoder, Normaliser, check_codes
 from geopretext.data.sampling import crop_windows, epoch_order, hash_seeds
-from geopretext.data.tiles import TileReader
+from geopretext.data.series import days_of, thin_series
+from geopretext.data.tiles import Dates, TileReader
 from geopretext.errors import GridError, InputError
 from geopretext.modality import Acquisition, Modality, Observed, find_modality
 
@@ -71,11 +73,12 @@ class TileSource:
         self.levels = np.asarray(reader.coordinates.levels.get(name, np.full(len(reader), -1)), np.int64)
         indices = stored.band_indices(self.modality.band_names)
         self._indices = None if self.modality == stored else torch.tensor(indices, device=device)
-        self._decode = Decoder(self.modality, device)
-        self._normalise = None if statistics is None else Normaliser.of(self.modality, statistics, device)
+        seen = self.modality.image
+        self._decode = Decoder(seen, device)
+        self._normalise = None if statistics is None else Normaliser.of(seen, statistics, device)
         self._device = torch.device(device)
-        on_cpu = self._device.type == "cpu" and stored.kind.is_map
-        self._blockwise = Blockwise(self.modality, indices, self._normalise) if on_cpu else None
+        on_cpu = self._device.type == "cpu" and seen.kind.is_map
+        self._blockwise = Blockwise(seen, indices, self._normalise) if on_cpu else None
 
     def check_levels(self, tiles: npt.NDArray[np.int64]) -> None:
         """Refuse tiles of a level that the statistics do not cover (``InputError``)."""
@@ -88,11 +91,23 @@ class TileSource:
         """Stored numbers of all bands -> what a network sees.
 
         Args:
-            stored: (B, C, H, W) or (B, C) in the stored dtype, on the device; class codes have been checked.
+            stored: (B, C, H, W), (B, C) or (B, T, C, H, W) in the stored dtype, on the device; class codes have been
+                checked.
             tiles: (B,) their numbers.
             windows: (B, 2): upper row and left column of the crop of each map; None keeps whole maps.
             crop: pixels on a side of the crop.
         """
+        if not self.modality.kind.is_series:
+            return self._finish(stored, tiles, windows, crop)
+        count = stored.shape[1]
+        windows = None if windows is None else windows.repeat_interleave(count, dim=0)
+        images = self._finish(stored.flatten(0, 1), tiles.repeat(count), windows, crop)
+        return Observed(*(part.view(-1, count, *part.shape[1:]) for part in images))
+
+    def _finish(
+        self, stored: Tensor, tiles: npt.NDArray[np.int64], windows: Tensor | None, crop: int | None
+    ) -> Observed[Tensor]:
+        """The same of maps or vectors."""
         if self._blockwise is not None:
             corners = None if windows is None else windows.numpy()
             return self._blockwise(stored.numpy(), self.levels[tiles], corners, crop)
@@ -104,7 +119,7 @@ class TileSource:
 
     def _cut(self, stored: Tensor, windows: Tensor | None, crop: int | None) -> Tensor:
         """A copy: bands and window in one gather."""
-        if windows is None or crop is None or not self.modality.kind.is_map:
+        if windows is None or crop is None or self.modality.kind.is_vector:
             return stored.clone() if self._indices is None else _as_signed(stored)[:, self._indices].view(stored.dtype)
         indices = torch.arange(stored.shape[1], device=stored.device) if self._indices is None else self._indices
         tile = torch.arange(len(stored), device=stored.device)[:, None]
@@ -129,13 +144,18 @@ class TileLoader:
     At most ``prefetch + 1`` batches of stored numbers wait or are being read, beside the one that is being finished.
     The threads that read end with their iterator.
 
+    Series come with all dates of the reader, (B, T, C, H, W), or thinned by ``dates`` to fewer while they are read, so
+    that what waits and what is handed out is bounded by it; each thread holds all dates of the batch that it reads.
+    The dates are in ``Batch.acquisition.series``.
+
     Args:
         reader: where tiles come from.
         modalities: which ones, with their bands by name (None: all of them).
         statistics: means and deviations to standardise with; None leaves values in their units.
         batch_size: tiles in a global batch.
-        crop: pixels on a side of the crop, the same window for all maps of a tile; None keeps whole tiles.
+        crop: pixels on a side of the crop, the same window for all maps and images of a tile; None keeps whole tiles.
         random_crop: crop at a random place, another one each epoch; else at the centre.
+        dates: of a series at most so many a tile: others each epoch, in their order; None: all.
         shuffle: visit tiles in an order of (seed, epoch); else in the order of ``tiles``.
         seed: of order, crops and the tiles' seeds.
         tiles: numbers of the tiles to visit; None: all.
@@ -162,6 +182,7 @@ class TileLoader:
         batch_size: int,
         crop: int | None = None,
         random_crop: bool = True,
+        dates: int | None = None,
         shuffle: bool = True,
         seed: int = 0,
         tiles: npt.NDArray[np.int64] | None = None,
@@ -175,7 +196,7 @@ class TileLoader:
         self._reader = reader
         self._tiles = np.arange(len(reader)) if tiles is None else np.asarray(tiles, np.int64)
         self._batch_size, self._parts, self._rank, self._world_size = batch_size, parts, rank, world_size
-        self._crop, self._random_crop = crop, random_crop
+        self._crop, self._random_crop, self._dates = crop, random_crop, dates
         self._shuffle, self._seed, self._drop_last = shuffle, seed, drop_last
         self._device, self._prefetch = torch.device(device), prefetch
         self._check()
@@ -183,14 +204,18 @@ class TileLoader:
         for source in self._sources.values():
             source.check_levels(self._tiles)
         # A vector is a few bytes a tile, but would cost a chunk a tile if it were read batch by batch.
-        self._maps = [name for name, source in self._sources.items() if source.modality.kind.is_map]
-        self._vectors = self._read([name for name in self._sources if name not in self._maps], self._tiles)
+        vectors = [name for name, source in self._sources.items() if source.modality.kind.is_vector]
+        self._vectors = self._read(vectors, self._tiles)
+        self._maps = [name for name in self._sources if name not in vectors]
+        self._series = [name for name in self._maps if self._sources[name].modality.kind.is_series]
+        self._memory = Recycler()
         self._epoch, self._done, self._resumed = 0, 0, False
 
     def _check(self) -> None:
         where, count, shares = f"tiles of {self._reader.path}", len(self._tiles), self._parts * self._world_size
-        for name, number in (("batch_size", self._batch_size), ("parts", self._parts), ("prefetch", self._prefetch)):
-            if number < 1:
+        sizes = {"batch_size": self._batch_size, "parts": self._parts, "prefetch": self._prefetch, "dates": self._dates}
+        for name, number in sizes.items():
+            if number is not None and number < 1:
                 raise InputError(f"{name} is {number}", hint="at least 1")
         if not 0 <= self._rank < self._world_size:
             raise InputError(f"rank is {self._rank} of {self._world_size} processes", hint="count from 0")
@@ -276,16 +301,19 @@ class TileLoader:
     def _load(self, epoch: int, positions: npt.NDArray[np.int64]) -> "_Raw":
         tiles = self._tiles[positions]
         arrays = self._read(self._maps, tiles) | {name: array[positions] for name, array in self._vectors.items()}
+        seeds = hash_seeds(self._seed, epoch, tiles)
+        dates = {name: self._reader.coordinates.series[name][tiles] for name in self._series}
+        for name in self._series:
+            arrays[name], dates[name] = thin_series(arrays[name], dates[name], seeds, self._dates, self._memory)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         if self._device.type == "cuda":
             tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-        seeds = hash_seeds(self._seed, epoch, tiles)
         windows = None
         if self._crop is not None and self._random_crop:
             windows = torch.from_numpy(crop_windows(seeds, tile_size=self._reader.tile_size, crop=self._crop))
         elif self._crop is not None:
             windows = torch.full((len(tiles), 2), (self._reader.tile_size - self._crop) // 2)
-        return _Raw(tensors, tiles, torch.from_numpy(seeds), windows)
+        return _Raw(tensors, tiles, torch.from_numpy(seeds), windows, dates)
 
     def _finish(self, raw: "_Raw") -> Batch:
         device = self._device
@@ -294,10 +322,10 @@ class TileLoader:
             name: source.finish(raw.tensors[name].to(device, non_blocking=True), raw.tiles, windows, self._crop)
             for name, source in self._sources.items()
         }
-        return Batch(fields, torch.from_numpy(raw.tiles).to(device), raw.seeds.to(device), self._acquisition(raw.tiles))
+        return Batch(fields, torch.from_numpy(raw.tiles).to(device), raw.seeds.to(device), self._acquisition(raw))
 
-    def _acquisition(self, tiles: npt.NDArray[np.int64]) -> Acquisition[Tensor]:
-        at = self._reader.coordinates
+    def _acquisition(self, raw: "_Raw") -> Acquisition[Tensor]:
+        at, tiles = self._reader.coordinates, raw.tiles
         known = ~np.isnat(at.time[tiles])
         days = np.where(known, at.time[tiles], np.datetime64(0, "s")).astype(np.float64) / _SECONDS_A_DAY
         return Acquisition(
@@ -305,13 +333,17 @@ class TileLoader:
             self._observed(at.lon[tiles]),
             self._observed(np.where(known, days, np.nan)),
             self._reader.ground_sampling_distance,
+            {name: self._observed(days_of(dates)) for name, dates in raw.dates.items()},
         )
 
     def _observed(self, numbers: npt.NDArray[np.float64]) -> Observed[Tensor]:
-        """Numbers of tiles, of which NaN is missing."""
-        valid = np.isfinite(numbers)
-        values = torch.from_numpy(np.where(valid, numbers, 0).astype(np.float32))
-        return Observed(values.to(self._device), torch.from_numpy(valid).to(self._device))
+        return Observed(*(part.to(self._device) for part in observed_numbers(numbers)))
+
+
+def observed_numbers(numbers: npt.NDArray[np.float64]) -> Observed[Tensor]:
+    """Numbers of which NaN is missing, as float32."""
+    valid = np.isfinite(numbers)
+    return Observed(torch.from_numpy(np.where(valid, numbers, 0).astype(np.float32)), torch.from_numpy(valid))
 
 
 class _Raw(NamedTuple):
@@ -321,6 +353,8 @@ class _Raw(NamedTuple):
     tiles: npt.NDArray[np.int64]
     seeds: Tensor
     windows: Tensor | None
+    dates: dict[str, Dates]
+    """of each series, (B, T)"""
 
 
 _SECONDS_A_DAY = 86_400

@@ -39,7 +39,7 @@ from geopretext.data.fingerprint import joined_fingerprint
 from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import SPLITS, Coordinates
 from geopretext.errors import CorruptError, GridError, InputError, MissingLibraryError, StoreError
-from geopretext.modality import GROUND_SAMPLING_DISTANCE, PUBLISHED, Kind, Modality, find_modality
+from geopretext.modality import GROUND_SAMPLING_DISTANCE, MMEARTH, Kind, Modality, find_modality
 
 try:
     import h5py
@@ -182,7 +182,7 @@ class MMEarthReader:
     def _find_modalities(self, file: Any, count: int) -> dict[str, Modality]:
         there: dict[str, Modality] = {}
         sizes: dict[str, tuple[int, ...]] = {}
-        for modality in PUBLISHED.values():
+        for modality in MMEARTH.values():
             name = _official(modality)
             if name not in file:
                 continue
@@ -202,7 +202,7 @@ class MMEarthReader:
                 sizes[name] = dataset.shape[2:]
             there[modality.name] = modality
         if not sizes:
-            maps = [_official(modality) for modality in PUBLISHED.values() if modality.kind.is_map]
+            maps = [_official(modality) for modality in MMEARTH.values() if modality.kind.is_map]
             raise StoreError(f"holds no map: none of {', '.join(maps)}", where=str(self._h5))
         if len({side for size in sizes.values() for side in size}) > 1:
             text = ", ".join(f"{name} {height} x {width}" for name, (height, width) in sizes.items())
@@ -250,7 +250,7 @@ class MMEarthReader:
             raise StoreError(f"a tile lacks {key!r}", where=str(self._json["tile_info"]), hint=_DOWNLOAD) from error
 
     def _levels(self, types: Array) -> npt.NDArray[np.int8]:
-        known = [level.lower() for level in PUBLISHED["sentinel2"].levels]
+        known = [level.lower() for level in MMEARTH["sentinel2"].levels]
         strange = sorted(set(types.tolist()) - set(known))
         if strange:
             raise StoreError(f"S2_type {strange[0]!r} is none of {known}", where=str(self._json["tile_info"]))

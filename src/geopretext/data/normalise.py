@@ -3,7 +3,8 @@
 ``decode`` is the torch twin of ``Modality.decode``. ``Normaliser`` subtracts the mean and divides by the standard
 deviation of each band, with the statistics of each tile's own processing level.
 
-Shapes: B tiles, C bands; maps (B, C, H, W), vectors (B, C); a categorical modality has no band axis once decoded.
+Shapes: B tiles, C bands, T dates; maps (B, C, H, W), vectors (B, C), series (B, T, C, H, W); a categorical modality has
+no band axis once decoded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,7 @@ class Decoder:
         """Values and validity, as ``Modality.decode`` gives them.
 
         Args:
-            raw: stored numbers in the modality's dtype, (B, C, H, W) or (B, C).
+            raw: stored numbers in the modality's dtype, (B, C, H, W), (B, C) or (B, T, C, H, W).
 
         Raises:
             ClassError: a stored code is neither a class nor missing.
@@ -70,7 +71,7 @@ class Decoder:
             index = self._look_up(raw)
             return Observed(index.clamp(min=0), index >= 0)
         values = raw.to(torch.float32)
-        trailing = (1,) * (raw.ndim - 2)
+        trailing = (1,) * (raw.ndim - self.modality.kind.band_axis - 1)
         valid = values >= self._low.view(-1, *trailing)
         valid &= values <= self._high.view(-1, *trailing)
         if self._missing:
@@ -234,7 +235,7 @@ class Normaliser:
         """Standardised values, 0 where invalid.
 
         Args:
-            observed: values in the modality's unit, (B, C, H, W) or (B, C).
+            observed: values in the modality's unit, (B, C, H, W), (B, C) or (B, T, C, H, W).
             levels: position in ``Modality.levels`` of each tile, -1 if unknown; None: all unknown.
 
         Raises:
@@ -248,16 +249,16 @@ class Normaliser:
     def standardise_(self, observed: Observed[Tensor], levels: Tensor) -> Observed[Tensor]:
         """The same in place, for levels that have been checked; classes and labels are only filled where not valid."""
         if self.modality.kind.is_continuous:
-            mean, std = (_over_pixels(rows, observed.values) for rows in self.rows(levels))
+            mean, std = (self._over_pixels(rows, observed.values) for rows in self.rows(levels))
             observed.values.sub_(mean).div_(std)
         observed.values.masked_fill_(~observed.valid, 0)
         return observed
 
     def inverse(self, values: Tensor, levels: Tensor | None = None) -> Tensor:
-        """Standardised values back in the modality's unit; (B, C, H, W) or (B, C)."""
+        """Standardised values back in the modality's unit; (B, C, H, W), (B, C) or (B, T, C, H, W)."""
         if not self.modality.kind.is_continuous:
             return values
-        mean, std = (_over_pixels(rows, values) for rows in self.rows(self._checked(levels, len(values))))
+        mean, std = (self._over_pixels(rows, values) for rows in self.rows(self._checked(levels, len(values))))
         return values * std + mean
 
     def _checked(self, levels: Tensor | None, count: int) -> Tensor:
@@ -275,10 +276,10 @@ class Normaliser:
             return torch.from_numpy(mean), torch.from_numpy(std)
         return self._mean[rows], self._std[rows]
 
-
-def _over_pixels(rows: Tensor, values: Tensor) -> Tensor:
-    """(B, C) in a shape that broadcasts to ``values``."""
-    return rows.view(*rows.shape, *(1,) * (values.ndim - 2))
+    def _over_pixels(self, rows: Tensor, values: Tensor) -> Tensor:
+        """(B, C) in a shape that broadcasts to ``values``."""
+        axis = self.modality.kind.band_axis
+        return rows.view(len(rows), *(1,) * (axis - 1), rows.shape[1], *(1,) * (values.ndim - axis - 1))
 
 
 def scales_of(modality: Modality, statistics: Statistics) -> dict[str, Scale]:

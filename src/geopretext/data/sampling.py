@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_ORDER, _WINDOW = 1, 2  # keeps the hashes of orders and windows apart from the tiles' own seeds
+_ORDER, _WINDOW, _DATES = 1, 2, 3  # keeps the hashes of orders, windows and dates apart from the tiles' own seeds
 _BITS = 31
 
 
@@ -41,3 +41,22 @@ def crop_windows(seeds: npt.NDArray[np.int64], *, tile_size: int, crop: int) -> 
     bits = hash_seeds(_WINDOW, seeds)
     halves = np.stack([bits >> _BITS, bits & ((1 << _BITS) - 1)], axis=1) & ((1 << _BITS) - 1)
     return (halves * (tile_size - crop + 1)) >> _BITS
+
+
+def choose_dates(
+    seeds: npt.NDArray[np.int64], dates: npt.NDArray[np.datetime64], *, most: int
+) -> npt.NDArray[np.int64]:
+    """Which of the images of a series to see, at most so many a tile: each set of as many is equally likely.
+
+    Args:
+        seeds: (B,) of the tiles.
+        dates: (B, T), of which NaT, at the end of a row, is padding.
+        most: S, at most T.
+
+    Returns:
+        (B, S) positions in T, ascending: the images chosen, then padding if there are fewer.
+    """
+    tiles, length = dates.shape
+    keys = hash_seeds(_DATES, np.repeat(seeds, length), np.tile(np.arange(length), tiles)).reshape(tiles, length)
+    keys[np.isnat(dates)] = np.iinfo(np.int64).max
+    return np.sort(np.argsort(keys, axis=1, kind="stable")[:, :most], axis=1)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from geopretext.data.band_relations import BandRelations, RelationCounts, has_relations
 from geopretext.data.band_statistics import PERCENTILES, BandCounts, BandMoments, BandStatistics
 from geopretext.data.histograms import Histogram
+from geopretext.data.series import real_images
 from geopretext.data.tiles import SPLITS, Array, TileReader
 from geopretext.errors import BandError, InputError
 from geopretext.modality import POOLED, Modality, find_modality
@@ -137,17 +138,28 @@ class StatisticsAccumulator:
     _relations: dict[tuple[str, int], RelationCounts] = field(default_factory=dict)
     _modalities: dict[str, Modality] = field(default_factory=dict)
 
-    def update(self, modality: Modality, raw: Array, level_codes: npt.NDArray[np.int8] | None = None) -> None:
-        """Take in the stored numbers of a modality at some tiles: (tiles, bands, ...).
+    def update(
+        self,
+        modality: Modality,
+        raw: Array,
+        level_codes: npt.NDArray[np.int8] | None = None,
+        dates: npt.NDArray[np.datetime64] | None = None,
+    ) -> None:
+        """Take in the stored numbers of a modality at some tiles: (tiles, bands, ...) or (tiles, dates, bands, ...).
 
         Args:
             modality: what they are.
             raw: stored numbers.
             level_codes: for a modality with levels: position in ``Modality.levels`` of each tile, -1 if unknown.
+            dates: of a series: (tiles, dates). All its images are taken together; padding counts for nothing.
         """
         self._modalities[modality.name] = modality
-        valid = None if _is_exact(modality) else modality.decode(raw)[1].reshape(raw.shape)
         codes = np.full(len(raw), -1, np.int8) if level_codes is None or not modality.levels else level_codes
+        if modality.kind.is_series:
+            assert dates is not None
+            raw, tiles = real_images(raw, dates)
+            codes, modality = codes[tiles], modality.image
+        valid = None if _is_exact(modality) else modality.decode(raw)[1].reshape(raw.shape)
         for code in np.unique(codes):
             at = slice(None) if (codes == code).all() else np.flatnonzero(codes == code)
             if has_relations(modality):
@@ -295,13 +307,14 @@ def compute_statistics(
     names = list(reader.modalities) if names is None else list(names)
     modalities = [find_modality(name, reader.modalities) for name in names]
     tiles = np.sort(tiles)
-    levels = reader.coordinates.levels
+    levels, series = reader.coordinates.levels, reader.coordinates.series
 
     def take(batch: npt.NDArray[np.int64]) -> StatisticsAccumulator:
         part, arrays = StatisticsAccumulator(), reader.read(names, batch)
         for modality in modalities:
             codes = levels[modality.name][batch] if modality.name in levels else None
-            part.update(modality, arrays[modality.name], codes)
+            dates = series[modality.name][batch] if modality.name in series else None
+            part.update(modality, arrays[modality.name], codes, dates)
         return part
 
     total = StatisticsAccumulator()

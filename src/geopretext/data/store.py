@@ -30,6 +30,7 @@ from geopretext.data.zarr_format import (
     STATISTICS,
     ArrayFormat,
     checksum,
+    dates_array,
     decode_strings,
     encode_files,
     level_array,
@@ -112,6 +113,7 @@ class Store:
         """Of all tiles; read on first use, then held in memory."""
         columns = {name: self._whole(fmt) for name, fmt in self._root.coordinates.items() if name != "present"}
         levels = {name: level_array(modality) for name, modality in self.modalities.items() if modality.levels}
+        dates = {name: dates_array(self.modalities[name]) for name in self._root.dates}
         return Coordinates(
             tile_id=np.array(columns["tile_id"].tolist(), np.str_),
             lat=columns["lat"],
@@ -124,6 +126,7 @@ class Store:
             ecoregion=columns["ecoregion"],
             split=columns["split"],
             source_items=columns["source_items"],
+            series={name: columns[array].view("datetime64[D]") for name, array in dates.items()},
         )
 
     @cached_property
@@ -188,7 +191,7 @@ class Store:
         result: dict[str, Array] = {}
         reading = {}
         for name in names:
-            if not self.modalities[name].kind.is_map:
+            if self.modalities[name].kind.is_vector:
                 result[name] = self._vector(name)[tiles]
                 continue
             fmt = formats[name]

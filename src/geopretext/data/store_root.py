@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geopretext.data.files import Files
 from geopretext.data.zarr_format import (
     FORMAT,
@@ -18,13 +20,18 @@ from geopretext.data.zarr_format import (
     array_name,
     band_format,
     coordinate_formats,
+    dates_format,
     ledger_key,
     map_format,
+    series_format,
     to_json,
     vector_format,
 )
 from geopretext.errors import CorruptError, InputError, StoreError
 from geopretext.modality import Modality
+
+_SHARD_SIZE = 256
+_SHARD_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class StoreRoot:
     """What a store is and how far it goes; everything else on disk follows from it.
 
     Raises:
-        InputError: sizes are not positive, or modalities are none, too many or of the same array name.
+        InputError: sizes are not positive, modalities are none, too many or of the same array name, or series and
+            their numbers of dates do not match.
     """
 
     modalities: Mapping[str, Modality]
@@ -45,6 +53,8 @@ class StoreRoot:
     """metres a pixel"""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """how the store was made: plain types"""
+    dates: Mapping[str, int] = field(default_factory=dict)
+    """of each series how many dates a tile has at most"""
     tiles: int = 0
     """how many tiles are committed"""
     shards: tuple[str, ...] = ()
@@ -55,6 +65,12 @@ class StoreRoot:
             raise InputError(f"tile_size {self.tile_size} and shard_size {self.shard_size} must be positive")
         if not 1 <= len(self.modalities) <= MAX_MODALITIES:
             raise InputError(f"a store holds 1 to {MAX_MODALITIES} modalities, not {len(self.modalities)}")
+        series = {name for name, modality in self.modalities.items() if modality.kind.is_series}
+        if set(self.dates) != series or any(count < 1 for count in self.dates.values()):
+            raise InputError(
+                f"dates are {dict(self.dates)} for the series {', '.join(sorted(series)) or '(none)'}",
+                hint="say of each series how many dates a tile has at most, for example dates={'sentinel2_series': 24}",
+            )
         names = [f.name for f in (*self.modality_formats.values(), *self.band_formats, *self.coordinates.values())]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -63,18 +79,25 @@ class StoreRoot:
     @cached_property
     def modality_formats(self) -> Mapping[str, ArrayFormat]:
         """The array of each modality, by the modality's name."""
+        return {name: self._format(modality) for name, modality in self.modalities.items()}
+
+    def _format(self, modality: Modality) -> ArrayFormat:
         size, shard = self.tile_size, self.shard_size
-        return {
-            name: map_format(modality, tile_size=size, shard_size=shard)
-            if modality.kind.is_map
-            else vector_format(modality, shard_size=shard)
-            for name, modality in self.modalities.items()
-        }
+        if modality.kind.is_series:
+            return series_format(modality, dates=self.dates[modality.name], tile_size=size, shard_size=shard)
+        if modality.kind.is_map:
+            return map_format(modality, tile_size=size, shard_size=shard)
+        return vector_format(modality, shard_size=shard)
 
     @cached_property
     def coordinates(self) -> Mapping[str, ArrayFormat]:
         """The coordinate arrays over tiles, by name."""
-        return coordinate_formats(self.modalities.values(), shard_size=self.shard_size)
+        formats = coordinate_formats(self.modalities.values(), shard_size=self.shard_size)
+        series = [
+            dates_format(self.modalities[name], dates=count, shard_size=self.shard_size)
+            for name, count in self.dates.items()
+        ]
+        return {**formats, **{each.name: each for each in series}}
 
     @cached_property
     def band_formats(self) -> tuple[ArrayFormat, ...]:
@@ -99,6 +122,7 @@ class StoreRoot:
             "ground_sampling_distance": self.ground_sampling_distance,
             "shard_size": self.shard_size,
             "modalities": {name: array_name(modality) for name, modality in self.modalities.items()},
+            **({"dates": dict(self.dates)} if self.dates else {}),
             "recipe": dict(self.recipe),
             "recipe_hash": sha256(json.dumps(self.recipe, sort_keys=True, default=str).encode()).hexdigest(),
             "tiles": self.tiles,
@@ -131,6 +155,22 @@ class StoreRoot:
                 },
             }
         )
+
+
+def default_shard_size(modalities: Mapping[str, Modality], tile_size: int, dates: Mapping[str, int]) -> int:
+    """Tiles of a shard unless someone says otherwise: 256, or with series the largest power of two of at most 512 MiB.
+
+    A writer holds a shard in memory, and 256 tiles of 64 px with a year of Sentinel-2 are 1.8 GB.
+    """
+    size = _SHARD_SIZE
+    images = sum(
+        dates[name] * len(modality.bands) * np.dtype(modality.dtype).itemsize
+        for name, modality in modalities.items()
+        if name in dates
+    )
+    while size > 1 and size * images * tile_size**2 > _SHARD_BYTES:
+        size //= 2
+    return size
 
 
 def is_store(path: str | Path) -> bool:
@@ -181,6 +221,7 @@ def read_root(files: Files) -> StoreRoot:
             shard_size=attributes["shard_size"],
             ground_sampling_distance=attributes["ground_sampling_distance"],
             recipe=attributes["recipe"],
+            dates=attributes.get("dates", {}),
             tiles=attributes["tiles"],
             shards=tuple(attributes["shards"]),
         )

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from geopretext.data.files import Files
 from geopretext.data.store import Store
 from geopretext.data.store_lock import LOCK, StoreLock
-from geopretext.data.store_root import StoreRoot, read_root
-from geopretext.data.tiles import SPLITS, Array, Coordinates, TileBatch
+from geopretext.data.store_root import StoreRoot, default_shard_size, read_root
+from geopretext.data.tiles import SPLITS, Array, Coordinates, TileBatch, pad_dates
 from geopretext.data.zarr_format import (
     LEDGERS,
     PARQUET,
@@ -29,6 +29,7 @@ from geopretext.data.zarr_format import (
     STATISTICS,
     ArrayFormat,
     checksum,
+    dates_array,
     encode_files,
     ledger_key,
     level_array,
@@ -66,9 +67,10 @@ class StoreWriter:
         modalities: Iterable[Modality],
         *,
         tile_size: int,
-        shard_size: int = 256,
+        shard_size: int | None = None,
         recipe: Mapping[str, Any] | None = None,
         ground_sampling_distance: float = 10.0,
+        dates: Mapping[str, int] | None = None,
     ) -> "StoreWriter":
         """Start an empty store.
 
@@ -76,20 +78,24 @@ class StoreWriter:
             path: a folder (by habit ``NAME.zarr``) or a URL that holds nothing yet.
             modalities: what each tile may have; bands may be a subset of the published ones.
             tile_size: height and width in pixels.
-            shard_size: tiles in a file of a map modality, and so in a commit; the writer holds one shard in memory.
+            shard_size: tiles in a file of a map modality, and so in a commit; the writer holds one shard in memory. By
+                default 256, or fewer if there are series (see ``default_shard_size``).
             recipe: how the tiles were made; plain types.
             ground_sampling_distance: metres a pixel.
+            dates: of each series, how many dates a tile may have at most.
 
         Raises:
             StoreError: something is there already, or it cannot be written to.
             InputError: sizes, modalities or recipe cannot be used.
         """
+        by_name, dates = _by_name(modalities), dates or {}
         root = StoreRoot(
-            modalities=_by_name(modalities),
+            modalities=by_name,
             tile_size=tile_size,
-            shard_size=shard_size,
+            shard_size=default_shard_size(by_name, tile_size, dates) if shard_size is None else shard_size,
             ground_sampling_distance=ground_sampling_distance,
             recipe=recipe or {},
+            dates=dates,
         )
         root.to_bytes()  # an unusable recipe is refused before anything is written
         files = Files(path)
@@ -138,6 +144,8 @@ class StoreWriter:
 
     def append(self, batch: TileBatch) -> None:
         """Add tiles; whole shards are committed as they fill. A modality that the batch lacks is missing at its tiles.
+
+        A series of the batch may be shorter than those of the store: it is padded.
 
         Raises:
             InputError: arrays, levels, positions or class codes do not fit, or a tile id is in the store already.
@@ -258,7 +266,7 @@ class StoreWriter:
         """Read the committed tiles of all files that are not full yet."""
         store = Store(self._files, self._root)
         self._ids = set(store.coordinates.tile_id.tolist())
-        columns: dict[str, Array] = dict(_coordinate_columns(store.coordinates, self._root.modalities))
+        columns: dict[str, Array] = dict(_coordinate_columns(store.coordinates, self._root))
         columns["present"] = store.present
         self._buffers = _empty_buffers(self._root)
         for name, fmt in self._root.modality_formats.items():
@@ -299,6 +307,14 @@ class StoreWriter:
     def _check(self, batch: TileBatch) -> None:
         batch.check(self._root.modalities, self._root.tile_size)
         coordinates = batch.coordinates
+        for name, dates in coordinates.series.items():
+            most = self._root.dates.get(name, 0)
+            if dates.shape[1] > most:
+                raise InputError(
+                    f"series {name!r} has {dates.shape[1]} dates, and here it has {most} at most",
+                    where=self._files.path,
+                    hint="create the store with more dates, or give fewer",
+                )
         ids = coordinates.tile_id.tolist()
         twice = [name for name in ids if name in self._ids]
         if not twice and len(set(ids)) < len(ids):
@@ -326,8 +342,13 @@ class StoreWriter:
     def _columns(self, batch: TileBatch) -> dict[str, Array]:
         """What each array gets from a batch, by array name."""
         formats = self._root.modality_formats
-        columns = {formats[name].name: array for name, array in batch.arrays.items()}
-        columns |= _coordinate_columns(batch.coordinates, self._root.modalities)
+        columns = {
+            formats[name].name: pad_dates(array, self._root.dates[name], formats[name].fill)
+            if name in self._root.dates
+            else array
+            for name, array in batch.arrays.items()
+        }
+        columns |= _coordinate_columns(batch.coordinates, self._root)
         columns["present"] = _present(batch, self._root.modalities)
         return columns
 
@@ -350,15 +371,18 @@ def _check_codes(what: str, codes: Array | None, limit: int) -> None:
         raise InputError(f"{what} must be -1 to {limit - 1}, not {codes.min()} to {codes.max()}")
 
 
-def _coordinate_columns(coordinates: Coordinates, modalities: Mapping[str, Modality]) -> dict[str, Array]:
+def _coordinate_columns(coordinates: Coordinates, root: StoreRoot) -> dict[str, Array]:
     """Stored columns of coordinates, but for ``present``, by array name."""
     names = ("tile_id", "lat", "lon", "crs", "transform", "biome", "ecoregion", "split", "source_items")
     columns: dict[str, Array] = {name: getattr(coordinates, name) for name in names}
     columns["time"] = coordinates.time.astype("datetime64[s]").view(np.int64)
-    for name, modality in modalities.items():
+    for name, modality in root.modalities.items():
         if modality.levels:
             unknown = np.full(len(coordinates), -1, np.int8)
             columns[level_array(modality)] = coordinates.levels.get(name, unknown)
+        if name in coordinates.series:
+            dates = pad_dates(coordinates.series[name], root.dates[name], np.datetime64("NaT", "D"))
+            columns[dates_array(modality)] = dates.view(np.int64)
     return columns
 
 
@@ -377,11 +401,14 @@ def _present(batch: TileBatch, modalities: Mapping[str, Modality]) -> npt.NDArra
 
 def _any_valid(modality: Modality, raw: Array) -> npt.NDArray[np.bool_]:
     """For each tile whether any value is valid; most tiles are decided by a few of their pixels."""
-    if modality.kind.is_categorical or not modality.kind.is_map:
-        valid = modality.decode(raw)[1]
-        return np.asarray(valid.reshape(len(raw), -1).any(axis=1))
-    found = np.asarray(modality.decode(raw[:, :, ::8, ::8])[1].any(axis=(1, 2, 3)))
+    if modality.kind.is_categorical or modality.kind.is_vector:
+        return _any_of_each(modality.decode(raw)[1])
+    found = _any_of_each(modality.decode(raw[..., ::8, ::8])[1])
     rest = np.flatnonzero(~found)
     if len(rest):
-        found[rest] = modality.decode(raw[rest])[1].any(axis=(1, 2, 3))
+        found[rest] = _any_of_each(modality.decode(raw[rest])[1])
     return found
+
+
+def _any_of_each(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    return np.asarray(valid.any(axis=tuple(range(1, valid.ndim))))

@@ -5,19 +5,25 @@
     NAME.zarr/
       zarr.json                  group attributes, all array metadata inline, checksums: replacing it is the commit
       sentinel2/c/K/0/0/0        map: one file a shard of ``shard_size`` tiles, one compressed chunk a tile
+      sentinel2_series/c/K/0/0/0/0
+                                 series: one file a shard too, one compressed chunk a tile with all its dates
       era5/c/K/0                 vector: one chunk a file of about 16,000 tiles, read whole into memory
       lat/c/K, time/c/K ...      coordinates over ``tile``, in files of as many tiles
+      sentinel2_series_time/c/K/0
+                                 dates of the images of each tile, a coordinate like the others
       split/c/0                  one file for the first 4 million tiles, so that re-splitting is atomic
       sentinel2_band/c/0         band names, the xarray index of the dimension of the same name
       shards/KKKKK-NNNNN.json    size and checksum of each file that the commit of shard K wrote, with N tiles in it
       statistics.json, tiles.parquet
       places.parquet             of a store that was built: what has become of every place
 
-Dimensions are ``tile``, ``y``, ``x`` and for each modality a band dimension of its own (``sentinel2_band``), since the
-arrays of one xarray dataset cannot disagree about the size of a dimension. A modality whose name is a coordinate's
-(``lat``, ``lon``, ``biome``, ``ecoregion``) lies in the array ``NAME_vector`` (or ``NAME_map``). Arrays hold the
-modality's stored numbers; what is missing is said by the attribute ``no_data`` and not by CF's ``_FillValue``, so that
-xarray keeps integer dtypes.
+Dimensions are ``tile``, ``y``, ``x`` and for each modality a band dimension of its own (``sentinel2_band``), and for
+each series a dimension of its dates (``sentinel2_series_date``), since the arrays of one xarray dataset cannot disagree
+about the size of a dimension. A store says once how many dates a series has at most: a tile of fewer is padded with
+dates of NaT and images of the missing number, which compress to next to nothing. A modality whose name is a
+coordinate's (``lat``, ``lon``, ``biome``, ``ecoregion``) lies in the array ``NAME_vector`` (or ``NAME_map``). Arrays
+hold the modality's stored numbers; what is missing is said by the attribute ``no_data`` and not by CF's
+``_FillValue``, so that xarray keeps integer dtypes.
 
 Codecs were chosen by measuring real Sentinel-2, Sentinel-1, elevation and land cover at 64 px (size, and MB/s of one
 core): wider integers as byte-shuffled zstd (Sentinel-2: ratio 2.7, reads 870, where plain zstd has 2.2 and 920), floats
@@ -28,7 +34,7 @@ three times slower on chunks that small). Each chunk ends in its CRC-32C.
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -55,6 +61,7 @@ _TABLE_TILES = 16_384
 _SPLIT_TILES = 4_194_304
 _ZSTD_LEVEL = 3
 _STRING = "string"
+_NO_TIME = int(np.iinfo(np.int64).min)  # NaT, to numpy and to xarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +171,31 @@ def map_format(modality: Modality, *, tile_size: int, shard_size: int) -> ArrayF
     )
 
 
+def series_format(modality: Modality, *, dates: int, tile_size: int, shard_size: int) -> ArrayFormat:
+    """The array of a series: (tile, date, band, y, x), a chunk a tile with all its ``dates``."""
+    image = map_format(modality, tile_size=tile_size, shard_size=shard_size)
+    tile, *rest = image.dimensions
+    return replace(image, dimensions=(tile, f"{image.name}_date", *rest), inner_shape=(dates, *image.inner_shape))
+
+
+def dates_format(modality: Modality, *, dates: int, shard_size: int) -> ArrayFormat:
+    """The coordinate array of the dates of a series: (tile, date)."""
+    name = array_name(modality)
+    return ArrayFormat(
+        name=dates_array(modality),
+        dtype="int64",
+        dimensions=("tile", f"{name}_date"),
+        inner_shape=(dates,),
+        tiles_per_file=_file_of(_TABLE_TILES, shard_size),
+        fill=_NO_TIME,
+        attributes={
+            "long_name": f"dates of the images of {modality.name}, UTC",
+            "units": "days since 1970-01-01",
+            "calendar": "proleptic_gregorian",
+        },
+    )
+
+
 def vector_format(modality: Modality, *, shard_size: int) -> ArrayFormat:
     """The array of a vector modality: (tile, band)."""
     name = array_name(modality)
@@ -208,7 +240,7 @@ def coordinate_formats(modalities: Iterable[Modality], *, shard_size: int) -> di
             math.nan,
             attributes={"long_name": "a b c d e f of x = a col + b row + c, y = d col + e row + f"},
         ),
-        over_tile("time", "int64", int(np.iinfo(np.int64).min), long_name="reference date, UTC", **since),
+        over_tile("time", "int64", _NO_TIME, long_name="reference date, UTC", **since),
         over_tile("biome", "int16", -1, long_name=f"biome, {number}"),
         over_tile("ecoregion", "int16", -1, long_name=f"ecoregion, {number}"),
         ArrayFormat(
@@ -237,10 +269,16 @@ _RESERVED = (*_COORDINATES, "source_items", "tile", "y", "x", "transform_term", 
 
 
 def array_name(modality: Modality) -> str:
-    """The array that holds a modality: its name, or ``NAME_vector`` or ``NAME_map`` if a coordinate has that name."""
+    """The array that holds a modality: its name, with ``_vector``, ``_map`` or ``_series`` if a coordinate has it."""
     if modality.name not in _RESERVED:
         return modality.name
-    return f"{modality.name}_{'map' if modality.kind.is_map else 'vector'}"
+    kind = modality.kind
+    return f"{modality.name}_{'map' if kind.is_map else 'series' if kind.is_series else 'vector'}"
+
+
+def dates_array(modality: Modality) -> str:
+    """The coordinate array that holds the dates of a series."""
+    return f"{array_name(modality)}_time"
 
 
 def level_array(modality: Modality) -> str:

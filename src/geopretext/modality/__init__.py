@@ -5,7 +5,15 @@ validity). No file formats, no tensors, no I/O other than reading a modality's o
 """
 
 from geopretext.modality.acquisition import Acquisition
-from geopretext.modality.catalogue import BIOMES, ECOREGIONS, GROUND_SAMPLING_DISTANCE, PRETEXT, PUBLISHED
+from geopretext.modality.catalogue import (
+    BIOMES,
+    ECOREGIONS,
+    GROUND_SAMPLING_DISTANCE,
+    MMEARTH,
+    PRETEXT,
+    PUBLISHED,
+    SERIES,
+)
 from geopretext.modality.custom import find_modality, load_modalities
 from geopretext.modality.joined import join_modalities
 from geopretext.modality.observed import Observed
@@ -16,9 +24,11 @@ __all__ = [
     "BIOMES",
     "ECOREGIONS",
     "GROUND_SAMPLING_DISTANCE",
+    "MMEARTH",
     "POOLED",
     "PRETEXT",
     "PUBLISHED",
+    "SERIES",
     "Acquisition",
     "Band",
     "ClassLabel",

@@ -1,10 +1,11 @@
-"""The published modalities of MMEarth: twelve pretext tasks and three side products of Sentinel-2.
+"""The published modalities of MMEarth: twelve pretext tasks and three side products of Sentinel-2; and two series.
 
 Names, band order, class numbers and no-data values are those of the published dataset (Nedungadi et al., ECCV 2024,
 arXiv 2405.02771; label numbers: MMEarth data, CC-BY 4.0, after RESOLVE Ecoregions 2017, CC-BY 4.0). Where the
 published code and the published files disagree, the files are right; ``data.mmearth`` lists the cases.
 """
 
+from dataclasses import replace
 from importlib.resources import files
 
 from geopretext.modality.spec import Band, ClassLabel, Kind, Modality, Role
@@ -273,10 +274,31 @@ PRETEXT = (
 )
 """The twelve pretext modalities, in the order of MMEarth's training configuration (and of its loss weights)."""
 
-PUBLISHED: dict[str, Modality] = {
+MMEARTH: dict[str, Modality] = {
     modality.name: modality for modality in (*PRETEXT, SCENE_CLASSIFICATION, CLOUD_MASK, CLOUD_PROBABILITY)
 }
-"""All fifteen published modalities by name."""
+"""All fifteen modalities of MMEarth by name."""
+
+_SERIES_BANDS = tuple(name for name in SENTINEL2.band_names if name != "B10")
+
+SENTINEL2_SERIES = replace(
+    SENTINEL2.select(_SERIES_BANDS), name="sentinel2_series", kind=Kind.CONTINUOUS_SERIES, title="Sentinel-2 series"
+)
+
+SENTINEL1_SERIES = Modality(
+    name="sentinel1_series",
+    kind=Kind.CONTINUOUS_SERIES,
+    bands=tuple(Band(polarisation, "dB", -60, 40) for polarisation in ("VV", "VH")),
+    dtype="float32",
+    title="Sentinel-1 series",
+    source=SENTINEL1.source,
+)
+
+SERIES = (SENTINEL2_SERIES, SENTINEL1_SERIES)
+"""What MMEarth has no like of: several images of a tile, each of its own date."""
+
+PUBLISHED: dict[str, Modality] = {**MMEARTH, **{modality.name: modality for modality in SERIES}}
+"""The fifteen modalities of MMEarth and the two series, by name."""
 
 GROUND_SAMPLING_DISTANCE = 10.0
 """Metres a pixel of MMEarth's tiles, all modalities alike."""

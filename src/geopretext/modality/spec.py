@@ -21,11 +21,27 @@ class Kind(StrEnum):
     CONTINUOUS_VECTOR = "continuous vector"
     CATEGORICAL_VECTOR = "categorical vector"
     MULTILABEL_VECTOR = "multi-label vector"
+    CONTINUOUS_SERIES = "continuous series"
 
     @property
     def is_map(self) -> bool:
-        """True if there is a value for each pixel, False if there is one for the whole tile."""
+        """True if there is one image: a value for each pixel."""
         return self in (Kind.CONTINUOUS_MAP, Kind.CATEGORICAL_MAP)
+
+    @property
+    def is_series(self) -> bool:
+        """True if there are several images, each of its own date."""
+        return self is Kind.CONTINUOUS_SERIES
+
+    @property
+    def is_vector(self) -> bool:
+        """True if the values are those of the whole tile."""
+        return not (self.is_map or self.is_series)
+
+    @property
+    def band_axis(self) -> int:
+        """Which axis of stored numbers, the first being that of the tiles, is that of the bands."""
+        return 2 if self.is_series else 1
 
     @property
     def is_categorical(self) -> bool:
@@ -35,7 +51,7 @@ class Kind(StrEnum):
     @property
     def is_continuous(self) -> bool:
         """True if the values are quantities with a unit."""
-        return self in (Kind.CONTINUOUS_MAP, Kind.CONTINUOUS_VECTOR)
+        return self in (Kind.CONTINUOUS_MAP, Kind.CONTINUOUS_VECTOR, Kind.CONTINUOUS_SERIES)
 
 
 class Role(StrEnum):
@@ -82,10 +98,11 @@ _DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
 
 @dataclass(frozen=True)
 class Modality:
-    """One aligned source at a tile: a map (band, y, x) or a vector (band,).
+    """One aligned source at a tile: a map (band, y, x), a vector (band,) or a series of images (date, band, y, x).
 
     A categorical modality has one band, whose stored values are the ``code`` of its ``classes``. A multi-label vector
-    has a band for each label, stored as 0 or 1.
+    has a band for each label, stored as 0 or 1. The dates of a series lie beside it, a row for each tile, since each
+    tile was seen at other times; tiles that were seen less often are padded with images of the missing number.
 
     Raises:
         InputError: the fields contradict each other (the message names the field).
@@ -128,6 +145,8 @@ class Modality:
             raise InputError(f"a {self.kind} {needs}", where=where, hint="fields 'kind' and 'classes'")
         if self.kind.is_categorical and len(self.bands) != 1:
             raise InputError(f"a {self.kind} has one band, not {len(self.bands)}", where=where)
+        if self.kind.is_series and self.dtype != "float32" and not self.missing:
+            raise InputError(f"a {self.kind} needs a number for 'missing'", where=where, hint="its padding is missing")
         codes = [label.code for label in self.classes]
         if len(set(codes)) != len(codes) or set(codes) & set(self.missing):
             raise ClassError("class codes repeat or are also missing values", where=where)
@@ -150,6 +169,11 @@ class Modality:
     def channels(self) -> int:
         """Numbers that a prediction of one place needs: bands, or classes if categorical."""
         return len(self.classes) if self.kind.is_categorical else len(self.bands)
+
+    @property
+    def image(self) -> "Modality":
+        """Of a series: the map that each of its images is. Anything else is itself."""
+        return replace(self, kind=Kind.CONTINUOUS_MAP) if self.kind.is_series else self
 
     def select(self, bands: Sequence[str]) -> "Modality":
         """The same modality with only ``bands``, in that order.
@@ -183,7 +207,7 @@ class Modality:
         return {label.code: index for index, label in enumerate(self.classes)}
 
     def decode(self, raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Stored numbers -> (values, valid), as ``Observed`` lays them out; for tiles (B, C, H, W) or (B, C).
+        """Stored numbers -> (values, valid), as ``Observed`` lays them out; (B, C, H, W), (B, C) or (B, T, C, H, W).
 
         Anything missing, non-finite or outside the valid range is not valid, and its value is 0.
 
@@ -196,7 +220,7 @@ class Modality:
         valid = np.isfinite(values)
         for number in self.missing:
             valid &= raw != number
-        trailing = (1,) * (raw.ndim - 2)
+        trailing = (1,) * (raw.ndim - self.kind.band_axis - 1)
         low = np.array([-np.inf if b.valid_min is None else b.valid_min for b in self.bands], np.float32)
         high = np.array([np.inf if b.valid_max is None else b.valid_max for b in self.bands], np.float32)
         with np.errstate(invalid="ignore"):
