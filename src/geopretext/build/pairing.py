@@ -122,18 +122,19 @@ def companions(rule: Pairing, grid: Grid, time: np.datetime64 | None, pool: Iter
 
 
 def days_of_series(
-    rule: Pairing, grid: Grid, time: np.datetime64 | None, level: str, pool: Iterable[Choice]
+    rule: Pairing, grid: Grid, time: np.datetime64 | None, reference: Candidate, pool: Iterable[Choice]
 ) -> dict[np.datetime64, list[Choice]]:
     """Images of a series by day, ascending: of each day those that cover the tile, the first one preferred.
 
     All are of one level, that of the reference if there are such, else the one with most images; with ``one_orbit``
-    also of one orbit. A day has several images where scenes overlap, or are there once more after reprocessing.
+    also of one orbit. A day has several images where scenes overlap, or are there once more after reprocessing. The
+    reference image itself has been found good enough, however clouded its scene is.
 
     Args:
         rule: of the series.
         grid: of the tile.
         time: of the reference.
-        level: of the reference.
+        reference: the image.
         pool: candidates.
     """
     start, stop = window_of(rule, time)
@@ -143,18 +144,24 @@ def days_of_series(
         if choice.candidate.time is not None
         and (start is None or start <= choice.candidate.time)
         and (stop is None or choice.candidate.time < stop)
-        and (rule.max_cloud >= 100 or _cloud(choice) <= rule.max_cloud)
+        and (rule.max_cloud >= 100 or _cloud(choice) <= rule.max_cloud or choice.candidate.item == reference.item)
         and covers(choice.candidate, grid)
     ]
-    inside = _of_most(inside, lambda candidate: candidate.level, preferred=level)
+    inside = _of_most(inside, lambda candidate: candidate.level, preferred=reference.level)
     if rule.one_orbit:
         inside = _of_most(inside, lambda candidate: candidate.orbit)
-    inside.sort(key=lambda one: (one.candidate.crs != grid.crs, _cloud(one), one.candidate.item))
+    inside.sort(key=lambda one: _preference(one, grid, reference))
     days: dict[np.datetime64, list[Choice]] = {}
     for choice in inside:
         assert choice.candidate.time is not None
         days.setdefault(choice.candidate.time.astype("datetime64[D]"), []).append(choice)
     return dict(sorted(days.items()))
+
+
+def _preference(choice: Choice, grid: Grid, reference: Candidate) -> tuple[bool, bool, float, str]:
+    """Of two images of a day the lesser one is taken."""
+    candidate = choice.candidate
+    return candidate.item != reference.item, candidate.crs != grid.crs, _cloud(choice), candidate.item
 
 
 def _of_most(choices: Sequence[Choice], trait: Callable[[Candidate], str], preferred: str = "") -> list[Choice]:

@@ -1,8 +1,8 @@
 """The series of tiles: which images of a year are clear at each tile, which of these are kept, and what they show.
 
-Every image of the year whose scene may do is looked at by its mask alone; of the clear ones only those are read that are
-kept. An image that turns out to show nothing gives way to the next in order. So a tile takes one small read for each pass
-and one full read for each image that it keeps, whatever else there is in the archive.
+Every image of the year whose scene may do is looked at by its mask alone; of the clear ones only those are read that
+are kept. An image that turns out to show nothing gives way to the next in order. So a tile takes one small read for
+each pass, and one full read for each image that it keeps, whatever else there is in the archive.
 
 A request that fails after all its retries fails the place, as everywhere in a build: what a series consists of must not
 depend on how the archive felt that day.
@@ -98,8 +98,7 @@ class SeriesReader:
                 draft.failure = pool
                 continue
             assert draft.grid is not None
-            level = draft.chosen[reference][0].level
-            found = days_of_series(rule, draft.grid, draft.time, level, pool)
+            found = days_of_series(rule, draft.grid, draft.time, draft.chosen[reference][0], pool)
             days += [_Day(draft, day, deque(choices)) for day, choices in found.items()]
         return days
 

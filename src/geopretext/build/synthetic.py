@@ -68,7 +68,7 @@ def open_source(entry: ModalityRecipe, archive: Mapping[str, Any], *, seed: int,
     planet = read_settings(_ArchiveOptions, {k: v for k, v in archive.items() if k != "kind"}, where=where)
     options = read_settings(_LayerOptions, {k: v for k, v in entry.options.items() if k != "bands"}, where=where)
     modality, name = entry.modality, entry.modality.name
-    known = SyntheticEarth(planet.seed, series=tuple(SERIES)).modalities
+    known = SyntheticEarth(planet.seed, series=dict.fromkeys(SERIES, 1)).modalities
     if name not in known:
         raise RecipeError(f"it has no modality {name!r}", where=where, hint=f"there are {', '.join(known)}")
     unknown = [band for band in modality.band_names if band not in known[name].band_names]
@@ -199,7 +199,7 @@ class SyntheticSource:
         )
 
     def _observation(self, candidate: Candidate, stored: Array) -> Observation:
-        known = SyntheticEarth(self.planet, series=tuple(SERIES)).modalities[self.modality.name]
+        known = SyntheticEarth(self.planet, series=dict.fromkeys(SERIES, 1)).modalities[self.modality.name]
         values = stored[list(known.band_indices(self.modality.band_names))]
         valid = np.isfinite(values)
         for number in known.missing:

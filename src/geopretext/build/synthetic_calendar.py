@@ -76,7 +76,7 @@ class Scene:
     def is_hidden(self, days: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:
         """Whether it is overcast, or in the dark, on some days: an image of a series is then clouded all over."""
         zone, column, row = (np.array([number], np.int64) for number in (self.crs, self.column, self.row))
-        return hidden_days(self.seed, epsg=zone, column=column, row=row, dates=days[None])[0]
+        return np.asarray(hidden_days(self.seed, epsg=zone, column=column, row=row, dates=days[None])[0])
 
     def cloud(self, days: npt.NDArray[np.datetime64]) -> npt.NDArray[np.float64]:
         """Percent of the scene that is clouded on some days, counted at a few points."""

@@ -25,7 +25,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ import yaml
 from geopretext.data.fields import read_settings
 from geopretext.data.offset import OFFSET
 from geopretext.data.units import REFLECTANCE, check_unit
-from geopretext.errors import GeopretextError, InputError, RecipeError
+from geopretext.errors import RecipeError
 from geopretext.modality import PUBLISHED, Modality, find_modality
 
 _CLEAR = (2, 4, 5, 6, 7, 11)
@@ -74,7 +74,7 @@ class CubeLayer:
 
 @dataclass(frozen=True)
 class ClearRule:
-    """Which images of a series are clear. At a place without the mask all images count as clear, and the store says so."""
+    """Which images of a series are clear. Where a place has no mask all count as clear, and the store says so."""
 
     cube: str = ""
     """name of the cube with the mask"""

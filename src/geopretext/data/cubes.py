@@ -1,8 +1,8 @@
 """A folder of NetCDF cubes with a time dimension -> tiles with series, as ``cube_mapping`` says what they hold.
 
-The first cube of a place gives the grid, at the mapping's ground sampling distance. Other cubes of the place are brought
-onto it by taking, for each pixel, the number of the cube's pixel that holds its centre: nothing is blended, so that what
-is stored is what the files hold. Images of a day are one: the first is taken where the bands of a file have several.
+The first cube of a place gives the grid, at the mapping's ground sampling distance. Other cubes of the place are
+brought onto it by taking, for each pixel, the number of the cube's pixel that holds its centre: nothing is blended, so
+that what is stored is what the files hold. A day has one image: the first, where a file has several.
 """
 
 import json
@@ -236,7 +236,8 @@ class _SeriesReading:
         out = np.full(shape, modality.fill, modality.dtype)
         for name, layer in self._layers.items():
             cube = self._cubes[name]
-            subtract = np.zeros(len(days)) if layer.offset_from is None else OFFSET * (days >= layer.offset_from)
+            carries = days >= layer.offset_from if layer.offset_from is not None else np.zeros(len(days), np.bool_)
+            subtract = np.where(carries, float(OFFSET), 0.0)
             for band, variable in layer.bands.items():
                 (position,) = modality.band_indices((band,))
                 numbers, valid = cube.read(variable, days, layer, x=self._x, y=self._y)
@@ -258,7 +259,7 @@ def _stored(
     *,
     subtract: npt.NDArray[np.float64] | None = None,
 ) -> Array:
-    """Numbers of a band as the store holds them: in its unit, rounded for integers, the missing number where none is."""
+    """Numbers of a band as the store holds them: in its unit, rounded for integers, what is missing by its number."""
     band = modality.bands[position]
     if not modality.kind.is_categorical:
         unit = layer.unit or band.unit

@@ -1,6 +1,6 @@
 """The synthetic Earth: places on a procedural planet, and tiles of all modalities and labels rendered at them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,8 +26,6 @@ _STRIP = 96
 _BESIDE = max(1, _BATCH // _STRIP**2)
 """such windows that are rendered at once"""
 _LEVELS = PUBLISHED["sentinel2"].levels
-SERIES_DATES = 12
-"""images of a series, unless said otherwise"""
 _Draw = Callable[[Windows], dict[str, Array]]
 
 
@@ -40,8 +38,8 @@ class SyntheticEarth:
     Args:
         seed: which planet.
         tile_size: height and width of tiles in pixels of 10 m.
-        series: which of the published series tiles have besides.
-        dates: images that a series has at most, spread over a year around the tile's reference date.
+        series: which of the published series tiles have besides, and how many images a tile has of each at most, spread
+            over a year around its reference date.
 
     Raises:
         InputError: a number is not positive, or there is no such series.
@@ -50,19 +48,15 @@ class SyntheticEarth:
     VERSION = 1
     """of the planet: counts up whenever the same seed gives other bytes"""
 
-    def __init__(
-        self, seed: int = 0, *, tile_size: int = 64, series: Sequence[str] = (), dates: int = SERIES_DATES
-    ) -> None:
+    def __init__(self, seed: int = 0, *, tile_size: int = 64, series: Mapping[str, int] | None = None) -> None:
         if tile_size < 1:
             raise InputError(f"tile_size is {tile_size}, wanted at least 1", hint="64 and 128 are usual")
-        if dates < 1:
-            raise InputError(f"dates is {dates}, wanted at least 1", hint="12 is one a month")
-        unknown = [name for name in series if name not in (OPTICAL, RADAR)]
-        if unknown:
-            raise InputError(f"the synthetic Earth has no series {unknown[0]!r}", hint=f"there are {OPTICAL}, {RADAR}")
+        for name, count in (series or {}).items():
+            if name not in (OPTICAL, RADAR) or count < 1:
+                raise InputError(f"{count} images of the series {name!r}", hint=f"1 or more, of {OPTICAL} or {RADAR}")
         self.seed = seed
         self.tile_size = tile_size
-        self.dates = {name: dates for name in (OPTICAL, RADAR) if name in series}
+        self.dates = {name: (series or {})[name] for name in (OPTICAL, RADAR) if name in (series or {})}
         """images a tile has at most, by series"""
 
     @property

@@ -2,8 +2,8 @@
 
 The year lies around the tile's reference date, whose own image is one of the series. Sentinel-2 passes every fifth day,
 Sentinel-1 every sixth on the one orbit that sees the tile, counted from that date. Of Sentinel-2 only days are there on
-which the tile was seen: not those that were overcast, in the dark, or with a cloud right above the tile. What grows, and
-when, is that of the planet (``site``, ``farmland``, ``nature``), so that a date shows what a tile of that date would.
+which the tile was seen: not those that were overcast, in the dark, or with a cloud right above the tile. What grows,
+and when, is that of the planet (``site``, ``farmland``, ``nature``): a date shows what a tile of that date would.
 
 Shapes: n tiles, T dates; images (m, C, H, W).
 """
@@ -44,7 +44,7 @@ def series_days(
     reference = coordinates.time.astype("datetime64[D]")
     every = OPTICAL_DAYS if name == OPTICAL else RADAR_DAYS
     steps = np.arange(-(_REACH // every), _REACH // every + 1) * every
-    dates = reference[:, None] + steps
+    dates = reference[:, None] + steps.astype("timedelta64[D]")
     seen = _seen(seed, coordinates, dates, tile_size) if name == OPTICAL else _passed(seed, coordinates, dates)
     days = np.full((len(coordinates), count), "NaT", "datetime64[D]")
     for number, (row, there) in enumerate(zip(dates, seen, strict=True)):

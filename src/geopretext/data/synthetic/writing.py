@@ -1,6 +1,6 @@
 """A store full of synthetic Earth, rendered by several processes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
@@ -11,7 +11,7 @@ from geopretext.data.splits import spatial_split
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
 from geopretext.data.store_root import is_store
-from geopretext.data.synthetic.earth import SERIES_DATES, SyntheticEarth
+from geopretext.data.synthetic.earth import SyntheticEarth
 from geopretext.data.tiles import TileBatch
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import InputError, StoreError
@@ -32,8 +32,7 @@ def write_synthetic_store(
     tile_size: int = 64,
     shard_size: int = 256,
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
-    series: Sequence[str] = (),
-    dates: int = SERIES_DATES,
+    series: Mapping[str, int] | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Place:
@@ -50,8 +49,8 @@ def write_synthetic_store(
         tile_size: pixels.
         shard_size: tiles a shard.
         shares: of the splits train, val and test.
-        series: which of the published series tiles have besides; each image takes nearly as long as all else.
-        dates: images that a series has at most.
+        series: which of the published series tiles have besides, and how many images a tile has of each at most; each
+            image takes nearly as long as everything else.
         workers: processes that render; 1 renders in this one.
         progress: called with (tiles rendered, tiles in all).
 
@@ -65,7 +64,7 @@ def write_synthetic_store(
     for name, value in (("count", count), ("tile_size", tile_size), ("shard_size", shard_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} is {value}, wanted at least 1")
-    earth = SyntheticEarth(seed, tile_size=tile_size, series=series, dates=dates)
+    earth = SyntheticEarth(seed, tile_size=tile_size, series=series)
     with _writer(path, earth, count, shard_size) as writer:
         done = writer.committed
         for batch in _rendered(earth, done, count, workers):
