@@ -14,6 +14,7 @@ from geopretext.data.sampling import choose_dates, crop_windows, hash_seeds
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
 from geopretext.data.store_root import StoreRoot, default_shard_size
+from geopretext.data.survey import survey_tiles
 from geopretext.data.tiles import Coordinates, TileBatch
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import CorruptError, GridError, InputError, StoreError
@@ -386,6 +387,39 @@ def test_what_a_reader_gives_a_writer_takes(store: Store, written: Path, tmp_pat
         for tiles in np.array_split(np.arange(COUNT), 3):
             writer.append(TileBatch(store.coordinates.take(tiles), store.read(store.modalities, tiles)))
     assert digests(tmp_path / "copy.zarr") == digests(written)
+
+
+def test_a_survey_counts_dates_and_not_padding(store: Store, tmp_path: Path) -> None:
+    survey = survey_tiles(store, np.arange(COUNT))
+    assert survey.coverage[OPTICAL.name].absent == sum(count_of(OPTICAL, n) == 0 for n in range(COUNT)) / COUNT
+    dates = store.coordinates.series[OPTICAL.name]
+    # Tiles without a date lack everything, all others nothing.
+    lost = np.isnat(dates).all(axis=1).mean()
+    np.testing.assert_allclose(list(survey.coverage[OPTICAL.name].missing.values()), lost)
+    seen = sum(
+        histogram.counts.sum() for level in survey.histograms[RADAR.name].values() for histogram in level.values()
+    )
+    assert seen == pytest.approx((~np.isnat(store.coordinates.series[RADAR.name])).sum() * 2 * SIZE**2, rel=0.02)
+
+
+def test_odd_series_are_suspects(tmp_path: Path) -> None:
+    batch = make_series_tiles(0, COUNT)
+    optical, dates = batch.arrays[OPTICAL.name], batch.coordinates.series[OPTICAL.name]
+    full = [tile for tile in range(COUNT) if count_of(OPTICAL, tile) == 3]
+    optical[full[0], :3, 1] = 1234  # one number in all images
+    optical[full[1]], dates[full[1]] = optical[full[2]], dates[full[2]]
+    optical[full[3 % len(full)], 0, 2] = 40_000  # a third of the images of a band
+    with create(tmp_path / "s") as writer:
+        writer.append(batch)
+    found = {
+        (suspect.tile, str(suspect.suspicion), suspect.band)
+        for suspect in survey_tiles(Store.open(tmp_path / "s"), np.arange(COUNT)).suspects
+        if suspect.modality == OPTICAL.name
+    }
+    assert (full[0], "constant", "B8") in found
+    assert (max(full[1:3]), "duplicate", "") in found
+    assert (full[3 % len(full)], "implausible values", "B12") in found
+    assert len(found) == 3
 
 
 def test_shards_are_smaller_for_longer_series() -> None:

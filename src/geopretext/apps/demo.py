@@ -204,7 +204,7 @@ def _score(store: Path, out: Path) -> dict[str, Any]:
 
     reader = Store.open(store)
     features = _features(reader, out)
-    labels = [m for m in reader.modalities.values() if m.role is Role.LABEL and not m.kind.is_map]
+    labels = [m for m in reader.modalities.values() if m.role is Role.LABEL and m.kind.is_vector]
     tasks = {modality.name: store_task(reader, modality.name) for modality in labels}
     result: dict[str, Any] = {
         "tasks": {

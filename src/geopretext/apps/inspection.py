@@ -17,7 +17,7 @@ from geopretext.data.reader import open_tiles
 from geopretext.data.registration import PairRegistration, Shift
 from geopretext.data.store import Store
 from geopretext.data.survey import Coverage, Survey, survey_tiles
-from geopretext.data.tiles import SPLITS, TileReader
+from geopretext.data.tiles import SPLITS, Dates, TileReader
 from geopretext.errors import CorruptError
 from geopretext.modality import Modality
 
@@ -123,6 +123,7 @@ def summarise(reader: TileReader, survey: Survey, log: PlaceLog | None) -> dict[
         "splits": {name: int(np.count_nonzero(where.split == code)) for code, name in enumerate((*SPLITS, "none"))}
         | {"none": int(np.count_nonzero(where.split < 0))},
         "levels": {name: _levels(reader.modalities[name], codes) for name, codes in where.levels.items()},
+        "series": {name: _series(dates) for name, dates in where.series.items()},
         "sampled_tiles": len(survey.tiles),
         "modalities": [_modality(modality, survey.coverage.get(name)) for name, modality in reader.modalities.items()],
         "registration": [_registration(pair) for pair in survey.registration],
@@ -141,6 +142,17 @@ def _range(values: Any) -> list[float] | None:
 def _levels(modality: Modality, codes: Any) -> dict[str, int]:
     counts = {level: int(np.count_nonzero(codes == code)) for code, level in enumerate(modality.levels)}
     return counts | {"unknown": int(np.count_nonzero(codes < 0))}
+
+
+def _series(dates: Dates) -> dict[str, Any]:
+    """Between which days, how many a tile (fewest, median, most), and how many there is room for."""
+    known = ~np.isnat(dates)
+    counts = known.sum(axis=1)
+    return {
+        "time": [str(dates[known].min()), str(dates[known].max())] if known.any() else None,
+        "dates_a_tile": [int(counts.min()), float(np.median(counts)), int(counts.max())] if len(counts) else None,
+        "room": dates.shape[1],
+    }
 
 
 def _modality(modality: Modality, coverage: Coverage | None) -> dict[str, Any]:
@@ -200,6 +212,10 @@ def _head(summary: Mapping[str, Any]) -> str:
     lines.append(("splits", splits if summary["splits"]["none"] < summary["tiles"] else "none: `geopretext split`"))
     for name, counts in summary["levels"].items():
         lines.append((f"{name} level", ", ".join(f"{level} {count:,}" for level, count in counts.items() if count)))
+    for name, dates in summary["series"].items():
+        if dates["time"]:
+            (fewest, median, most), (first, last) = dates["dates_a_tile"], dates["time"]
+            lines.append((f"{name} dates", f"{fewest} to {most} a tile, median {median:g}; {first} to {last}"))
     known = summary["statistics"]
     lines.append(("statistics", f"over {known['tiles']:,} tiles ({known['split']})" if known else "none"))
     width = max(len(name) for name, _ in lines)

@@ -3,6 +3,8 @@
 Shapes: n tiles, T dates, C bands, H W pixels; what is said here of padding is in ``data.tiles``.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -39,6 +41,11 @@ def thin_series(
     for to, images, at in zip(kept, raw, chosen, strict=True):
         images.take(at, axis=0, out=to, mode="clip")  # any other mode copies twice
     return kept, np.take_along_axis(dates, chosen, axis=1)
+
+
+def longest_series(series: Mapping[str, Dates]) -> int:
+    """How many images a tile has at most, 1 if there are no series: what bounds the tiles that are read at once."""
+    return max((dates.shape[1] for dates in series.values()), default=1) or 1
 
 
 def days_of(dates: Dates) -> npt.NDArray[np.float64]:

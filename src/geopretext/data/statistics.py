@@ -15,7 +15,7 @@ import numpy.typing as npt
 from geopretext.data.band_relations import BandRelations, RelationCounts, has_relations
 from geopretext.data.band_statistics import PERCENTILES, BandCounts, BandMoments, BandStatistics
 from geopretext.data.histograms import Histogram
-from geopretext.data.series import real_images
+from geopretext.data.series import longest_series, real_images
 from geopretext.data.tiles import SPLITS, Array, TileReader
 from geopretext.errors import BandError, InputError
 from geopretext.modality import POOLED, Modality, find_modality
@@ -288,7 +288,7 @@ def compute_statistics(
         reader: where the tiles are.
         tiles: which of them; by default those of the train split, or all if there is no split.
         names: of which modalities; by default of all.
-        batch_size: tiles read at once by a thread; best the shard size.
+        batch_size: tiles read at once by a thread, best the shard size; if there are series, images of the longest.
         threads: that read and count at the same time.
 
     Raises:
@@ -318,6 +318,7 @@ def compute_statistics(
         return part
 
     total = StatisticsAccumulator()
+    batch_size = max(1, batch_size // longest_series({name: series[name] for name in names if name in series}))
     batches = (tiles[start : start + batch_size] for start in range(0, len(tiles), batch_size))
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[StatisticsAccumulator]] = deque()

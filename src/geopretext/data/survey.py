@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from geopretext.data.histograms import Histogram
 from geopretext.data.registration import PairRegistration
+from geopretext.data.series import longest_series
 from geopretext.data.statistics import StatisticsAccumulator
 from geopretext.data.suspects import Suspect, SuspectFinder, Suspicion
-from geopretext.data.tiles import TileReader
+from geopretext.data.tiles import Dates, TileReader
+from geopretext.modality import Modality
 
 _PIXELS_AT_ONCE = 64 * 64 * 64
 _MOST_AT_ONCE = 256
@@ -27,7 +29,7 @@ class Coverage:
     absent: float
     """share of the tiles without any of it"""
     missing: Mapping[str, float]
-    """share of the numbers that are not valid, by band"""
+    """share of the numbers that are not valid, by band; the padding of a series does not count"""
 
     @property
     def share(self) -> float:
@@ -82,20 +84,21 @@ def survey_tiles(
     """
     tiles = np.sort(tiles)
     names, modalities = list(reader.modalities), reader.modalities
-    levels = reader.coordinates.levels
+    levels, series = reader.coordinates.levels, reader.coordinates.series
     finder, statistics = SuspectFinder(modalities, reader.tile_size), StatisticsAccumulator()
     absent, missing = Counter[str](), {name: np.zeros(len(m.bands)) for name, m in modalities.items()}
-    step = max(1, min(_MOST_AT_ONCE, _PIXELS_AT_ONCE // reader.tile_size**2))
+    step = max(1, min(_MOST_AT_ONCE, _PIXELS_AT_ONCE // reader.tile_size**2 // longest_series(series)))
     for start in range(0, len(tiles), step):
         batch = tiles[start : start + step]
         raw = reader.read(names, batch)
         decoded = {name: modalities[name].decode(raw[name]) for name in names}
         codes = {name: level[batch] for name, level in levels.items()}
+        dates = {name: each[batch] for name, each in series.items()}
         for name, modality in modalities.items():
-            valid = decoded[name][1].reshape(len(batch), len(modality.bands), -1)
-            absent[name] += int((~valid.any(axis=(1, 2))).sum())
-            missing[name] += (1 - valid.mean(axis=2)).sum(axis=0) / len(tiles)
-            statistics.update(modality, raw[name], codes.get(name))
+            seen = shares_seen(modality, decoded[name][1], dates.get(name))
+            absent[name] += int((~seen.any(axis=1)).sum())
+            missing[name] += (1 - seen).sum(axis=0) / len(tiles)
+            statistics.update(modality, raw[name], codes.get(name), dates.get(name))
         finder.add(batch, raw, decoded, codes)
         if progress is not None:
             progress(min(start + step, len(tiles)), len(tiles))
@@ -108,3 +111,20 @@ def survey_tiles(
     return Survey(
         tiles, coverage, statistics.histograms(), statistics.class_counts(), tuple(suspects), tuple(registration)
     )
+
+
+def shares_seen(
+    modality: Modality, valid: npt.NDArray[np.bool_], dates: Dates | None = None
+) -> npt.NDArray[np.float64]:
+    """(n, C): share of the numbers of each tile and band that are valid, of a series those of its dates.
+
+    Args:
+        modality: what they are of.
+        valid: as ``Modality.decode`` gives it.
+        dates: of a series, (n, T).
+    """
+    tiles, bands = len(valid), len(modality.bands)
+    if dates is None:
+        return np.asarray(valid.reshape(tiles, bands, -1).mean(axis=2))
+    counts = (~np.isnat(dates)).sum(axis=1)[:, None] * valid.shape[-1] * valid.shape[-2]
+    return np.asarray(valid.sum(axis=(1, 3, 4)) / np.maximum(counts, 1))

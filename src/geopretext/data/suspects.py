@@ -17,6 +17,9 @@ misregistered           the edges of a map lie 3 pixels or more from where they 
 duplicate               a measured signal has the same bytes at another tile
 cloudy                  more than half of the pixels that a scene classification knows are cloud or cirrus
 ======================= ==============================================================================================
+
+The images of a series are looked at together, for what is constant, missing, implausible or a duplicate. An offset left
+in is not looked for there: it needs the clouds of each date, and a series may hold dates from before and after it.
 """
 
 from collections.abc import Mapping
@@ -129,6 +132,7 @@ class SuspectFinder:
             decoded: the same as ``Modality.decode`` gives them.
             levels: position in ``Modality.levels`` by modality, for those that have levels.
         """
+        raw, decoded = self._tall(raw, decoded)
         clouds = self._clouds(tiles, decoded)
         varied = self._varied(decoded, len(tiles))
         for name, modality in self._modalities.items():
@@ -137,13 +141,24 @@ class SuspectFinder:
             self._keep(name, tiles, codes, raw[name], valid)
             if modality.kind.is_continuous and modality.role is not Role.SIDE:
                 self._find_implausible(tiles, modality, raw[name], valid)
-                if modality.kind.is_map:
+                if not modality.kind.is_vector:
                     self._find_constant(tiles, modality, values, valid, varied)
             if modality.levels and modality.kind is Kind.CONTINUOUS_MAP:
                 judged = (clouds <= _TOO_CLOUDY_TO_JUDGE) & (codes >= 0)
                 self._find_offset(tiles, modality, (values, valid), codes, judged)
         if self._reference:
             self._register(tiles, decoded)
+
+    def _tall(
+        self, raw: Mapping[str, Array], decoded: Mapping[str, tuple[Array, Mask]]
+    ) -> tuple[dict[str, Array], dict[str, tuple[Array, Mask]]]:
+        """Series as maps (n, C, T H, W), since what is odd in an image is as odd in a stack of them."""
+        plain, found = dict(raw), dict(decoded)
+        for name, modality in self._modalities.items():
+            if modality.kind.is_series:
+                plain[name] = _stack(raw[name])
+                found[name] = _stack(decoded[name][0]), _stack(decoded[name][1])
+        return plain, found
 
     def finish(self) -> tuple[list[Suspect], list[PairRegistration]]:
         """All suspects by tile, and how the map modalities lie on each other."""
@@ -183,7 +198,9 @@ class SuspectFinder:
         refused = ~valid & np.isfinite(raw)
         for number in modality.missing:
             refused &= raw != number
-        shares = refused.reshape(*raw.shape[:2], -1).mean(axis=2)
+        counts = refused.reshape(*raw.shape[:2], -1).sum(axis=2)
+        padded = modality.kind.is_series  # by missing numbers, so that all others are counted
+        shares = counts / (np.maximum((valid | refused).sum(axis=(2, 3)), 1) if padded else raw[0, 0].size)
         for at, band in zip(*np.nonzero(shares > _IMPLAUSIBLE), strict=True):
             b = modality.bands[band]
             outside = raw[at, band][refused[at, band]]
@@ -284,7 +301,15 @@ def _reference(maps: Mapping[str, Modality]) -> str:
 
 
 def _is_signal(modality: Modality) -> bool:
-    return modality.kind is Kind.CONTINUOUS_MAP and all(band.unit in SIGNALS for band in modality.bands)
+    if modality.kind.is_vector or modality.kind.is_categorical:
+        return False
+    return all(band.unit in SIGNALS for band in modality.bands)
+
+
+def _stack(images: Array) -> Array:
+    """(n, T, C, H, W) -> (n, C, T H, W)."""
+    tiles, _, bands, _, width = images.shape
+    return np.moveaxis(images, 2, 1).reshape(tiles, bands, -1, width)
 
 
 def _cloud_classes(modality: Modality) -> list[int]:

@@ -241,7 +241,7 @@ def store_task(reader: TileReader, label: str, *, name: str | None = None) -> Ta
     modality = find_modality(label, reader.modalities)
     if modality.kind not in _KINDS:
         raise InputError(
-            f"is a {modality.kind}, one value a pixel; a probe needs one label a tile",
+            f"is a {modality.kind}, with values of each pixel; a probe needs one label a tile",
             where=f"modality {label!r} of {reader.path}",
             hint=f"labels of whole tiles: {_label_names(reader)}",
         )

@@ -44,7 +44,7 @@ class MaskedAutoencoder(Reconstructor):
 
     Raises:
         BandError: the bands of ``inputs`` are not those of ``encoder``.
-        RecipeError: there is no target, or a target's name is one that torch keeps for itself.
+        RecipeError: there is no target, one is a series, or its name is one that torch keeps for itself.
     """
 
     kind = "masked-autoencoder"
@@ -63,9 +63,13 @@ class MaskedAutoencoder(Reconstructor):
             raise BandError(f"the input has the bands {', '.join(bands)}, the encoder {', '.join(encoder.bands)}")
         if not targets:
             raise RecipeError("there is nothing to predict", hint="name at least one modality under 'targets'")
-        for name in targets:
+        for name, target in targets.items():
             if name in dir(nn.ModuleDict):
                 raise RecipeError(f"a target cannot be called {name!r}", hint="rename the modality")
+            if target.kind.is_series:
+                raise RecipeError(
+                    f"the target {name!r} is a {target.kind}", hint="it predicts maps and vectors; leave the series out"
+                )
         self.settings: AutoencoderSettings = settings
         self.inputs = tuple(inputs)
         self.targets = dict(targets)

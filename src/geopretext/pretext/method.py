@@ -68,6 +68,11 @@ class Method(nn.Module):
         return self.encoder.settings.image_size
 
     @property
+    def dates(self) -> int | None:
+        """Images of each series of a tile that a batch must bring, at most; None: all that the data have."""
+        return None
+
+    @property
     def targets(self) -> Iterable[str]:
         """Names of the modalities that it is trained to predict or to match, for the model card."""
         return self.tasks

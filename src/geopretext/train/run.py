@@ -93,6 +93,7 @@ def pretrain(recipe: Recipe, *, data: str | Path, out: str | Path, progress: boo
             batch_size=recipe.batch_size,
             crop=method.crop,
             random_crop=recipe.random_crop,
+            dates=method.dates,
             seed=recipe.seed,
             tiles=tiles,
             rank=rank,
