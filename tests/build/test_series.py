@@ -1,4 +1,4 @@
-"""Series in tiles: which images of a year become part of them, which are read at all, and what is said of the others."""
+"""Series in tiles: which images of a year become part of them, which are read, and what is said of the others."""
 
 import json
 from collections.abc import Mapping
