@@ -6,6 +6,7 @@ whether one wanted that or not.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Cube:
                 hint=f"there are {', '.join(map(str, self._dataset.data_vars))}",
             )
 
-    @property
+    @cached_property
     def grid(self) -> CubeGrid:
         """Where it lies.
 
@@ -118,7 +119,7 @@ class Cube:
 
     def to_degrees(self, *, x: float, y: float) -> tuple[float, float]:
         """Latitude and longitude of a point."""
-        lon, lat = pyproj.Transformer.from_crs(self._crs(), 4326, always_xy=True).transform(x, y)
+        lon, lat = pyproj.Transformer.from_crs(self.grid.crs, 4326, always_xy=True).transform(x, y)
         return float(lat), float(lon)
 
     @property

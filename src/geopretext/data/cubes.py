@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geopretext.data.cube_file import Cube, open_cube
+from geopretext.data.cube_file import Cube, CubeGrid, open_cube
 from geopretext.data.cube_mapping import ClearRule, CubeLayer, CubeMapping
 from geopretext.data.date_spread import spread_days
 from geopretext.data.derived import derived_vectors
@@ -114,7 +114,7 @@ class CubeTiles:
         items: dict[str, Any] = {}
         arrays: dict[str, Array] = {}
         series: dict[str, Array] = {}
-        with _opened(place, self.mapping) as cubes:
+        with _Cubes(place.files) as cubes:
             for modality in self.mapping.modalities:
                 layers = {name: cubes[name] for name in self.mapping.layers(modality.name) if name in cubes}
                 if not layers:
@@ -285,19 +285,15 @@ def _middle(series: Mapping[str, Array]) -> np.datetime64:
     return _NO_DAY
 
 
-def _opened(place: CubePlace, mapping: CubeMapping) -> "_Cubes":
-    return _Cubes({name: path for name, path in place.files.items() if name in mapping.cubes})
-
-
 class _Cubes:
-    """Cubes of a place that are open for a while."""
+    """Cubes that are open for a while, by name; several may be in one file."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
 
     def __enter__(self) -> dict[str, Cube]:
-        self._open = {name: open_cube(path) for name, path in self._files.items()}
-        return self._open
+        self._open = {path: open_cube(path) for path in set(self._files.values())}
+        return {name: self._open[path] for name, path in self._files.items()}
 
     def __exit__(self, *_: object) -> None:
         for cube in self._open.values():
@@ -314,18 +310,24 @@ def survey_cubes(root: str | Path, mapping: CubeMapping) -> CubeTiles:
         BandError: a variable is not there.
     """
     root, findings = Path(root), Findings()
-    files: dict[str, dict[str, Path]] = {}
+    found: dict[Path, list[str]] = {}
     for name, layer in mapping.cubes.items():
-        found = sorted(root.glob(layer.files))
-        if not found:
+        paths = sorted(root.glob(layer.files))
+        if not paths:
             raise StoreError(f"no file fits {layer.files!r}", where=f"{root}, cube {name}", hint="correct 'files'")
-        for path in found:
-            with _Cubes({name: path}) as cubes:
-                cubes[name].check(layer.bands.values())
-                place = cubes[name].place(mapping.place)
-            there = files.setdefault(place, {})
+        for path in paths:
+            found.setdefault(path, []).append(name)
+    files: dict[str, dict[str, Path]] = {}
+    grids: dict[Path, CubeGrid] = {}
+    for path, names in found.items():
+        with _Cubes({"": path}) as cubes:
+            cubes[""].check(variable for name in names for variable in mapping.cubes[name].bands.values())
+            there, grids[path] = files.setdefault(cubes[""].place(mapping.place), {}), cubes[""].grid
+        for name in names:
             if name in there:
-                raise StoreError(f"{path.name} and {there[name].name} are both of place {place!r}", where=str(root))
+                raise StoreError(
+                    f"{path.name} and {there[name].name} are both of one place", where=f"{root}, cube {name}"
+                )
             there[name] = path
     for name in mapping.cubes:
         lacking = [place for place in sorted(files) if name not in files[place]]
@@ -334,7 +336,7 @@ def survey_cubes(root: str | Path, mapping: CubeMapping) -> CubeTiles:
     places = []
     for place in sorted(files):
         here = {name: files[place][name] for name in mapping.cubes if name in files[place]}
-        places.append(_place(place, here, mapping, findings))
+        places.append(_place(place, here, grids, mapping, findings))
     tiles = CubeTiles(root, mapping, tuple(place for place in places if len(place)), findings)
     if not len(tiles):
         raise GridError(
@@ -343,14 +345,14 @@ def survey_cubes(root: str | Path, mapping: CubeMapping) -> CubeTiles:
     return tiles
 
 
-def _place(name: str, files: Mapping[str, Path], mapping: CubeMapping, findings: Findings) -> CubePlace:
+def _place(
+    name: str, files: Mapping[str, Path], grids: Mapping[Path, CubeGrid], mapping: CubeMapping, findings: Findings
+) -> CubePlace:
     size, step = mapping.tile_size, mapping.ground_sampling_distance
-    with _Cubes(files) as cubes:
-        grids = {cube: cubes[cube].grid for cube in files}
-    first = next(iter(grids.values()))
-    for cube, grid in grids.items():
-        if grid.crs != first.crs:
-            raise GridError(f"is in EPSG:{grid.crs}, other files of {name} in EPSG:{first.crs}", where=str(files[cube]))
+    first = grids[next(iter(files.values()))]
+    for path in files.values():
+        if grids[path].crs != first.crs:
+            raise GridError(f"is in EPSG:{grids[path].crs}, other files of {name} in EPSG:{first.crs}", where=str(path))
     width, height = (round(extent / step) for extent in (first.right - first.left, first.top - first.bottom))
     if (height % size, width % size) != (0, 0):
         findings.remainders[name] = (height % size, width % size)
