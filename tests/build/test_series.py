@@ -28,11 +28,13 @@ def image(day: str, suffix: str = "", **fields: object) -> Candidate:
     return Candidate(f"S2_{day}{suffix}", time, **{"crs": 32632, "level": "L2A", "cloud": 1.0, **fields})
 
 
-def recipe(*, required: bool = False, mask: Mapping[str, object] | None = None, **rule: object) -> BuildRecipe:
+def recipe(
+    *, required: bool = False, mask: Mapping[str, object] | None = None, kind: str = "synthetic", **rule: object
+) -> BuildRecipe:
     entry = {"from": "archive", "bands": dict.fromkeys(BANDS)}
     plain = {
         "tile_size": SIZE,
-        "archives": {"archive": {"kind": "synthetic"}},
+        "archives": {"archive": {"kind": kind}},
         "modalities": {
             "sentinel2": {**entry, "pair": {"rule": "reference", "start": "2018-01-01", "stop": "2021-01-01"}},
             "sentinel2_series": {**entry, "pair": {"rule": "series", **rule}, "required": required},
@@ -254,6 +256,7 @@ def test_tiles_without_a_series_are_padded_all_over(make):
         ({"max_dates": 0}, "max_dates is 0"),
         ({"max_dates": 4, "min_dates": 5}, "min_dates is 5"),
         ({"hide_clouds": True}, "hide_clouds needs clear_by"),
+        ({"kind": "earthengine"}, "archives of the kind 'earthengine' have no series"),
         ({"rule": "nearest"}, "a continuous series is not paired by the rule 'nearest'"),
         ({"clear_by": "sentinel2_scl", "mask": {"rule": "static"}}, "is not looked up by an image"),
     ],

@@ -38,6 +38,8 @@ from geopretext.data.fields import read_settings
 from geopretext.errors import RecipeError
 from geopretext.modality import PUBLISHED, Modality
 
+_KINDS_WITH_SERIES = frozenset({"stac", "synthetic"})
+"""of archives whose images each have a date and can be asked for one by one"""
 DERIVED = ("lat", "lon", "month", "biome", "ecoregion")
 """Modalities that follow from the place and the date alone."""
 
@@ -352,6 +354,13 @@ def _check_series(entry: ModalityRecipe, recipe: BuildRecipe, where: str) -> Non
             f"a {entry.modality.kind} is not paired by the rule {entry.pair.rule!r}",
             where=where,
             hint="the rule 'series' is for series, and only that is",
+        )
+    kinds = {str(recipe.archives[name].get("kind")) for name in entry.archives}
+    if entry.pair.rule == "series" and not kinds <= _KINDS_WITH_SERIES:
+        raise RecipeError(
+            f"archives of the kind {(kinds - _KINDS_WITH_SERIES).pop()!r} have no series",
+            where=where,
+            hint=f"series are read from archives of the kinds {' and '.join(sorted(_KINDS_WITH_SERIES))}",
         )
     mask = recipe.modalities.get(entry.pair.clear_by)
     if entry.pair.rule == "series" and mask is not None and mask.pair.rule != "same":
