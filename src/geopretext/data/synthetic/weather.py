@@ -17,8 +17,8 @@ from geopretext.data.synthetic.utm import utm_to_geographic
 SCENE = 10944
 """pixels a side of a scene, 109.44 km: about as wide as a granule of Sentinel-2, a multiple of 48"""
 _DRY, _WET = 0.2, 0.7
-"""shares of days that are overcast where, and when, it is parched, and where it is wet. Over all land the mean comes
-out near the 55 % of MODIS (King et al. 2013, IEEE TGRS 51(7), figures over land)"""
+"""shares of days that are overcast where, and when, it is parched, and where it is wet. Over places as a store has them
+the mean comes out near the 55 % that MODIS saw over land (King et al. 2013, IEEE TGRS 51(7))"""
 _LOWEST_SUN = 0.18
 """cosine of the zenith angle; ``sun_of`` gives no less than 0.17"""
 
