@@ -60,6 +60,8 @@ def tiles_to_parquet(
     for name, codes in coordinates.levels.items():
         levels = np.array(["unknown", *modalities[name].levels], object)
         columns[f"{name}_level"] = pa.array(levels[codes.astype(np.int64) + 1].tolist(), pa.string())
+    for name, dates in coordinates.series.items():
+        columns[f"{name}_images"] = pa.array((~np.isnat(dates)).sum(axis=1))
     columns["geometry"] = polygon_column(footprint)
     table = pa.table(columns).replace_schema_metadata({"geo": json.dumps(geo_metadata(footprint))})
     file = io.BytesIO()

@@ -115,6 +115,7 @@ def describe_tile(reader: TileReader, tile: int) -> dict[str, Any]:
         "size": reader.tile_size,
         "time": None if np.isnat(time) else str(time.astype("datetime64[s]")),
         "levels": {name: level_name(reader, name, number) for name in one.levels},
+        "dates": {name: [str(day) for day in dates[0] if not np.isnat(day)] for name, dates in one.series.items()},
         "biome": _name(BIOMES, int(one.biome[0])),
         "ecoregion": _name(ECOREGIONS, int(one.ecoregion[0])),
         "split": _name(SPLITS, int(one.split[0])),
@@ -132,7 +133,7 @@ def level_name(reader: TileReader, modality: str, tile: int) -> str | None:
 
 def describe_vectors(reader: TileReader, tile: int) -> list[dict[str, Any]]:
     """What a tile's vectors say, as people read it: a group for each modality, with rows (quantity, value)."""
-    vectors = [modality for modality in reader.modalities.values() if not modality.kind.is_map]
+    vectors = [modality for modality in reader.modalities.values() if modality.kind.is_vector]
     raw = reader.read([modality.name for modality in vectors], np.array([tile]))
     groups = []
     for modality in vectors:
@@ -203,3 +204,8 @@ def _finite(value: float) -> float | None:
 def maps_of(reader: TileReader) -> Mapping[str, Modality]:
     """The map modalities of a reader by name, in order."""
     return {name: modality for name, modality in reader.modalities.items() if modality.kind.is_map}
+
+
+def series_of(reader: TileReader) -> Mapping[str, Modality]:
+    """The series of a reader by name, in order."""
+    return {name: modality for name, modality in reader.modalities.items() if modality.kind.is_series}

@@ -75,6 +75,7 @@ class TileTable:
             [
                 *_columns(reader.coordinates, self._places),
                 *_levels(reader, self.places),
+                *_series(reader, self.places),
                 *_of_store(reader, self._places),
             ]
         )
@@ -110,6 +111,7 @@ class TileTable:
             "date": None if np.isnat(where.time[row]) else str(where.time[row])[:10],
             "levels": {name: reader.modalities[name].levels[code] for name, code in levels.items()},
             "split": SPLITS[where.split[row]] if where.split[row] >= 0 else None,
+            "images": {name: int((~np.isnat(dates[row])).sum()) for name, dates in where.series.items()},
             "absent": absent,
             **_regions(where.biome, where.ecoregion, row),
         }
@@ -198,6 +200,12 @@ def _levels(reader: TileReader, rest: int) -> Iterator[Column]:
     for name, codes in reader.coordinates.levels.items():
         levels = reader.modalities[name].levels
         yield _classes(f"level_{name}", f"Level of {name}", _row(codes, rest), levels)
+
+
+def _series(reader: TileReader, rest: int) -> Iterator[Column]:
+    for name, dates in reader.coordinates.series.items():
+        title = reader.modalities[name].title or name
+        yield Column(f"images_{name}", f"Images of {title}", _row((~np.isnat(dates)).sum(axis=1), rest))
 
 
 def _of_store(reader: TileReader, places: PlaceLog | None) -> Iterator[Column]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.apps.viewer.describe import maps_of, series_of
 from geopretext.data.tiles import TileReader
 from geopretext.errors import InputError, MissingLibraryError
-from geopretext.modality import Kind, Modality
+from geopretext.modality import Modality
 from geopretext.predict.panels import choose_views, class_colors
 
 Array = npt.NDArray[Any]
@@ -62,11 +63,16 @@ class Thumbnails:
 def picture(reader: TileReader, tile: int) -> npt.NDArray[np.uint8]:
     """A tile as it looks, (H, W, 3): true colour, else the first map that is there, in grey or in its class colours.
 
+    Of a series it is the image of which most was observed.
+
     Raises:
-        InputError: there is no such tile, or the reader holds no map.
+        InputError: there is no such tile, or the reader holds no map and no series.
     """
     modality = shown_modality(reader)
     values, valid = modality.decode(reader.read([modality.name], np.array([tile]))[modality.name])
+    if modality.kind.is_series:
+        best = int(valid[0].sum(axis=(1, 2, 3)).argmax())
+        values, valid = values[:, best], valid[:, best]
     view = choose_views(modality, values[0], valid[0], 1)[0]
     if not view.bands:
         table = np.array([_rgb(color) for color in class_colors(modality)], np.uint8)
@@ -79,16 +85,18 @@ def picture(reader: TileReader, tile: int) -> npt.NDArray[np.uint8]:
 
 
 def shown_modality(reader: TileReader) -> Modality:
-    """The map that a picture of a tile is drawn from: the first with true colour, else the first map of any kind.
+    """What a picture of a tile is drawn from: the first map with true colour, else the first map of any kind.
+
+    A series serves where there is no map.
 
     Raises:
-        InputError: the reader holds no map.
+        InputError: the reader holds neither.
     """
-    maps = [modality for modality in reader.modalities.values() if modality.kind.is_map]
-    if not maps:
+    images = [*maps_of(reader).values()] or [*series_of(reader).values()]
+    if not images:
         raise InputError("holds no map, so that there is nothing to draw", where=reader.path)
-    coloured = [m for m in maps if m.kind is Kind.CONTINUOUS_MAP and {"B2", "B3", "B4"} <= set(m.band_names)]
-    return (coloured or maps)[0]
+    coloured = [m for m in images if m.kind.is_continuous and {"B2", "B3", "B4"} <= set(m.band_names)]
+    return (coloured or images)[0]
 
 
 def encode_png(rgb: npt.NDArray[np.uint8], size: int) -> bytes:

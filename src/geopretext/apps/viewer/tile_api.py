@@ -14,6 +14,7 @@ from geopretext.apps.viewer.describe import (
     find_tile,
     level_name,
     maps_of,
+    series_of,
 )
 from geopretext.apps.viewer.handlers import RefusalError, ViewerHandler
 from geopretext.apps.viewer.opened import Opened, StoreEntry
@@ -24,7 +25,7 @@ from geopretext.apps.viewer.tile_files import save_tile
 from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import TileReader
 from geopretext.errors import InputError
-from geopretext.modality import Observed
+from geopretext.modality import Modality, Observed
 
 _SIZE = 128
 _LONGEST = 500
@@ -71,24 +72,33 @@ class TileDesk:
         return Thumbnails(self.reader)
 
     def packet(self, tile: int) -> bytes:
-        """All that there is to show of a tile, as ``packet.pack`` lays it out: every map as (bands, y, x).
+        """All that there is to show of a tile, as ``packet.pack`` lays it out.
+
+        Every map is (bands, y, x), and every series (dates, bands, y, x), of the dates that the tile has.
 
         Raises:
             InputError: there is no such tile.
             CorruptError: a file of the store is damaged.
         """
         about = describe_tile(self.reader, tile)
-        maps = maps_of(self.reader)
-        raw = self.reader.read(list(maps), np.array([tile]))
+        maps, series = maps_of(self.reader), series_of(self.reader)
+        raw = self.reader.read([*maps, *series], np.array([tile]))
         arrays = {}
         for name, modality in maps.items():
             values = with_gaps(Observed(*modality.decode(raw[name])))
             arrays[name] = values if modality.kind.is_categorical else values[0]
-        described = [
-            describe_modality(modality, self.statistics, level_name(self.reader, name, tile))
-            for name, modality in maps.items()
-        ]
-        return pack({"tile": about, "maps": described, "vectors": describe_vectors(self.reader, tile)}, arrays)
+        for name, modality in series.items():
+            arrays[name] = with_gaps(Observed(*modality.decode(raw[name])))[0, : len(about["dates"][name])]
+        header = {
+            "tile": about,
+            "maps": [self._describe(modality, tile) for modality in maps.values()],
+            "series": [self._describe(modality, tile) for modality in series.values()],
+            "vectors": describe_vectors(self.reader, tile),
+        }
+        return pack(header, arrays)
+
+    def _describe(self, modality: Modality, tile: int) -> dict[str, Any]:
+        return describe_modality(modality, self.statistics, level_name(self.reader, modality.name, tile))
 
 
 def attachment(name: str) -> str:

@@ -3,14 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from geopretext.apps.viewer.describe import describe_modality, describe_tile, describe_vectors
-from geopretext.data.tiles import TileReader
+from geopretext.data.tiles import Array, TileReader
 from geopretext.errors import InputError, MissingLibraryError
 from geopretext.modality import Modality, find_modality
 
@@ -31,8 +31,9 @@ def save_tile(reader: TileReader, tile: int, form: str, modality: str = "") -> S
         reader: of the tiles.
         tile: its number.
         form: ``json`` (all that is known of the tile, without maps), ``npz`` (stored numbers of all modalities), or,
-            for one map, ``tif`` (GeoTIFF of the stored numbers) or ``csv`` (a row a pixel, empty where missing).
-        modality: which map; for ``tif`` and ``csv`` only.
+            for one map or series, ``tif`` (GeoTIFF of the stored numbers; of a series all bands of the first date,
+            then those of the next) or ``csv`` (a row a pixel, of a series a row a pixel and date; empty where missing).
+        modality: which of them; for ``tif`` and ``csv`` only.
 
     Raises:
         InputError: there is no such tile, form or map.
@@ -45,7 +46,7 @@ def save_tile(reader: TileReader, tile: int, form: str, modality: str = "") -> S
     if form not in _OF_ONE:
         raise InputError(f"tiles are not saved as {form!r}", hint=f"one of {', '.join(_TYPES)}")
     chosen = find_modality(modality, reader.modalities)
-    if not chosen.kind.is_map:
+    if chosen.kind.is_vector:
         raise InputError(f"modality {modality!r} is a {chosen.kind}, not a map", hint="save the tile as json or npz")
     return Saved(f"{name}_{chosen.name}.{form}", _OF_ONE[form](reader, tile, about, chosen), _TYPES[form])
 
@@ -57,35 +58,45 @@ def _json(reader: TileReader, tile: int, about: Mapping[str, Any]) -> bytes:
 
 
 def _npz(reader: TileReader, tile: int, about: Mapping[str, Any]) -> bytes:
-    """Stored numbers of every modality, (bands, y, x) or (bands,), and the names of its bands."""
+    """Stored numbers of every modality, (bands, y, x), (bands,) or (dates, bands, y, x), and names of bands, and dates.
+
+    Series are as long as the tile's dates are: their padding is left away.
+    """
     raw = reader.read(list(reader.modalities), np.array([tile]))
-    arrays = {name: array[0] for name, array in raw.items()}
-    names = {f"{name}_bands": np.array(modality.band_names) for name, modality in reader.modalities.items()}
+    days = {name: np.array(dates, "datetime64[D]") for name, dates in about["dates"].items()}
+    arrays = {name: array[0, : len(days[name])] if name in days else array[0] for name, array in raw.items()}
+    named = {f"{name}_bands": np.array(modality.band_names) for name, modality in reader.modalities.items()}
+    named |= {f"{name}_time": dates for name, dates in days.items()}
     content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays, **names, tile=np.array(json.dumps(about)))
+    np.savez_compressed(content, allow_pickle=False, **arrays, **named, tile=np.array(json.dumps(about)))
     return content.getvalue()
 
 
 def _csv(reader: TileReader, tile: int, about: Mapping[str, Any], modality: Modality) -> bytes:
     values, valid = modality.decode(reader.read([modality.name], np.array([tile]))[modality.name])
-    bands, mask = (values, valid) if modality.kind.is_categorical else (values[0], valid[0])  # (bands, y, x)
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     units = ["" if band.unit == "1" else f" ({band.unit})" for band in modality.bands]
-    table.writerow(["row", "column", "x", "y", *(name + u for name, u in zip(modality.band_names, units, strict=True))])
+    heads = ["row", "column", "x", "y", *(name + u for name, u in zip(modality.band_names, units, strict=True))]
+    if modality.kind.is_series:
+        table.writerow(["date", *heads])
+        for day, bands, mask in zip(about["dates"][modality.name], values[0], valid[0], strict=False):
+            table.writerows([day, *row] for row in _pixels(bands, mask, about, modality))
+        return text.getvalue().encode()
+    table.writerow(heads)
+    bands, mask = (values, valid) if modality.kind.is_categorical else (values[0], valid[0])
+    table.writerows(_pixels(bands, mask, about, modality))
+    return text.getvalue().encode()
+
+
+def _pixels(bands: Array, mask: Array, about: Mapping[str, Any], modality: Modality) -> Iterator[list[Any]]:
+    """Row, column, x, y and the values of each pixel, of an image (bands, y, x)."""
     _, height, width = bands.shape
     for row in range(height):
         for column in range(width):
             cells = zip(bands[:, row, column], mask[:, row, column], strict=True)
-            table.writerow(
-                [
-                    row,
-                    column,
-                    *_ground(about["transform"], row, column),
-                    *(_cell(modality, value) if known else "" for value, known in cells),
-                ]
-            )
-    return text.getvalue().encode()
+            place = row, column, *_ground(about["transform"], row, column)
+            yield [*place, *(_cell(modality, value) if known else "" for value, known in cells)]
 
 
 def _ground(transform: Sequence[float] | None, row: int, column: int) -> tuple[float | str, float | str]:
@@ -108,6 +119,13 @@ def _tif(reader: TileReader, tile: int, about: Mapping[str, Any], modality: Moda
     except ImportError as error:
         raise MissingLibraryError("rasterio", extra="geo", purpose="save GeoTIFFs") from error
     raw = reader.read([modality.name], np.array([tile]))[modality.name][0]
+    names, units = modality.band_names, tuple("" if band.unit == "1" else band.unit for band in modality.bands)
+    if modality.kind.is_series:
+        days = about["dates"][modality.name]
+        if not days:
+            raise InputError(f"series {modality.name!r} has no date here", where=f"tile {about['number']}")
+        names, units = tuple(f"{day} {name}" for day in days for name in names), units * len(days)
+        raw = raw[: len(days)].reshape(-1, *raw.shape[2:])
     profile = {
         "driver": "GTiff",
         "count": raw.shape[0],
@@ -122,8 +140,8 @@ def _tif(reader: TileReader, tile: int, about: Mapping[str, Any], modality: Moda
     with MemoryFile() as memory:
         with memory.open(**profile) as file:
             file.write(raw)
-            file.descriptions = modality.band_names
-            file.units = tuple("" if band.unit == "1" else band.unit for band in modality.bands)
+            file.descriptions = names
+            file.units = units
             file.update_tags(tile=about["id"], time=about["time"] or "", modality=modality.name)
             if modality.classes and raw.dtype == np.uint8:
                 file.write_colormap(1, {label.code: _rgb(label.color) for label in modality.classes if label.color})

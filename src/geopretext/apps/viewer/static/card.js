@@ -40,6 +40,7 @@ function lines(told) {
     ["ecoregion", told.ecoregion],
     ["split", told.split],
     ["level", told.levels && Object.values(told.levels).join(", ")],
+    ["images", told.images && Object.entries(told.images).map(([name, count]) => `${count} of ${name}`).join(", ")],
     ["absent", told.absent?.join(", ")],
     ["status", told.status],
     ["reason", told.reason],

@@ -15,7 +15,8 @@ const TOP = 10;
 const BOTTOM = 34;
 
 /**
- * A chart. `options`: label (for screen readers), x and y `{label, log}`, height, read(value) -> text for numbers,
+ * A chart. `options`: label (for screen readers), x and y `{label, log}`, x also `tick(value)` -> text below the axis and
+ * `read(value)` -> text of a place; height, read(value) -> text for numbers, mark (an x to be marked),
  * onPoint(x or null) when the cursor moves, legend (true: names of the lines below). Returns `{element, draw(series, options), point(x or null)}`.
  */
 export function lineChart(options) {
@@ -199,8 +200,9 @@ function drawAxes({ x, y }, settings, width, height) {
       svg("text", { class: "tick", x: LEFT - 6, y: place + 4, "text-anchor": "end" }, tick(value)));
   }
   for (const value of ticks(x.low, x.high, x.log, Math.max(2, Math.floor(width / 90)))) {
-    parts.push(svg("text", { class: "tick", x: x.place(value), y: height - BOTTOM + 15, "text-anchor": "middle" }, tick(value)));
+    parts.push(svg("text", { class: "tick", x: x.place(value), y: height - BOTTOM + 15, "text-anchor": "middle" }, (settings.x.tick ?? tick)(value)));
   }
+  if (settings.mark !== undefined) parts.push(svg("line", { class: "mark", x1: x.place(settings.mark), x2: x.place(settings.mark), y1: TOP, y2: height - BOTTOM }));
   parts.push(svg("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: height - BOTTOM, y2: height - BOTTOM }),
     svg("text", { class: "axis-label", x: width - RIGHT, y: height - 4, "text-anchor": "end" }, settings.x.label));
   if (settings.y.label) parts.push(svg("text", { class: "axis-label", x: LEFT, y: height - 4 }, settings.y.label));
@@ -258,7 +260,7 @@ function path(x, y, scales) {
 /* ---------------------------------------------------------------- reading */
 
 /** Place of the x that is nearest, by halving; x ascends. */
-function nearestPlace(x, wanted) {
+export function nearestPlace(x, wanted) {
   let [low, high] = [0, x.length - 1];
   while (high - low > 1) {
     const middle = (low + high) >> 1;

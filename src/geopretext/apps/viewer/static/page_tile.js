@@ -1,10 +1,14 @@
-/** One tile: every map side by side, one cursor in all of them, the spectrum under it, and all that is known of it. */
+/**
+ * One tile: every map side by side, series of images date by date, one cursor in all of them, the spectrum and the course
+ * of time under it, and all that is known of it.
+ */
 
 import { bytes } from "/static/api.js";
 import { lineChart } from "/static/chart.js";
 import { choice, emptyPanel, errorPanel, facts, h, loading, position } from "/static/dom.js";
-import { compact, crosshair, Cursor, frame, legend, makeView, observedShare, paint, parseViews, reading, UNSEEN, viewChoices, writeViews } from "/static/panels.js";
+import { compact, crosshair, Cursor, frame, isObserved, legend, makeView, paint, parseViews, reading, UNSEEN, viewChoices, writeViews } from "/static/panels.js";
 import { readPacket } from "/static/packet.js";
+import { average, dateOf, dayOf, Moment, profile, seriesLayer, stepper } from "/static/series.js";
 import { tileChoice } from "/static/tile_choice.js";
 
 export const title = "Tile";
@@ -12,6 +16,7 @@ export const title = "Tile";
 const ROLES = { pretext: "", side: "side product", label: "label" };
 const OWN = "own";
 const KEYS = { p: "previous", n: "next", r: "random" };
+const STEPS = { "[": -1, "]": 1 };
 
 export async function show(root, context) {
   const { opened, state } = context;
@@ -63,6 +68,7 @@ class TilePage {
     if (event.target.closest?.("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
     const button = KEYS[event.key];
     if (button) this.element.querySelector(`#${button}`).click();
+    if (STEPS[event.key]) this.moment?.step(STEPS[event.key]);
   }
 
   /** Show a tile; an answer that comes after another tile was asked for is dropped. */
@@ -100,7 +106,7 @@ class TilePage {
     }
   }
 
-  render({ tile, maps, vectors }, arrays, kept) {
+  render({ tile, maps, series, vectors }, arrays, kept) {
     const { state, announce } = this.context;
     this.choice.show(tile);
     this.heading.textContent = tile.id;
@@ -112,22 +118,41 @@ class TilePage {
       row: before ? before.row : number(state.get("row")), column: before ? before.column : number(state.get("column")),
     });
     this.cursor.holders.add((at) => state.set({ row: at.row, column: at.column }));
-    this.layers = maps.map((map) => ({ map, ...arrays[map.name] }));
+    const dated = series.map((map) => seriesLayer(map, tile.dates[map.name], arrays[map.name]));
+    const shown = kept && this.moment?.day ? this.moment.day : dayOf(state.get("date", "") || tile.time);
+    this.moment = new Moment(dated, shown);
+    this.layers = [...maps.map((map) => ({ map, ...arrays[map.name] })), ...dated];
+    this.profiles = new Map();
     this.panels = this.layers.map((layer) => this.panel(layer));
+    for (const [place, layer] of this.layers.entries()) {
+      if (layer.days?.length) this.profiles.set(layer.map.name, profile(layer, this.moment, this.panels[place].bands));
+    }
     const table = new ReadingTable(this.layers, tile);
     const spectrum = makeSpectrum(this.layers, tile);
     this.content.replaceChildren(
-      h("div", { class: `panels${maps.length > 4 ? "" : " few"}` }, this.panels.map((panel) => panel.element)),
+      h("div", { class: `panels${this.layers.length > 4 ? "" : " few"}` }, this.panels.map((panel) => panel.element)),
       h("aside", { class: "tile-side" },
-        spectrum?.element, table.element,
+        spectrum?.element, [...this.profiles.values()].map((each) => each.element), table.element,
         h("details", { class: "card", open: true }, h("summary", {}, h("h2", { text: "This tile" })), this.tileFacts(tile)),
         h("details", { class: "card", open: true }, h("summary", {}, h("h2", { text: "Vectors" })), vectorTable(vectors)),
         h("details", { class: "card" }, h("summary", {}, h("h2", { text: "Made of" })), sources(tile.sources)),
-        h("details", { class: "card" }, h("summary", {}, h("h2", { text: "Save" })), saves(this.store, tile, maps))));
-    this.cursor.watch((at) => {
+        h("details", { class: "card" }, h("summary", {}, h("h2", { text: "Save" })), saves(this.store, tile, [...maps, ...series]))));
+    const read = (at) => {
       for (const panel of this.panels) panel.read(at);
       table.read(at);
       spectrum?.read(at);
+    };
+    this.cursor.watch((at) => {
+      read(at);
+      for (const each of this.profiles.values()) each.read(at);
+    });
+    let first = true;
+    this.moment.watch((day) => {
+      if (first || day === null) { first = false; return; } // what is drawn already
+      for (const panel of this.panels) panel.repaint();
+      read(this.cursor.at);
+      for (const each of this.profiles.values()) each.draw();
+      state.set({ date: dateOf(day) });
     });
     this.say = (at) => announce(table.spoken(at));
     if (focused) this.panels.find((panel) => panel.element.dataset.modality === focused)?.element.querySelector(".frame").focus({ preventScroll: true });
@@ -138,7 +163,7 @@ class TilePage {
     const name = map.title;
     const { element, canvas } = frame(`${name}; arrow keys move the cursor`, { tabindex: 0, role: "application", "aria-roledescription": "map" });
     crosshair(element, this.cursor, (at) => { clearTimeout(this.speaking); this.speaking = setTimeout(() => this.say(at), 400); });
-    const observed = map.bands.some((_, band) => observedShare(layer, band) > 0);
+    const observed = isObserved(layer);
     if (!observed) element.append(h("span", { class: "unseen", text: "not observed at this tile" }));
     const words = h("p", { class: "panel-reading", "aria-hidden": "true" });
     const key = h("div", { class: "panel-legend" });
@@ -166,12 +191,15 @@ class TilePage {
       this.context.state.set({ views: writeViews(this.views) });
       draw();
       panel.read(this.cursor.at);
+      this.profiles.get(map.name)?.draw();
     };
     const panel = {
       element: h("figure", { class: "panel", dataset: { modality: map.name } },
         h("figcaption", {}, h("span", { class: "panel-title", text: name, title: map.source || null }), ROLES[map.role] ? h("span", { class: "quiet", text: ROLES[map.role] }) : null),
-        h("div", { class: "panel-body" }, element, words, select, select ? own : null, key)),
+        h("div", { class: "panel-body" }, element, layer.days ? stepper(layer, this.moment) : null, words, select, select ? own : null, key)),
       redraw: () => { view = makeView(layer, view.id, this.stretch); draw(); },
+      repaint: () => { if (layer.days) paint(canvas, layer, view); },
+      bands: () => view.bands,
       read: (at) => {
         const pixel = at ? at.row * this.tile.size + at.column : null;
         const bands = view.kind === "classes" ? [0] : view.bands;
@@ -203,6 +231,7 @@ class TilePage {
       ["place", tile.lat === null ? "unknown" : h("a", { href: this.context.link("earth", { store: this.store.id, tile: tile.number }), text: position(tile.lat, tile.lon) })],
       ["date", date(tile.time) || "unknown"],
       ...Object.entries(tile.levels).map(([name, level]) => [`level of ${name}`, level ?? "unknown"]),
+      ...Object.entries(tile.dates).map(([name, dates]) => [`images of ${name}`, dates.length ? `${dates.length}, ${dates[0]} to ${dates.at(-1)}` : "none"]),
       ["biome", tile.biome ?? "unknown"],
       ["ecoregion", tile.ecoregion ?? "unknown"],
       ["split", tile.split ?? "none"],
@@ -221,8 +250,9 @@ class ReadingTable {
     this.size = tile.size;
     this.where = h("p", { class: "quiet small" });
     this.cells = [];
+    this.dates = layers.filter((layer) => layer.days?.length).map((layer) => ({ layer, words: h("span", { class: "quiet unit" }) }));
     const groups = layers.map((layer) => h("tbody", { dataset: { modality: layer.map.name } },
-      h("tr", {}, h("th", { colspan: 3, scope: "rowgroup" }, layer.map.title, " ", h("span", { class: "quiet unit", text: sharedUnit(layer.map) }))),
+      h("tr", {}, h("th", { colspan: 3, scope: "rowgroup" }, layer.map.title, " ", h("span", { class: "quiet unit", text: sharedUnit(layer.map) }), " ", this.dates.find((each) => each.layer === layer)?.words ?? null)),
       layer.map.bands.map((band, place) => {
         const value = h("td", { class: "value" });
         const unit = h("td", { class: "quiet unit" });
@@ -236,6 +266,7 @@ class ReadingTable {
   }
 
   read(at) {
+    for (const { layer, words } of this.dates) words.textContent = dateOf(layer.days[layer.place]);
     if (!at) {
       this.where.textContent = "Move over a map, or focus one and use the arrow keys; a click holds the cursor there.";
       for (const { value, unit } of this.cells) { value.textContent = ""; unit?.replaceChildren(); }
@@ -281,7 +312,7 @@ function makeSpectrum(layers, tile) {
   const size = layer.shape[1] * layer.shape[2];
   const bands = layer.map.bands.map((band, place) => ({ ...band, place })).filter((band) => band.wavelength).sort((one, other) => one.wavelength - other.wavelength);
   const x = bands.map((band) => band.wavelength);
-  const mean = bands.map(({ place }) => average(layer.values.subarray(place * size, (place + 1) * size)));
+  let [mean, averaged] = [null, null];
   const names = new Map(bands.map((band) => [band.wavelength, band.name]));
   const { unit } = bands[0];
   const chart = lineChart({
@@ -294,6 +325,10 @@ function makeSpectrum(layers, tile) {
   return {
     element,
     read(at) {
+      if (averaged !== layer.values) { // the first time, or another date
+        mean = bands.map(({ place }) => average(layer.values.subarray(place * size, (place + 1) * size)));
+        averaged = layer.values;
+      }
       const average_ = { name: "mean of the tile", hue: 3, dash: "2 3", x, y: mean };
       const here = at ? [{ name: "cursor", hue: 1, dash: "", x, y: bands.map(({ place }) => layer.values[place * size + at.row * tile.size + at.column]), points: true }] : [];
       // A band without a value at all (B10 of L2A) would tear the line.
@@ -302,16 +337,6 @@ function makeSpectrum(layers, tile) {
       chart.draw([...here, average_].map(only));
     },
   };
-}
-
-function average(values) {
-  let [sum, count] = [0, 0];
-  for (const value of values) {
-    if (Number.isNaN(value)) continue;
-    sum += value;
-    count += 1;
-  }
-  return count ? sum / count : NaN;
 }
 
 /* ---------------------------------------------------------------- what else is known */

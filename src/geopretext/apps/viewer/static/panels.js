@@ -2,7 +2,8 @@
  * Maps of one tile, each on a canvas of its own with a legend, and one cursor that all of them share.
  *
  * A layer is `{map, values, shape}`: a modality as `describe.py` gives it, and its numbers (bands, y, x), NaN where
- * nothing was observed (class indices for classes). A view says what of a layer is drawn, and in which colours.
+ * nothing was observed (class indices for classes); that of a series has `images` too, of which `values` is one. A view
+ * says what of a layer is drawn, and in which colours.
  */
 
 import { gradient, rgb, table } from "/static/colours.js";
@@ -86,7 +87,9 @@ function storeRange(map, bands) {
 
 function tileRange(layer, bands) {
   const size = layer.shape[1] * layer.shape[2];
-  const seen = bands.flatMap((band) => Array.from(layer.values.subarray(band * size, (band + 1) * size)).filter((value) => !Number.isNaN(value)));
+  const images = imagesOf(layer);
+  // Of a series as many numbers as of one image, from other pixels of each, so that all dates are drawn alike.
+  const seen = images.flatMap((values, first) => bands.flatMap((band) => Array.from(values.subarray(band * size, (band + 1) * size)).filter((value, pixel) => pixel % images.length === first && !Number.isNaN(value))));
   if (!seen.length) return [0, 1];
   seen.sort((one, other) => one - other);
   return [percentile(seen, 2), percentile(seen, 98)];
@@ -103,6 +106,15 @@ export function percentile(sorted, percent) {
 function apart([low, high]) {
   if (high - low > 1e-6 * Math.max(Math.abs(low), Math.abs(high))) return [low, high];
   return low === 0 ? [0, 1] : [low - Math.abs(low) / 2, low + Math.abs(low) / 2];
+}
+
+function imagesOf(layer) {
+  return layer.images?.length ? layer.images : [layer.values];
+}
+
+/** Whether anything was observed, on any date. */
+export function isObserved(layer) {
+  return imagesOf(layer).some((values) => values.some((value) => !Number.isNaN(value)));
 }
 
 export function observedShare(layer, band) {
