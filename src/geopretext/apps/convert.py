@@ -23,8 +23,8 @@ Earth.
 
 For GeoTIFFs, the mapping says which subfolder and band is which modality, in which unit, with which no-data number;
 the Sentinel-2 offset of processing baseline 04.00 is found, undone and reported. docs/data.md describes the
-mapping. NetCDF cubes with a time dimension become time series by a mapping of their own: docs/source-series.md. A conversion
-that was stopped goes on when it is started again."""
+mapping. NetCDF cubes with a time dimension become time series by a mapping of their own: docs/source-series.md. A
+conversion that was stopped goes on when it is started again."""
 
 
 def run(arguments: Sequence[str]) -> None:

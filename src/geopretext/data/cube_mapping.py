@@ -21,7 +21,7 @@
     clear:
       sentinel2_series: {cube: S2_20m, variable: SCL, min_clear: 0.9}
 
-``docs/source-series.md`` explains every key. Nothing is guessed: an unknown key, band or unit is an error that names it.
+``docs/source-series.md`` explains every key. Nothing is guessed: an unknown key, band or unit is an error.
 """
 
 from collections.abc import Mapping
