@@ -43,12 +43,12 @@ class ScriptedSource:
 
     def truth(self, request: Request) -> Observation:
         grid, bands = request.grid, len(self.modality.bands)
-        shape = (bands, grid.height, grid.width) if self.modality.kind.is_map else (bands,)
+        shape = (bands,) if self.modality.kind.is_vector else (bands, grid.height, grid.width)
         if request.candidate.item in self.values:
             values = np.full(shape, self.values[request.candidate.item], np.float64)
         else:
             band = np.arange(bands).reshape(-1, *(1,) * (len(shape) - 1))
-            along = np.arange(grid.width) if self.modality.kind.is_map else 0
+            along = 0 if self.modality.kind.is_vector else np.arange(grid.width)
             values = np.broadcast_to(1000 + len(request.candidate.item) + 100 * band + along, shape).astype(np.float64)
         valid = np.ones(shape, bool)
         groups = {"asc": "asc_", "desc": "desc_"}

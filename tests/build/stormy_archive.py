@@ -49,6 +49,12 @@ MODALITIES: Mapping[str, Any] = {
         "collection": "sentinel-2-l2a",
         "bands": {"SCL": "SCL"},
     },
+    "sentinel2_series": {
+        "pair": {"rule": "series", "max_dates": 2, "min_clear": 0.5, "clear_by": "sentinel2_scl"},
+        "collection": "sentinel-2-l2a",
+        "level": "L2A",
+        "bands": {"B3": "B03", "B12": "B12"},
+    },
     "sentinel1": {
         "pair": {"rule": "nearest", "days": 15},
         "collection": "sentinel-1-rtc",

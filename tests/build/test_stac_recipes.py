@@ -21,7 +21,7 @@ SIZE = 96
 # rasterio silences this warning of its own in a way that is not safe in threads
 
 
-@pytest.mark.parametrize("name", ["mmearth-stac", "local"])
+@pytest.mark.parametrize("name", ["mmearth-stac", "mmearth-stac-series", "local"])
 def test_every_source_of_a_recipe_opens_without_a_network(name: str) -> None:
     assert name in build_recipe_names()
     recipe = load_build_recipe(name)

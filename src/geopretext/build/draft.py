@@ -37,6 +37,8 @@ class Draft:
     """what the store keeps of it, by modality"""
     arrays: dict[str, Array] = field(default_factory=dict)
     """stored numbers by modality"""
+    dates: dict[str, Array] = field(default_factory=dict)
+    """of the images of each series, (T,) ``datetime64[D]``, NaT at the end where there are fewer"""
     failure: SourceError | None = None
 
     def finish(self, modalities: Mapping[str, Modality]) -> None:
@@ -87,6 +89,7 @@ def batch_of(drafts: Sequence[Draft], modalities: Mapping[str, Modality]) -> Til
         biome=np.array([draft.biome for draft in drafts], np.int16),
         ecoregion=np.array([draft.ecoregion for draft in drafts], np.int16),
         source_items=np.array([json.dumps(draft.records, sort_keys=True) for draft in drafts], np.str_),
+        series=_dates(drafts),
     )
     arrays = {}
     for name, modality in modalities.items():
@@ -96,6 +99,13 @@ def batch_of(drafts: Sequence[Draft], modalities: Mapping[str, Modality]) -> Til
         missing = np.full_like(there, modality.fill) if not all(name in draft.arrays for draft in drafts) else there
         arrays[name] = np.stack([draft.arrays.get(name, missing) for draft in drafts])
     return TileBatch(coordinates, arrays)
+
+
+def _dates(drafts: Sequence[Draft]) -> dict[str, Array]:
+    """Dates of each series, (n, T), of those that any of the tiles has."""
+    there = {name: dates for draft in drafts for name, dates in draft.dates.items()}
+    none = {name: np.full_like(dates, "NaT") for name, dates in there.items()}
+    return {name: np.stack([draft.dates.get(name, none[name]) for draft in drafts]) for name in there}
 
 
 def _level(modality: Modality, chosen: Sequence[Candidate]) -> int:

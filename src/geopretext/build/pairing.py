@@ -5,7 +5,7 @@ the place and the items that exist, so that a tile is the same whoever makes it,
 same when the archive grows by images that come later in its order.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from geopretext.build.source import Candidate, Query, Source
 from geopretext.errors import Reason, SourceError
 
 _DAY = 86_400.0
+_HALF_YEAR = np.timedelta64(182, "D")
 _BOX_MARGIN = 1e-3
 """degrees, about 100 m: the square around a place may lie in a neighbouring zone, turned by some degrees"""
 
@@ -120,6 +121,61 @@ def companions(rule: Pairing, grid: Grid, time: np.datetime64 | None, pool: Iter
     return [[choice] for choice in (whole[:1] or _joined(touching))]
 
 
+def days_of_series(
+    rule: Pairing, grid: Grid, time: np.datetime64 | None, reference: Candidate, pool: Iterable[Choice]
+) -> dict[np.datetime64, list[Choice]]:
+    """Images of a series by day, ascending: of each day those that cover the tile, the first one preferred.
+
+    All are of one level, that of the reference if there are such, else the one with most images; with ``one_orbit``
+    also of one orbit. A day has several images where scenes overlap, or are there once more after reprocessing. The
+    reference image itself has been found good enough, however clouded its scene is.
+
+    Args:
+        rule: of the series.
+        grid: of the tile.
+        time: of the reference.
+        reference: the image.
+        pool: candidates.
+    """
+    start, stop = window_of(rule, time)
+    inside = [
+        choice
+        for choice in pool
+        if choice.candidate.time is not None
+        and (start is None or start <= choice.candidate.time)
+        and (stop is None or choice.candidate.time < stop)
+        and (rule.max_cloud >= 100 or _cloud(choice) <= rule.max_cloud or choice.candidate.item == reference.item)
+        and covers(choice.candidate, grid)
+    ]
+    inside = _of_most(inside, lambda candidate: candidate.level, preferred=reference.level)
+    if rule.one_orbit:
+        inside = _of_most(inside, lambda candidate: candidate.orbit)
+    inside.sort(key=lambda one: _preference(one, grid, reference))
+    days: dict[np.datetime64, list[Choice]] = {}
+    for choice in inside:
+        assert choice.candidate.time is not None
+        days.setdefault(choice.candidate.time.astype("datetime64[D]"), []).append(choice)
+    return dict(sorted(days.items()))
+
+
+def _preference(choice: Choice, grid: Grid, reference: Candidate) -> tuple[bool, bool, float, str]:
+    """Of two images of a day the lesser one is taken."""
+    candidate = choice.candidate
+    return candidate.item != reference.item, candidate.crs != grid.crs, _cloud(choice), candidate.item
+
+
+def _of_most(choices: Sequence[Choice], trait: Callable[[Candidate], str], preferred: str = "") -> list[Choice]:
+    """Those that share a trait: the preferred one if any has it, else the one of most days."""
+    days: dict[str, set[np.datetime64]] = {}
+    for choice in choices:
+        assert choice.candidate.time is not None
+        days.setdefault(trait(choice.candidate), set()).add(choice.candidate.time.astype("datetime64[D]"))
+    if not days:
+        return []
+    chosen = preferred if preferred in days else min(days, key=lambda name: (-len(days[name]), name))
+    return [choice for choice in choices if trait(choice.candidate) == chosen]
+
+
 def _joined(choices: Sequence[Choice]) -> list[Choice]:
     """Candidates whose files can be read as one mosaic, as one; others as they are."""
     mosaics: dict[tuple[int, str, int | None], list[Choice]] = {}
@@ -150,7 +206,10 @@ def window_of(rule: Pairing, time: np.datetime64 | None) -> tuple[np.datetime64 
     if rule.rule == "nearest":
         reach = np.timedelta64(round(rule.days * _DAY), "s")
         return time - reach, time + reach + np.timedelta64(1, "s")
-    unit = "Y" if rule.rule == "year" else "M"
+    if rule.rule == "series" and rule.window == "around":
+        day = time.astype("datetime64[D]")
+        return (day - _HALF_YEAR).astype("datetime64[s]"), (day + _HALF_YEAR + 1).astype("datetime64[s]")
+    unit = "M" if rule.rule == "month" else "Y"
     first = time.astype(f"datetime64[{unit}]")
     return first.astype("datetime64[s]"), (first + 1).astype("datetime64[s]")
 

@@ -220,6 +220,7 @@ class Build:
                 shard_size=self.shard_size,
                 recipe=_plain(self.recipe),
                 ground_sampling_distance=self.recipe.ground_sampling_distance,
+                dates=self.recipe.dates,
             )
         self._refuse_other(store)
         return StoreWriter.resume(self.out)

@@ -135,7 +135,11 @@ def _multiply(
     batches = [trial.made.batch for trial in done if trial.made.batch is not None]
     start = time.perf_counter()
     with StoreWriter.create(
-        folder / "trial.zarr", maker.modalities.values(), tile_size=recipe.tile_size, recipe=dict(recipe.plain)
+        folder / "trial.zarr",
+        maker.modalities.values(),
+        tile_size=recipe.tile_size,
+        recipe=dict(recipe.plain),
+        dates=recipe.dates,
     ) as writer:
         for batch in batches:
             writer.append(batch)

@@ -38,6 +38,8 @@ from geopretext.data.fields import read_settings
 from geopretext.errors import RecipeError
 from geopretext.modality import PUBLISHED, Modality
 
+_KINDS_WITH_SERIES = frozenset({"stac", "synthetic"})
+"""of archives whose images each have a date and can be asked for one by one"""
 DERIVED = ("lat", "lon", "month", "biome", "ecoregion")
 """Modalities that follow from the place and the date alone."""
 
@@ -46,22 +48,24 @@ DERIVED = ("lat", "lon", "month", "biome", "ecoregion")
 class Pairing:
     """The rule by which one modality's observation is chosen for a tile."""
 
-    rule: Literal["reference", "same", "nearest", "year", "month", "static"] = "static"
+    rule: Literal["reference", "same", "nearest", "year", "month", "static", "series"] = "static"
     """``reference``: the image whose date and grid all others follow, drawn by a seed made of the place; ``same``: of
     the very item that another modality was read from; ``nearest``: nearest in time to the reference, one of each
-    group (orbit); ``year``: of the reference's calendar year; ``month``: of its month; ``static``: whatever is there"""
+    group (orbit); ``year``: of the reference's calendar year; ``month``: of its month; ``static``: whatever is there;
+    ``series``: all clear images of the year around the reference, one a day, for modalities that are series"""
     start: str = "2017-01-01"
     """of ``reference``: the earliest day, UTC"""
     stop: str = "2021-01-01"
     """of ``reference``: the day after the last"""
     max_cloud: float = 100.0
-    """of ``reference``: percent of the whole scene that may be clouded"""
+    """of ``reference`` and ``series``: percent of the whole scene that may be clouded"""
     min_clear: float = 0.0
-    """of ``reference``: share of the tile's pixels, 0 to 1, that must be clear by ``clear_by``"""
+    """of ``reference`` and ``series``: share of the tile's pixels, 0 to 1, that must be clear by ``clear_by``"""
     min_covered: float = 1.0
-    """of ``reference``: share of the tile's pixels, 0 to 1, that must be observed in any band"""
+    """of ``reference`` and ``series``: share of the tile's pixels, 0 to 1, that must be observed in any band"""
     clear_by: str = ""
-    """of ``reference``: the modality, paired as ``same``, whose classes tell clear pixels (``sentinel2_scl``)"""
+    """of ``reference`` and ``series``: the modality, paired as ``same``, whose classes tell clear pixels
+    (``sentinel2_scl``); of a series it is looked at for each image, and not stored"""
     clear_classes: tuple[int, ...] = (2, 4, 5, 6, 7, 11)
     """codes of ``clear_by`` that count as clear: by default of SCL all but no data, defective, shadow, cloud, cirrus"""
     tries: int = 8
@@ -70,6 +74,16 @@ class Pairing:
     """of ``nearest``: farthest in time, days"""
     to: str = ""
     """of ``same``: the other modality"""
+    window: Literal["around", "year"] = "around"
+    """of ``series``: ``around``: from 182 days before the reference to 182 days after; ``year``: its calendar year"""
+    max_dates: int = 24
+    """of ``series``: images of a tile at most; if there are more clear ones, those are taken that lie evenly"""
+    min_dates: int = 1
+    """of ``series``: images below which the series is missing at a tile"""
+    one_orbit: bool = False
+    """of ``series``: only images of the orbit that has most of them, as radar from two sides differs"""
+    hide_clouds: bool = False
+    """of ``series``: pixels that are not clear by ``clear_by`` are missing; otherwise they stay as they are"""
 
     def __post_init__(self) -> None:
         for name in ("start", "stop"):
@@ -85,13 +99,16 @@ class Pairing:
             ("min_covered", 0, 1),
             ("tries", 1, 10_000),
             ("days", 0, 36_600),
+            ("max_dates", 1, 400),
+            ("min_dates", 1, self.max_dates),
         ):
             if not low <= getattr(self, name) <= high:
                 raise RecipeError(f"{name} is {getattr(self, name):g}", hint=f"it is between {low} and {high}")
         if (self.rule == "same") != bool(self.to):
             raise RecipeError("rule 'same' and field 'to' go together", hint="pair: {rule: same, to: sentinel2}")
-        if self.min_clear > 0 and not self.clear_by:
-            raise RecipeError("min_clear needs clear_by", hint="clear_by: sentinel2_scl")
+        if (self.min_clear > 0 or self.hide_clouds) and not self.clear_by:
+            key = "min_clear" if self.min_clear > 0 else "hide_clouds"
+            raise RecipeError(f"{key} needs clear_by", hint="clear_by: sentinel2_scl")
 
 
 @dataclass(frozen=True)
@@ -134,6 +151,11 @@ class BuildRecipe:
     def reference(self) -> ModalityRecipe:
         """The modality that decides date and grid."""
         return next(entry for entry in self.modalities.values() if entry.pair.rule == "reference")
+
+    @property
+    def dates(self) -> dict[str, int]:
+        """Of each series, how many images a tile has at most."""
+        return {name: entry.pair.max_dates for name, entry in self.modalities.items() if entry.pair.rule == "series"}
 
 
 def build_recipe_names() -> tuple[str, ...]:
@@ -312,8 +334,9 @@ def _check(recipe: BuildRecipe, where: str) -> None:
                 where=f"{where}, modality {name!r}",
                 hint="name the modality whose item it shares",
             )
+        _check_series(entry, recipe, f"{where}, modality {name!r}")
         mask = recipe.modalities.get(entry.pair.clear_by)
-        if mask is not None and mask.pair.to != name:
+        if mask is not None and entry.pair.rule != "series" and mask.pair.to != name:
             raise RecipeError(
                 f"clear_by names {entry.pair.clear_by!r}, which is not of the same item",
                 where=f"{where}, modality {name!r}",
@@ -322,6 +345,30 @@ def _check(recipe: BuildRecipe, where: str) -> None:
     for name, archive in recipe.archives.items():
         if "kind" not in archive:
             raise RecipeError("has no kind", where=f"{where}, archive {name!r}", hint="kind: stac, for example")
+
+
+def _check_series(entry: ModalityRecipe, recipe: BuildRecipe, where: str) -> None:
+    """Refuse a series without the rule for it, that rule elsewhere, and a mask that is of no image of its own."""
+    if (entry.pair.rule == "series") != entry.modality.kind.is_series:
+        raise RecipeError(
+            f"a {entry.modality.kind} is not paired by the rule {entry.pair.rule!r}",
+            where=where,
+            hint="the rule 'series' is for series, and only that is",
+        )
+    kinds = {str(recipe.archives[name].get("kind")) for name in entry.archives}
+    if entry.pair.rule == "series" and not kinds <= _KINDS_WITH_SERIES:
+        raise RecipeError(
+            f"archives of the kind {(kinds - _KINDS_WITH_SERIES).pop()!r} have no series",
+            where=where,
+            hint=f"series are read from archives of the kinds {' and '.join(sorted(_KINDS_WITH_SERIES))}",
+        )
+    mask = recipe.modalities.get(entry.pair.clear_by)
+    if entry.pair.rule == "series" and mask is not None and mask.pair.rule != "same":
+        raise RecipeError(
+            f"clear_by names {entry.pair.clear_by!r}, which is not looked up by an image",
+            where=where,
+            hint=f"{entry.pair.clear_by}: pair: {{rule: same, to: {recipe.reference.modality.name}}}",
+        )
 
 
 def _override(plain: Mapping[str, Any], keys: list[str], value: Any) -> dict[str, Any]:

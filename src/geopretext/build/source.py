@@ -74,6 +74,8 @@ class Candidate:
     """of the whole scene, percent"""
     level: str = ""
     """processing level, one of ``Modality.levels``"""
+    orbit: str = ""
+    """images of one orbit see the ground from the same side (``ascending 88``); empty if it is not known"""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """plain facts that the store records: platform, orbit, corrections such as an undone offset"""
 

@@ -40,7 +40,7 @@ def open_source(
         RecipeError: an option is unknown, missing or does not fit (the message names it).
     """
     options = read_options(entry, archive, where=where)
-    max_cloud = entry.pair.max_cloud if entry.pair.rule == "reference" else 100.0
+    max_cloud = entry.pair.max_cloud if entry.pair.rule in ("reference", "series") else 100.0
     return StacSource(entry.modality, options, entry.resampling, max_cloud)
 
 

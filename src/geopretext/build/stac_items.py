@@ -36,6 +36,7 @@ _NOTES = {
 """properties that the store records, and under which names"""
 _KEPT = frozenset({*_NOTES, *PROPERTIES_READ, "eo:cloud_cover", "sat:orbit_state", "proj:code", "proj:epsg"})
 """properties that are looked at; items have dozens, and a search finds thousands of items"""
+_ORBIT = ("sat:orbit_state", "sat:relative_orbit")
 _WEB_MERCATOR = 3857
 
 
@@ -189,6 +190,7 @@ def candidate_of(item: StacItem, layer: LayerOptions, modality: Modality) -> Can
         group=group,
         cloud=item.cloud,
         level=layer.level,
+        orbit=" ".join(str(item.properties[key]) for key in _ORBIT if key in item.properties),
         notes=notes,
     )
 

@@ -8,6 +8,7 @@
       sentinel2: {from: planet, pair: {rule: reference}, level: L2A}     # without level: both, as separate images
 
 It needs no files and no network, and it is exact: what is read is ``synthetic_truth.truth`` of the same grid and day.
+The series have the same passes; those of Sentinel-2 are clouded all over on days on which a scene is overcast or dark.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 from geopretext.build.recipe import ModalityRecipe
 from geopretext.build.source import Candidate, Observation, Query, Request
 from geopretext.build.synthetic_calendar import FIRST, LAST, ORBITS, Scene, day_of, local_time, optical_passes
-from geopretext.build.synthetic_truth import CLIMATE, LEVELS, climate, render_tiles, shown_day
+from geopretext.build.synthetic_truth import CLIMATE, LEVELS, SERIES, climate, render_tiles, series_image, shown_day
 from geopretext.data.fields import read_settings
 from geopretext.data.synthetic import SyntheticEarth
 from geopretext.data.tiles import Array
@@ -28,12 +29,13 @@ from geopretext.modality import Modality
 
 _IMAGES = {
     "sentinel2": LEVELS,
+    "sentinel2_series": LEVELS,
     "sentinel2_cloudmask": LEVELS,
     "sentinel2_scl": ("L2A",),
     "sentinel2_cloudprod": ("L2A",),
 }
 """modalities that come with an image of Sentinel-2, and the levels that have them"""
-_RADAR = "sentinel1"
+_RADAR = ("sentinel1", "sentinel1_series")
 _REPEATED = {"dynamic_world": "Y", CLIMATE: "M"}
 """modalities of which there is one for each year or month"""
 _AT_ONCE = 48
@@ -66,7 +68,7 @@ def open_source(entry: ModalityRecipe, archive: Mapping[str, Any], *, seed: int,
     planet = read_settings(_ArchiveOptions, {k: v for k, v in archive.items() if k != "kind"}, where=where)
     options = read_settings(_LayerOptions, {k: v for k, v in entry.options.items() if k != "bands"}, where=where)
     modality, name = entry.modality, entry.modality.name
-    known = SyntheticEarth(planet.seed).modalities
+    known = SyntheticEarth(planet.seed, series=dict.fromkeys(SERIES, 1)).modalities
     if name not in known:
         raise RecipeError(f"it has no modality {name!r}", where=where, hint=f"there are {', '.join(known)}")
     unknown = [band for band in modality.band_names if band not in known[name].band_names]
@@ -114,7 +116,7 @@ class SyntheticSource:
         name = self.modality.name
         if name in _IMAGES:
             found = self._images(scene, start, stop)
-        elif name == _RADAR:
+        elif name in _RADAR:
             found = self._radar(scene, start, stop)
         elif name in _REPEATED:
             found = self._repeated(scene, start, stop)
@@ -123,18 +125,28 @@ class SyntheticSource:
         return [candidate for candidate in found if query.item in ("", candidate.item)]
 
     def _images(self, scene: Scene, start: np.datetime64, stop: np.datetime64) -> list[Candidate]:
+        passes = optical_passes(scene, start, stop)
+        days = np.array([day for day, _, _ in passes], "datetime64[D]")
+        hidden = scene.is_hidden(days) if self.modality.kind.is_series else np.zeros(len(days), np.bool_)
         return [
-            Candidate(f"S2-{level}-{scene.name}-{_digits(day)}", time, crs=scene.crs, cloud=cloud, level=level)
-            for day, time, cloud in optical_passes(scene, start, stop)
+            Candidate(
+                f"S2-{level}-{scene.name}-{_digits(day)}",
+                time,
+                crs=scene.crs,
+                cloud=100.0 if is_hidden else cloud,
+                level=level,
+            )
+            for (day, time, cloud), is_hidden in zip(passes, hidden.tolist(), strict=True)
             for level in self.levels
         ]
 
     def _radar(self, scene: Scene, start: np.datetime64, stop: np.datetime64) -> list[Candidate]:
         found = []
         for orbit in ORBITS:
+            group = "" if self.modality.kind.is_series else orbit
             days = scene.days(orbit, start, stop)
             found += [
-                Candidate(f"S1-{orbit}-{scene.name}-{_digits(day)}", time, crs=scene.crs, group=orbit)
+                Candidate(f"S1-{orbit}-{scene.name}-{_digits(day)}", time, crs=scene.crs, group=group, orbit=orbit)
                 for day, time in zip(days, local_time(orbit, scene.crs, days), strict=True)
             ]
         return found
@@ -170,15 +182,24 @@ class SyntheticSource:
             lat, lon = (np.array([getattr(request, axis) for request in requests]) for axis in ("lat", "lon"))
             times = np.array([request.candidate.time for request in requests], "datetime64[s]")
             return climate(self.planet, lat=lat, lon=lon, times=times)
-        return render_tiles(
+        rendered = render_tiles(
             self.planet,
             [request.grid for request in requests],
             days=[shown_day(name, request.candidate.time) for request in requests],
             levels=[request.candidate.level or LEVELS[-1] for request in requests],
-        )[name]
+        )
+        if name not in SERIES:
+            return rendered[name]
+        orbits = [request.candidate.orbit for request in requests]
+        return np.stack(
+            [
+                series_image(name, numbers, orbit=orbit)
+                for numbers, orbit in zip(rendered[SERIES[name]], orbits, strict=True)
+            ]
+        )
 
     def _observation(self, candidate: Candidate, stored: Array) -> Observation:
-        known = SyntheticEarth(self.planet).modalities[self.modality.name]
+        known = SyntheticEarth(self.planet, series=dict.fromkeys(SERIES, 1)).modalities[self.modality.name]
         values = stored[list(known.band_indices(self.modality.band_names))]
         valid = np.isfinite(values)
         for number in known.missing:

@@ -14,14 +14,13 @@ import numpy.typing as npt
 from geopretext.build.grid import Grid, utm_zone
 from geopretext.data.synthetic.noise import key_of, lattice_hash, stir, uniform
 from geopretext.data.synthetic.radar import passes
+from geopretext.data.synthetic.series import OPTICAL_DAYS, RADAR_DAYS
 from geopretext.data.synthetic.sky import CLOUDED, cloud_at
+from geopretext.data.synthetic.weather import SCENE, hidden_days
 
 FIRST, LAST = np.datetime64("2015-07-01", "D"), np.datetime64("2031-01-01", "D")
 """the archive's life: first day, and the day after the last"""
 ORBITS = ("asc", "desc")
-_SCENE = 10944
-"""pixels a side, 109.44 km: about as wide as a granule of Sentinel-2, a multiple of 48"""
-_OPTICAL_DAYS, _RADAR_DAYS = 5, 6
 _LOCAL_HOURS = {"optical": 10.5, "asc": 18.0, "desc": 6.0}
 """mean local solar time of the passes"""
 _SAMPLES = 8
@@ -49,7 +48,7 @@ class Scene:
             SourceError: the place is polar.
         """
         spot = Grid.around(lat=lat, lon=lon, crs=utm_zone(lat=lat, lon=lon), size=2)
-        return cls(seed, spot.crs, int(spot.left // (10 * _SCENE)), int(-spot.top // (10 * _SCENE)))
+        return cls(seed, spot.crs, int(spot.left // (10 * SCENE)), int(-spot.top // (10 * SCENE)))
 
     @property
     def name(self) -> str:
@@ -64,7 +63,7 @@ class Scene:
             start: earliest time.
             stop: end of the time.
         """
-        every = _OPTICAL_DAYS if purpose == "optical" else _RADAR_DAYS
+        every = OPTICAL_DAYS if purpose == "optical" else RADAR_DAYS
         bits = lattice_hash(stir(key_of(self.seed, self.crs), purpose), np.array([self.column]), np.array([self.row]))
         phase = int(uniform(bits)[0] * every)
         days = np.arange(max(start.astype("datetime64[D]"), FIRST), min(stop.astype("datetime64[D]") + 1, LAST))
@@ -74,11 +73,16 @@ class Scene:
         times = local_time(purpose, self.crs, days)
         return np.asarray(days[(times >= start) & (times < stop)])
 
+    def is_hidden(self, days: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:
+        """Whether it is overcast, or in the dark, on some days: an image of a series is then clouded all over."""
+        zone, column, row = (np.array([number], np.int64) for number in (self.crs, self.column, self.row))
+        return np.asarray(hidden_days(self.seed, epsg=zone, column=column, row=row, dates=days[None])[0])
+
     def cloud(self, days: npt.NDArray[np.datetime64]) -> npt.NDArray[np.float64]:
         """Percent of the scene that is clouded on some days, counted at a few points."""
-        spacing = _SCENE // _SAMPLES // 24 * 24
+        spacing = SCENE // _SAMPLES // 24 * 24
         along = np.arange(_SAMPLES) * spacing
-        columns, rows = np.meshgrid(self.column * _SCENE + along, self.row * _SCENE + along)
+        columns, rows = np.meshgrid(self.column * SCENE + along, self.row * SCENE + along)
         cover = cloud_at(self.seed, epsg=self.crs, dates=days, columns=columns.ravel(), rows=rows.ravel())
         return np.asarray(100.0 * np.mean(cover > CLOUDED, axis=1), np.float64)
 

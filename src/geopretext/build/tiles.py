@@ -18,6 +18,7 @@ from geopretext.build.grid import utm_zone
 from geopretext.build.pairing import Choice, Spot, clear_share, companions, references, window_of
 from geopretext.build.places import Places
 from geopretext.build.recipe import BuildRecipe
+from geopretext.build.series import SeriesReader
 from geopretext.build.source import Observation, Query, Request, Source
 from geopretext.build.storing import derived
 from geopretext.build.transfer import transfer_counts
@@ -99,9 +100,11 @@ class TileMaker:
         ]
         self._find_references(drafts)
         self._finish(drafts)
-        rules = {name: entry.pair for name, entry in recipe.modalities.items() if entry.archives}
-        self._add_companions(drafts, [name for name, rule in rules.items() if rule.rule not in ("reference", "same")])
-        self._add_companions(drafts, [name for name, rule in rules.items() if rule.rule == "same"])
+        rules = {name: entry.pair.rule for name, entry in recipe.modalities.items() if entry.archives}
+        alone = ("reference", "same", "series")
+        self._add_companions(drafts, [name for name, rule in rules.items() if rule not in alone])
+        self._add_companions(drafts, [name for name, rule in rules.items() if rule == "same"])
+        SeriesReader(recipe, self._search, self._read_numbered).add(_alive(drafts))
         for draft in _alive(drafts):
             self._derive(draft)
         done = list(_alive(drafts))

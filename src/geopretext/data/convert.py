@@ -1,4 +1,4 @@
-"""Any source of tiles -> a store: folders of GeoTIFFs, official MMEarth directories, the synthetic Earth.
+"""Any source of tiles -> a store: folders of GeoTIFFs or of NetCDF cubes, official MMEarth files, the synthetic Earth.
 
 A conversion that was killed goes on where its last commit ended when it is started again with the same source and
 mapping; the store records both, and refuses others. At the end it has a split and statistics.
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geopretext.data.cube_mapping import CubeMapping, is_cube_mapping, load_cube_mapping
 from geopretext.data.files import is_url
 from geopretext.data.findings import ConversionReport
 from geopretext.data.geotiff_mapping import GeoTiffMapping, load_mapping
@@ -38,37 +39,42 @@ def convert(
     mapping: str | Path | None = None,
     modalities: Mapping[str, Modality] | None = None,
     count: int = 2000,
+    series: Mapping[str, int] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Write a store from whatever ``src`` is.
 
     Args:
-        src: a folder of GeoTIFFs (with ``mapping``), an official MMEarth directory, or the word ``synthetic``.
+        src: a folder of GeoTIFFs or NetCDF cubes (with ``mapping``), an official MMEarth directory, or the word
+            ``synthetic``.
         out: the store to write, or to go on with.
-        mapping: YAML of ``geotiff_mapping``, for a folder of GeoTIFFs.
+        mapping: YAML of ``geotiff_mapping`` or ``cube_mapping``, for a folder of GeoTIFFs or of NetCDF cubes.
         modalities: those that the mapping may name; by default the published ones.
         count: tiles of the synthetic Earth.
+        series: of the synthetic Earth, and how many images a tile has of each at most.
         seed: of the synthetic Earth and of the split.
         progress: called after each batch of tiles.
 
     Raises:
         InputError: ``src`` is nothing that can be converted, or the mapping is wrong (see ``load_mapping``).
         StoreError: ``out`` holds something else, or ``src`` lacks a file.
-        CorruptError, GridError, UnitError, BandError, ClassError: see ``survey_geotiffs`` and ``MMEarthReader``.
+        CorruptError, GridError, UnitError, BandError, ClassError: see ``survey_geotiffs``, ``survey_cubes`` and
+            ``MMEarthReader``.
     """
     if str(src) == SYNTHETIC:
-        return _convert_synthetic(out, count, seed, progress)
+        return _convert_synthetic(out, count, series or {}, seed, progress)
     if is_url(src):
         raise InputError("is a URL", where=str(src), hint="what is converted lies in a folder; only --out may be a URL")
+    if mapping is not None and is_cube_mapping(mapping):
+        cubes = load_cube_mapping(mapping, modalities or PUBLISHED)
+        return convert_cubes(src, out, cubes, seed=seed, progress=progress)
     if mapping is not None:
         return convert_geotiffs(src, out, load_mapping(mapping, modalities or PUBLISHED), seed=seed, progress=progress)
     if Path(src).suffix == ".h5" or any(Path(src).glob("*.h5")):
         return convert_mmearth(src, out, seed=seed, progress=progress)
     if not Path(src).is_dir():
-        raise InputError(
-            "no such folder", where=str(src), hint="a folder of GeoTIFFs, an MMEarth directory, or 'synthetic'"
-        )
+        raise InputError("no such folder", where=str(src), hint="a folder, an MMEarth directory, or 'synthetic'")
     raise InputError(
         "holds no .h5 file, so it is no MMEarth directory, and there is no mapping for a folder of GeoTIFFs",
         where=str(src),
@@ -103,6 +109,34 @@ def convert_geotiffs(
     store = Store.open(out)
     split, notes = split_places(store.coordinates, tiles.place_numbers(), seed=seed)
     return _finish(store, "GeoTIFF folder", split, resumed_at, notes, places=len(tiles.places), findings=tiles.findings)
+
+
+def convert_cubes(
+    src: str | Path, out: str | Path, mapping: CubeMapping, *, seed: int = 0, progress: Progress | None = None
+) -> ConversionReport:
+    """Cut a folder of NetCDF cubes into tiles with series; the split is as that of ``convert_geotiffs``.
+
+    Raises:
+        StoreError: ``out`` was made from another source or mapping; other errors are those of ``survey_cubes`` and
+            ``CubeTiles.batches``.
+    """
+    from geopretext.data.cubes import survey_cubes  # xarray is optional
+
+    tiles = survey_cubes(src, mapping)
+    resumed_at = _write(
+        out,
+        tiles.modalities,
+        tiles.batches,
+        len(tiles),
+        tile_size=mapping.tile_size,
+        recipe=tiles.recipe,
+        ground_sampling_distance=mapping.ground_sampling_distance,
+        dates=tiles.dates,
+        progress=progress,
+    )
+    store = Store.open(out)
+    split, notes = split_places(store.coordinates, tiles.place_numbers(), seed=seed)
+    return _finish(store, "NetCDF cubes", split, resumed_at, notes, places=len(tiles.places), findings=tiles.findings)
 
 
 def convert_mmearth(
@@ -140,10 +174,12 @@ def convert_mmearth(
     return _finish(store, "MMEarth directory", split, resumed_at, notes)
 
 
-def _convert_synthetic(out: str | Path, count: int, seed: int, progress: Progress | None) -> ConversionReport:
+def _convert_synthetic(
+    out: str | Path, count: int, series: Mapping[str, int], seed: int, progress: Progress | None
+) -> ConversionReport:
     from geopretext.data.synthetic import write_synthetic_store  # other sources do without the planet
 
-    write_synthetic_store(out, count=count, seed=seed, progress=progress)
+    write_synthetic_store(out, count=count, seed=seed, series=series, progress=progress)
     store = Store.open(out)
     return ConversionReport(store.path, "synthetic Earth", len(store), 0, tuple(store.modalities), _counts(store))
 
@@ -164,6 +200,7 @@ def _write(
     recipe: Mapping[str, Any],
     ground_sampling_distance: float,
     progress: Progress | None,
+    dates: Mapping[str, int] | None = None,
 ) -> int:
     """Write all tiles, or those that an earlier run has not; returns how many that had."""
     recipe = json.loads(json.dumps(recipe))
@@ -171,7 +208,12 @@ def _write(
         writer = StoreWriter.resume(out)
     else:
         writer = StoreWriter.create(
-            out, modalities, tile_size=tile_size, recipe=recipe, ground_sampling_distance=ground_sampling_distance
+            out,
+            modalities,
+            tile_size=tile_size,
+            recipe=recipe,
+            ground_sampling_distance=ground_sampling_distance,
+            dates=dates,
         )
     with writer:
         resumed_at = done = writer.committed

@@ -1,7 +1,7 @@
 """The synthetic Earth: places on a procedural planet, and tiles of all modalities and labels rendered at them."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from geopretext.data.synthetic.climate import climate_at, era5
 from geopretext.data.synthetic.cover import cover_of
 from geopretext.data.synthetic.grid import BLOCK, PIXEL, Windows
 from geopretext.data.synthetic.places import places_of
+from geopretext.data.synthetic.series import OPTICAL, RADAR, series_days, series_images
 from geopretext.data.synthetic.site import site_of
 from geopretext.data.synthetic.sky import sky_of
 from geopretext.data.tiles import Array, Coordinates, TileBatch
 from geopretext.errors import GridError, InputError
-from geopretext.modality import MMEARTH, Modality
+from geopretext.modality import PUBLISHED, Modality
 
 _BATCH = 24 * 64 * 64
 """pixels rendered at once: few enough to stay in the cache"""
@@ -24,7 +25,7 @@ _STRIP = 96
 """pixels: side of the windows that a large grid is rendered in, a multiple of ``BLOCK``"""
 _BESIDE = max(1, _BATCH // _STRIP**2)
 """such windows that are rendered at once"""
-_LEVELS = MMEARTH["sentinel2"].levels
+_LEVELS = PUBLISHED["sentinel2"].levels
 _Draw = Callable[[Windows], dict[str, Array]]
 
 
@@ -37,24 +38,32 @@ class SyntheticEarth:
     Args:
         seed: which planet.
         tile_size: height and width of tiles in pixels of 10 m.
+        series: which of the published series tiles have besides, and how many images a tile has of each at most, spread
+            over a year around its reference date.
 
     Raises:
-        InputError: the tile size is not positive.
+        InputError: a number is not positive, or there is no such series.
     """
 
     VERSION = 1
     """of the planet: counts up whenever the same seed gives other bytes"""
 
-    def __init__(self, seed: int = 0, *, tile_size: int = 64) -> None:
+    def __init__(self, seed: int = 0, *, tile_size: int = 64, series: Mapping[str, int] | None = None) -> None:
         if tile_size < 1:
             raise InputError(f"tile_size is {tile_size}, wanted at least 1", hint="64 and 128 are usual")
+        for name, count in (series or {}).items():
+            if name not in (OPTICAL, RADAR) or count < 1:
+                raise InputError(f"{count} images of the series {name!r}", hint=f"1 or more, of {OPTICAL} or {RADAR}")
         self.seed = seed
         self.tile_size = tile_size
+        self.dates = {name: (series or {})[name] for name in (OPTICAL, RADAR) if name in (series or {})}
+        """images a tile has at most, by series"""
 
     @property
     def modalities(self) -> Mapping[str, Modality]:
-        """The published fifteen, and the downstream labels."""
-        return {**MMEARTH, **labels.LABELS}
+        """The published fifteen, the series that were asked for, and the downstream labels."""
+        published = {name: m for name, m in PUBLISHED.items() if not m.kind.is_series or name in self.dates}
+        return {**published, **labels.LABELS}
 
     def places(self, count: int, *, start: int = 0) -> Coordinates:
         """Places number ``start`` to ``start + count - 1``; each depends on its number and the seed alone."""
@@ -70,13 +79,43 @@ class SyntheticEarth:
         _check(coordinates)
         step = max(1, _BATCH // self.tile_size**2)
         parts = [self._tiles(coordinates.take(slice(i, i + step))) for i in range(0, len(coordinates), step)]
-        return TileBatch(coordinates, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for name in self.dates:
+            days = series_days(name, self.seed, coordinates, self.tile_size, self.dates[name])
+            levels = {name: coordinates.levels["sentinel2"]} if self.modalities[name].levels else {}
+            coordinates = replace(
+                coordinates,
+                series={**coordinates.series, name: days},
+                levels={**coordinates.levels, **levels},
+            )
+            arrays[name] = self._series(name, coordinates)
+        return TileBatch(coordinates, {name: arrays[name] for name in self.modalities})
 
     def _tiles(self, coordinates: Coordinates) -> dict[str, Array]:
+        windows, down, right = self._around(coordinates)
+        maps = {name: _cut(values, down, right, self.tile_size) for name, values in _maps(windows).items()}
+        return maps | labels.tile_labels(maps) | self._vectors(coordinates)
+
+    def _series(self, name: str, coordinates: Coordinates) -> Array:
+        """Images of one series at its dates, (n, T, C, H, W)."""
+        modality, days = self.modalities[name], coordinates.series[name]
+        shape = (*days.shape, len(modality.bands), self.tile_size, self.tile_size)
+        images = np.full(shape, modality.fill, modality.dtype)
+        tile, date = np.nonzero(~np.isnat(days))
+        step = max(1, _BATCH // self.tile_size**2)
+        for portion in (slice(i, i + step) for i in range(0, len(tile), step)):
+            then = replace(coordinates.take(tile[portion]), time=days[tile[portion], date[portion]])
+            windows, down, right = self._around(then)
+            seen = _cut(series_images(name, windows, then), down, right, self.tile_size)
+            images[tile[portion], date[portion]] = seen
+        return images
+
+    def _around(self, coordinates: Coordinates) -> tuple[Windows, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Windows that hold the tiles, and the pixels of these at which the tiles begin: down, right."""
         column = np.rint(coordinates.transform[:, 2] / PIXEL).astype(np.int64)
         row = np.rint(-coordinates.transform[:, 5] / PIXEL).astype(np.int64)
-        right, down, size = column % BLOCK, row % BLOCK, self.tile_size
-        span = -(-(size + int(max(right.max(), down.max()))) // 6) * 6
+        right, down = column % BLOCK, row % BLOCK
+        span = -(-(self.tile_size + int(max(right.max(), down.max()))) // 6) * 6
         windows = Windows(
             seed=self.seed,
             epsg=coordinates.crs.astype(np.int64),
@@ -87,9 +126,7 @@ class SyntheticEarth:
             date=coordinates.time.astype("datetime64[D]"),
             level=coordinates.levels["sentinel2"],
         )
-        maps = {name: _cut(values, down, right, size) for name, values in _maps(windows).items()}
-        arrays = maps | labels.tile_labels(maps) | self._vectors(coordinates)
-        return {name: arrays[name] for name in self.modalities}
+        return windows, down, right
 
     def _vectors(self, coordinates: Coordinates) -> dict[str, Array]:
         month = coordinates.time.astype("datetime64[M]").astype(np.int64) % 12 + 1

@@ -33,7 +33,8 @@ def sentinel1(windows: Windows, terrain: Terrain, cover: Cover) -> Float:
     east, north = windows.to_pixels(terrain.east), windows.to_pixels(terrain.north)
     square_on = cover.people.built.square_on
     level = _backscatter(cover)
-    polar = _polar(windows)
+    rows = windows.row[:, None, None] + np.arange(windows.height)[:, None]
+    polar = is_polar(windows.epsg[:, None, None], rows)
     missing = ~passes(windows.seed, windows.epsg, windows.date)
     for orbit, look in enumerate((1, -1)):
         # A slope that faces the radar is foreshortened and bright; walls are where streets run across the beam.
@@ -48,12 +49,11 @@ def sentinel1(windows: Windows, terrain: Terrain, cover: Cover) -> Float:
     return out
 
 
-def _polar(windows: Windows) -> npt.NDArray[np.bool_]:
-    """(n, H, 1) where H is sent instead of V."""
-    rows = windows.row[:, None, None] + np.arange(windows.height)[:, None]
-    south = (windows.epsg // 100 == 327)[:, None, None]
-    beyond = np.where(south, rows + 1_000_000 >= POLAR_ROWS, rows < -POLAR_ROWS)
-    return np.asarray(beyond & (windows.epsg % 2 == 0)[:, None, None])
+def is_polar(epsg: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether H is sent instead of V at rows of zones; the arguments broadcast."""
+    south = epsg // 100 == 327
+    beyond = np.where(south, row + 1_000_000 >= POLAR_ROWS, row < -POLAR_ROWS)
+    return np.asarray(beyond & (epsg % 2 == 0))
 
 
 def passes(seed: int, epsg: npt.NDArray[np.int64], date: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:

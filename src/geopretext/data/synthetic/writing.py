@@ -1,11 +1,11 @@
 """A store full of synthetic Earth, rendered by several processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from geopretext.data.splits import spatial_split
 from geopretext.data.statistics import compute_statistics
@@ -32,6 +32,7 @@ def write_synthetic_store(
     tile_size: int = 64,
     shard_size: int = 256,
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    series: Mapping[str, int] | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Place:
@@ -48,6 +49,8 @@ def write_synthetic_store(
         tile_size: pixels.
         shard_size: tiles a shard.
         shares: of the splits train, val and test.
+        series: which of the published series tiles have besides, and how many images a tile has of each at most; each
+            image takes nearly as long as everything else.
         workers: processes that render; 1 renders in this one.
         progress: called with (tiles rendered, tiles in all).
 
@@ -55,13 +58,13 @@ def write_synthetic_store(
         ``path``.
 
     Raises:
-        InputError: a number is not positive.
+        InputError: a number is not positive, or there is no such series.
         StoreError: there is another dataset at ``path``, or it cannot be written.
     """
     for name, value in (("count", count), ("tile_size", tile_size), ("shard_size", shard_size), ("workers", workers)):
         if value < 1:
             raise InputError(f"{name} is {value}, wanted at least 1")
-    earth = SyntheticEarth(seed, tile_size=tile_size)
+    earth = SyntheticEarth(seed, tile_size=tile_size, series=series)
     with _writer(path, earth, count, shard_size) as writer:
         done = writer.committed
         for batch in _rendered(earth, done, count, workers):
@@ -79,16 +82,22 @@ def write_synthetic_store(
 
 
 def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int) -> StoreWriter:
-    recipe = {
+    recipe: dict[str, Any] = {
         "name": "synthetic earth",
         "version": SyntheticEarth.VERSION,
         "seed": earth.seed,
         "tile_size": earth.tile_size,
         "count": count,
+        **({"series": dict(earth.dates)} if earth.dates else {}),
     }
     if not is_store(path):
         return StoreWriter.create(
-            path, earth.modalities.values(), tile_size=earth.tile_size, shard_size=shard_size, recipe=recipe
+            path,
+            earth.modalities.values(),
+            tile_size=earth.tile_size,
+            shard_size=shard_size,
+            recipe=recipe,
+            dates=earth.dates,
         )
     found = Store.open(path).attributes.get("recipe")
     if found != recipe:
