@@ -235,7 +235,7 @@ def test_a_step_compares_each_view_with_the_other_views_of_all_tiles():
         assert float(loss.count) == counts[name]
         assert float(loss.total.detach()) == pytest.approx(totals[name], rel=1e-4), name
     doubled = make_method(instance_weight=2.0, similarity_weight=0.5)
-    means = {name: loss.total / loss.count for name, loss in losses.items()}
+    means = {name: loss.total.detach() / loss.count for name, loss in losses.items()}
     active = {name: torch.tensor(True) for name in losses}
     expected = 2 * means["instance"] + 0.5 * means["similarity"]
     assert float(doubled.combine(means, active)) == pytest.approx(float(expected))
@@ -324,6 +324,18 @@ def test_views_may_be_cut_from_larger_crops():
     assert method.crop == 96
     view = method.view(*make_fields(method, size=96).values(), SEEDS, 1.0)
     assert view.image.shape == (6, 4, 64, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning")  # within torch's compiler
+def test_a_step_compiles_whole():
+    plain, compiled = make_method(), make_method()
+    compiled.compile(fullgraph=True, dynamic=False, backend="aot_eager")
+    fields = make_fields(plain)
+    for seeds in (SEEDS, SEEDS + 50):
+        one, other = plain(fields, seeds), compiled(fields, seeds)
+        for name in one:
+            torch.testing.assert_close(one[name].total, other[name].total)
 
 
 # --- series ---
