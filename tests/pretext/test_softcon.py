@@ -326,18 +326,6 @@ def test_views_may_be_cut_from_larger_crops():
     assert view.image.shape == (6, 4, 64, 64)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning")  # within torch's compiler
-def test_a_step_compiles_whole():
-    plain, compiled = make_method(), make_method()
-    compiled.compile(fullgraph=True, dynamic=False, backend="aot_eager")
-    fields = make_fields(plain)
-    for seeds in (SEEDS, SEEDS + 50):
-        one, other = plain(fields, seeds), compiled(fields, seeds)
-        for name in one:
-            torch.testing.assert_close(one[name].total, other[name].total)
-
-
 # --- series ---
 
 
