@@ -235,7 +235,7 @@ def test_a_step_compares_each_view_with_the_other_views_of_all_tiles():
         assert float(loss.count) == counts[name]
         assert float(loss.total.detach()) == pytest.approx(totals[name], rel=1e-4), name
     doubled = make_method(instance_weight=2.0, similarity_weight=0.5)
-    means = {name: loss.total / loss.count for name, loss in losses.items()}
+    means = {name: loss.total.detach() / loss.count for name, loss in losses.items()}
     active = {name: torch.tensor(True) for name in losses}
     expected = 2 * means["instance"] + 0.5 * means["similarity"]
     assert float(doubled.combine(means, active)) == pytest.approx(float(expected))
