@@ -15,6 +15,8 @@ from geopretext.data.synthetic import SyntheticEarth
 from geopretext.data.tiles import TileBatch
 from geopretext.data.writer import StoreWriter
 
+from ..data import series_tiles
+
 COUNT = 40
 FILES = {
     "summary.json", "modalities.csv", "suspects.csv", "histograms.png", "contact_sheet.png", "suspects.png",
@@ -107,3 +109,22 @@ def test_a_store_without_tiles_or_maps(tmp_path: Path, faulty: Path, capsys: pyt
     assert {path.name for path in (tmp_path / "look").iterdir()} == {
         "summary.json", "modalities.csv", "suspects.csv", "histograms.png", "places_by_biome.png",
     }  # fmt: skip
+
+
+def test_series_are_told_by_their_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, name = tmp_path / "series.zarr", series_tiles.OPTICAL.name
+    with StoreWriter.create(path, series_tiles.MODALITIES, tile_size=8, dates=series_tiles.LONGEST) as writer:
+        writer.append(series_tiles.make_series_tiles(0, 14))
+    main(["inspect", str(path), "--json", "--out", str(tmp_path / "look")])
+    summary = json.loads(capsys.readouterr().out)
+    counts = [series_tiles.count_of(series_tiles.OPTICAL, tile) for tile in range(14)]
+    assert summary["series"][name]["dates_a_tile"] == [0, np.median(counts), 6]
+    assert summary["series"][name]["room"] == 6
+    first, last = summary["series"][name]["time"]
+    assert "2020-01-01" <= first < last <= "2020-12-31"
+    entry = next(entry for entry in summary["modalities"] if entry["name"] == name)
+    assert entry["kind"] == "continuous series"
+    assert entry["absent"] == counts.count(0) / 14
+    assert {"histograms.png", "contact_sheet.png"} <= {file.name for file in (tmp_path / "look").iterdir()}
+    main(["inspect", str(path)])
+    assert f"{name} dates" in capsys.readouterr().out

@@ -51,7 +51,7 @@ def test_tiles_in_no_split_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_map_is_no_label_of_a_tile(store: Store) -> None:
-    with pytest.raises(InputError, match="is a categorical map, one value a pixel") as caught:
+    with pytest.raises(InputError, match="is a categorical map, with values of each pixel") as caught:
         store_task(store, "fields")
     assert store.path in caught.value.where
     assert caught.value.hint == "labels of whole tiles: surface, traits, biomass"

@@ -151,6 +151,8 @@ def test_impossible_networks_are_refused():
         make_network({})
     with pytest.raises(RecipeError, match=r"(?s)cannot be called 'keys'.*hint: rename"):
         make_network({"keys": PUBLISHED["aster"]})
+    with pytest.raises(RecipeError, match=r"(?s)'sentinel1_series' is a continuous series.*hint: .*maps and vectors"):
+        make_network({"sentinel1_series": PUBLISHED["sentinel1_series"]})
     with pytest.raises(BandError, match=r"the input has the bands B2, the encoder B4, B3, B2"):
         MaskedAutoencoder(
             EncoderSettings(bands=RGB),

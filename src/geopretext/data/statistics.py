@@ -16,7 +16,7 @@ from geopretext.data.band_relations import BandRelations, RelationCounts, has_re
 from geopretext.data.band_statistics import PERCENTILES, BandCounts, BandMoments, BandStatistics
 from geopretext.data.histograms import Histogram
 from geopretext.data.series import longest_series, real_images
-from geopretext.data.tiles import SPLITS, Array, TileReader
+from geopretext.data.tiles import SPLITS, Array, Dates, TileReader
 from geopretext.errors import BandError, InputError
 from geopretext.modality import POOLED, Modality, find_modality
 
@@ -143,7 +143,7 @@ class StatisticsAccumulator:
         modality: Modality,
         raw: Array,
         level_codes: npt.NDArray[np.int8] | None = None,
-        dates: npt.NDArray[np.datetime64] | None = None,
+        dates: Dates | None = None,
     ) -> None:
         """Take in the stored numbers of a modality at some tiles: (tiles, bands, ...) or (tiles, dates, bands, ...).
 

@@ -118,7 +118,9 @@ def check_dates(name: str, dates: Dates, count: int) -> None:
 
 
 def pad_dates(array: Array, length: int, fill: Any) -> Array:
-    """(n, T, ...) -> (n, length, ...), with ``fill`` at the end; ``length`` is at least T."""
+    """(n, T, ...) -> (n, length, ...), with ``fill`` at the end; ``length`` is at least T. A copy only if need be."""
+    if array.shape[1] == length:
+        return array
     padded = np.full((len(array), length, *array.shape[2:]), fill, array.dtype)
     padded[:, : array.shape[1]] = array
     return padded
