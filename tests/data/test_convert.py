@@ -211,7 +211,7 @@ def test_full_disk_says_so_and_the_conversion_goes_on(
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda path: None, r"src: no such folder\nhint: a folder of GeoTIFFs, an MMEarth directory, or 'synthetic'"),
+        (lambda path: None, r"src: no such folder\nhint: a folder of images, an MMEarth directory, or 'synthetic'"),
         (lambda path: path.mkdir(), r"src: holds no \.h5 file.*there is no mapping(.|\n)*hint: give --mapping"),
     ],
 )

@@ -162,6 +162,25 @@ class TestCubes:
         assert (images(store)[0, 1, :, :2] == 0).all()
         assert (images(store)[0, 1, :, 2:] > 0).all()
 
+    def test_where_there_is_no_mask_all_images_count_and_the_store_says_so(self, tmp_path: Path) -> None:
+        for site in ("here", "there"):
+            write_cube(tmp_path / f"fine_{site}.nc", {"blue": numbers()}, attributes={"site": site})
+        mask = np.full((5, SIZE, SIZE), 9, np.uint8)
+        mask[3] = 4
+        write_cube(tmp_path / "coarse.nc", {"edge": numbers(), "SCL": mask})
+        clear = {"sentinel2_series": {"cube": "coarse", "variable": "SCL"}}
+        store = convert_to(tmp_path, cubes__coarse=COARSE, clear=clear)
+        assert days_of(store, tile=0) == ["2022-03-01"]
+        assert len(days_of(store, tile=1)) == 5
+        facts = [json.loads(text)["sentinel2_series"][-1] for text in store.coordinates.source_items]
+        assert facts == [{"images": 5, "clear": 1}, {"images": 5, "clear": 5, "mask": "missing"}]
+
+    def test_an_offset_that_was_left_is_suspected(self, tmp_path: Path) -> None:
+        bands = {"B2": "blue", "B4": "red"}
+        write_cube(tmp_path / "fine.nc", {"blue": numbers() - 480, "red": numbers() - 470})
+        report = convert(tmp_path, tmp_path / "out.zarr", mapping=mapping(tmp_path, cubes__fine__bands=bands))
+        assert report.findings.left == ["here, sentinel2_series"]
+
     def test_of_many_images_those_that_lie_evenly_are_kept(self, tmp_path: Path) -> None:
         write_cube(tmp_path / "fine.nc", {"blue": numbers()})
         assert days_of(convert_to(tmp_path, max_dates=3)) == ["2021-12-30", "2022-03-01", "2022-05-01"]

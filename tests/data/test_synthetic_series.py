@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geopretext.data.convert import convert
 from geopretext.data.store import Store
 from geopretext.data.synthetic import SyntheticEarth, write_synthetic_store
 from geopretext.data.synthetic.farmland import CALENDARS
@@ -158,6 +159,13 @@ def test_a_store_of_series_is_written_resumed_and_read_back(tmp_path: Path, batc
     for file in (tmp_path / "plain.zarr" / "sentinel2").rglob("*"):
         if file.is_file() and file.name != "zarr.json":
             assert file.read_bytes() == (tmp_path / "s.zarr" / file.relative_to(tmp_path / "plain.zarr")).read_bytes()
+
+
+def test_convert_makes_series_of_the_planet(tmp_path: Path) -> None:
+    report = convert("synthetic", tmp_path / "s.zarr", count=2, series={RADAR: 2})
+    assert RADAR in report.modalities
+    assert OPTICAL not in report.modalities
+    assert Store.open(tmp_path / "s.zarr").coordinates.series[RADAR].shape == (2, 2)
 
 
 @pytest.mark.parametrize("series", [{"sentinel3_series": 4}, {OPTICAL: 0}])

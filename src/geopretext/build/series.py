@@ -159,20 +159,15 @@ class SeriesReader:
             for number, choice, seen in self._portions(picks, bands=len(modality.bands)):
                 day = taken[number]
                 reason, image = _image(rule, day, seen)
-                try:
-                    if image is not None:
-                        numbers = stored(modality, image)
-                        facts = record(choice.candidate, day.draft.time, image.notes)
-                        gathered[day.draft].images[day.day] = numbers, choice, facts
-                        continue
-                except SourceError as error:
-                    reason = _refused(day, error)
+                if image is not None:
+                    facts = record(choice.candidate, day.draft.time, image.notes)
+                    gathered[day.draft].images[day.day] = stored(modality, image), choice, facts
+                    continue
                 assert reason is not None
-                # The mask of another image of the day has not been looked at.
-                if day.clear is None and self._next_choice(day, reason, dropped):
-                    gathered[day.draft].waiting.appendleft(day)
-                elif day.clear is not None:
+                if day.clear is not None:  # the masks of other images of the day have not been looked at
                     dropped[day.draft][str(reason)] += 1
+                elif self._next_choice(day, reason, dropped):
+                    gathered[day.draft].waiting.appendleft(day)
 
     def _finish(self, name: str, draft: Draft, gathered: _Gathering | None, dropped: Counter[str]) -> None:
         """Give a tile its series, or say why it has none."""

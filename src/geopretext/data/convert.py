@@ -74,7 +74,9 @@ def convert(
     if Path(src).suffix == ".h5" or any(Path(src).glob("*.h5")):
         return convert_mmearth(src, out, seed=seed, progress=progress)
     if not Path(src).is_dir():
-        raise InputError("no such folder", where=str(src), hint="a folder, an MMEarth directory, or 'synthetic'")
+        raise InputError(
+            "no such folder", where=str(src), hint="a folder of images, an MMEarth directory, or 'synthetic'"
+        )
     raise InputError(
         "holds no .h5 file, so it is no MMEarth directory, and there is no mapping for a folder of GeoTIFFs",
         where=str(src),
