@@ -30,7 +30,8 @@ def test_all_published_variants_ship() -> None:
         for weighting in ("", "-unweighted")
         for fidelity in ("", "-official")
     }
-    assert set(recipe_names()) == published | {"mp-mae-demo", "s2-mae-demo"}
+    demos = {"mp-mae-demo", "s2-mae-demo"}
+    assert {name for name in recipe_names() if load_recipe(name).method == "mp_mae"} == published | demos
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -38,7 +39,8 @@ def test_every_recipe_is_sound(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert load_recipe(name, recipe_to_plain(recipe)) == recipe
-    assert set(recipe.pretext.targets) <= {modality.name for modality in PRETEXT}
+    if recipe.method == "mp_mae":
+        assert set(recipe.pretext.targets) <= {modality.name for modality in PRETEXT}
 
 
 def test_variants_are_what_their_names_say() -> None:
@@ -217,7 +219,7 @@ def test_a_file_may_build_on_a_recipe(tmp_path: Path) -> None:
     [
         ("a: [", "mine.yaml: is not YAML"),
         ("- 1", "mine.yaml: is not a mapping of recipe fields"),
-        ("base: nothing", "mine.yaml: base is 'nothing'\nhint: one of mp-mae-demo"),
+        ("base: nothing", "mine.yaml: base is 'nothing'\nhint: one of .*mp-mae-demo"),
         ("batchsize: 3", "mine.yaml: no field batchsize\nhint: did you mean batch_size"),
     ],
 )
