@@ -6,9 +6,9 @@ its tokens into the pixels of their patches, by row, column, then band.
 
 As a ``Reconstructor`` it predicts modalities at the resolution of the data. In training a patch is predicted without
 its own mean and standard deviation. Here those of the true patch are put back, each pixel of a coarser image is
-repeated over the pixels that it covers, and the mean and deviation of the true cell, over all bands of the modality, are
-taken away again, as ``standardise_patches`` promises. What is shown of a hidden cell therefore has, beside the true cell's brightness, that
-of its true patches relative to each other (``docs/decisions/147-restored-by-image.md``).
+repeated over the pixels that it covers, and the mean and deviation of the true cell over all bands of the modality are
+taken away, as ``standardise_patches`` promises. What is shown of a hidden cell therefore has, beside the true cell's
+brightness, that of its true patches relative to each other (``docs/decisions/147-restored-by-image.md``).
 
 Letters: ``B`` tiles, ``C`` bands, ``N`` tokens of all images one after the other, ``V`` of them visible, ``M`` masked
 cells, ``P`` cells, ``p`` pixels on a side of a patch, ``D`` features.
