@@ -66,7 +66,9 @@ def test_an_absent_token_is_as_good_as_a_hidden_one() -> None:
         torch.testing.assert_close(other[name], part)
 
 
-def test_perfect_predictions_become_standardised_cells_of_the_coarser_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_perfect_predictions_become_the_coarser_truth_in_units_of_the_true_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     network, x = make(), random_image()
 
     def know_all(*_: object) -> dict[str, torch.Tensor]:
@@ -81,14 +83,14 @@ def test_perfect_predictions_become_standardised_cells_of_the_coarser_truth(monk
     coarse = x[:, 2].numpy().reshape(2, 6, 2, 6, 2).mean((2, 4)).repeat(2, 1).repeat(2, 2)
     terrain = x[:, 3:].numpy().reshape(2, 2, 4, 3, 4, 3).mean((3, 5)).repeat(3, 2).repeat(3, 3)
     truth = {"sentinel2": np.stack([x[:, 0], x[:, 1], coarse], 1), "aster": terrain}
+    full = {"sentinel2": x[:, :3].numpy(), "aster": x[:, 3:].numpy()}
     for name, image in truth.items():
         assert found[name].shape == (2, 36, 4 * image.shape[1])
         for row in range(6):
             for column in range(6):
-                cell = image[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].transpose(0, 2, 3, 1)
-                cell = cell.reshape(2, -1)
-                deviation = cell.std(1, ddof=1, keepdims=True)
-                wanted = (cell - cell.mean(1, keepdims=True)) / np.sqrt(deviation**2 + 1e-6)
+                window = (..., slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2))
+                cell, true = (part[window].transpose(0, 2, 3, 1).reshape(2, -1) for part in (image, full[name]))
+                wanted = (cell - true.mean(1, keepdims=True)) / true.std(1, ddof=1, keepdims=True)
                 np.testing.assert_allclose(found[name][:, 6 * row + column], wanted, atol=1e-3)
 
 

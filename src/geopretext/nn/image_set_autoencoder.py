@@ -6,9 +6,9 @@ its tokens into the pixels of their patches, by row, column, then band.
 
 As a ``Reconstructor`` it predicts modalities at the resolution of the data. In training a patch is predicted without
 its own mean and standard deviation. Here those of the true patch are put back, each pixel of a coarser image is
-repeated over the pixels that it covers, and each cell is standardised again over all bands of the modality, as
-``standardise_patches`` promises. What is shown of a hidden cell therefore has, beside the true cell's brightness, that
-of its true patches relative to each other (``docs/decisions/147-restored-by-image.md``).
+repeated over the pixels that it covers, and the mean and deviation of the true cell over all bands of the modality are
+taken away, as ``standardise_patches`` promises. What is shown of a hidden cell therefore has, beside the true cell's
+brightness, that of its true patches relative to each other (``docs/decisions/147-restored-by-image.md``).
 
 Letters: ``B`` tiles, ``C`` bands, ``N`` tokens of all images one after the other, ``V`` of them visible, ``M`` masked
 cells, ``P`` cells, ``p`` pixels on a side of a patch, ``D`` features.
@@ -112,7 +112,7 @@ class ImageSetAutoencoder(Reconstructor):
             everywhere: predict all cells.
 
         Returns:
-            By modality (B, M, p p C) on the hidden cells, or (B, P, p p C), each cell standardised.
+            By modality (B, M, p p C) on the hidden cells, or (B, P, p p C), without the true cell's mean and deviation.
 
         Raises:
             BandError, GridError: the images have other bands, or another size.
@@ -167,7 +167,7 @@ class ImageSetAutoencoder(Reconstructor):
         return {name: self.heads[name](part) for name, part in zip(grids, parts, strict=True)}
 
     def _as_modalities(self, predictions: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-        """Patches of the images (B, N', p p C') -> cells of each modality (B, P, p p C), standardised."""
+        """Patches of the images (B, N', p p C') -> cells of each modality (B, P, p p C)."""
         settings, (height, width) = self.encoder.settings, x.shape[2:]
         grids = self.encoder.grids(height=height, width=width)
         maps: dict[str, Tensor] = {}
@@ -177,13 +177,13 @@ class ImageSetAutoencoder(Reconstructor):
             image = unpatchify(predictions[name] * deviation + mean, settings.patch_size, grid=grid[:2])
             enlarged = image.repeat_interleave(factor, 2).repeat_interleave(factor, 3)[:, :, :height, :width]
             maps |= dict(zip(settings.image_bands[name], enlarged.unbind(1), strict=True))
-        cells = {
-            name: patchify(torch.stack([maps[band] for band in bands], 1), settings.patch_size)
-            for name, bands in settings.inputs.items()
-        }
-        ones = {name: torch.ones_like(part, dtype=torch.bool) for name, part in cells.items()}
-        moments = {name: _moments(part, ones[name]) for name, part in cells.items()}
-        return {name: (part - moments[name][0]) / moments[name][1] for name, part in cells.items()}
+        cells = {}
+        for name, bands in settings.inputs.items():
+            found = patchify(torch.stack([maps[band] for band in bands], 1), settings.patch_size)
+            true = patchify(x[:, [settings.bands.index(band) for band in bands]], settings.patch_size)
+            mean, deviation = _moments(true, true != 0)
+            cells[name] = (found - mean) / deviation
+        return cells
 
 
 def _moments(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
