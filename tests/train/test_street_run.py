@@ -82,7 +82,7 @@ def test_learns_one_batch_by_heart(streets: Path) -> None:
     batch = next(iter(source.make_loader(settings, rank=0, world_size=1, device=torch.device("cpu"))))
     optimiser = torch.optim.AdamW(method.parameters(), lr=1e-3)
     found = []
-    for _ in range(20):
+    for _ in range(12):
         losses = {task: part.total / part.count for task, part in method(batch.fields, batch.seeds).items()}
         optimiser.zero_grad()
         sum(losses.values(), torch.zeros(())).backward()
@@ -90,7 +90,7 @@ def test_learns_one_batch_by_heart(streets: Path) -> None:
         found.append([float(loss.detach()) for loss in losses.values()])
     first, last = np.mean(found[:2], 0), np.mean(found[-2:], 0)
     assert (last < first).all(), (first, last)
-    assert last[1] < 0.5 * first[1]
+    assert last[1] < 0.7 * first[1]
 
 
 def test_tiles_are_no_streets_and_streets_no_tiles(streets: Path, tmp_path: Path) -> None:
