@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from geopretext.apps.viewer.opened import BundleEntry
 from geopretext.apps.viewer.packet import unpack
@@ -22,7 +23,11 @@ from geopretext.data.statistics import Statistics
 from geopretext.data.store import Store
 from geopretext.errors import BundleError, GridError, InputError
 from geopretext.modality import PUBLISHED, Observed
-from geopretext.predict.reconstruct import Target, reconstruct
+from geopretext.nn.fused_settings import FusedSettings
+from geopretext.nn.masking import unpatchify
+from geopretext.predict.reconstruct import Pretrained, Target, reconstruct
+from geopretext.pretext.mp_mae import MPMAE
+from geopretext.pretext.settings import MPMAESettings
 
 from .pretrained import TARGETS, write_runs
 
@@ -172,3 +177,32 @@ def test_networks_are_kept_and_read_anew_when_they_change(runs: Path, store: Pat
     weights.unlink()
     with pytest.raises(BundleError, match="has no weights"):
         networks.load(entry)
+
+
+def test_a_network_of_several_inputs_sees_those_that_are_asked_for(reader: Store) -> None:
+    inputs = {"sentinel2": ("B2", "B3", "B4"), "sentinel1": ("asc_VV", "asc_VH")}
+    settings = MPMAESettings(
+        targets={**inputs, "biome": None}, decoder_dim=16, standardise_patches=(), input_dropout=0.5
+    )
+    encoder = FusedSettings(size="micro", inputs=inputs, patch_size=8, image_size=32)
+    torch.manual_seed(0)
+    network = MPMAE(encoder, settings, reader.modalities).network.eval()
+    assert reader.statistics is not None
+    loaded = Loaded(Pretrained(network, reader.statistics), settings)
+    told = describe_pretext(loaded)
+    assert (told["inputs"], told["any_input"]) == (["sentinel2", "sentinel1"], True)
+    both, _ = unpack(reconstruct_packet(loaded, reader, TILE, visible=SOME))
+    assert both["inputs"] == {"used": ["sentinel2", "sentinel1"], "absent": []}
+    radar, arrays = unpack(reconstruct_packet(loaded, reader, TILE, visible=SOME, inputs=("sentinel1",)))
+    assert radar["inputs"] == {"used": ["sentinel1"], "absent": ["sentinel2"]}
+    optical, seen = radar["targets"][:2]
+    assert (optical["everywhere"], seen["everywhere"]) == (True, False)
+    # as in training, an input that is not shown counts on all patches
+    shown = parse_visible(SOME)
+    assert shown is not None
+    field = reconstruct(loaded.pretrained, reader, [TILE], visible=shown.reshape(1, -1), inputs=["sentinel1"])
+    assert field.compared is not None
+    output = unpatchify(field.compared.outputs["sentinel2"], 8, grid=(4, 4))
+    truth = field.compared.fields["sentinel2"]
+    assert optical["loss"] == pytest.approx(float((output - truth.values)[truth.valid].square().mean()), rel=1e-4)
+    assert arrays["input"].shape[0] == 2
