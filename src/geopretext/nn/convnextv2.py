@@ -43,7 +43,10 @@ def as_convnextv2(network: EncoderNetwork, purpose: str) -> "ConvNeXtV2":
         BundleError: it is something else.
     """
     if not isinstance(network, ConvNeXtV2):
-        raise BundleError(f"the encoder is a {network.settings.title}, and {purpose} holds a ConvNeXt V2")
+        raise BundleError(
+            f"the encoder is a {network.settings.title}, and {purpose} holds a ConvNeXt V2",
+            hint="`geopretext export --to hub` keeps any encoder",
+        )
     return network
 
 
