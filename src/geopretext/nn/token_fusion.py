@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geopretext.nn.convnextv2 import EPSILON
 
 _SLOPE = 2.0
-"""of the fusion block: a patch's own tokens start with about half of its attention, whatever the size of the tile"""
+"""of the fusion block: a patch's own tokens start with about 40 % of its attention, whatever the size of the tile"""
 
 
 class RelativeAttention(nn.Module):
