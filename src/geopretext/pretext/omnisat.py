@@ -6,8 +6,8 @@ modality from it, maps on all patches, series where they were hidden and on the 
 
 Differs from the published code: tokens of what was not observed take part nowhere, and padded dates neither; losses are
 over valid numbers, standardised over valid numbers; hidden tokens keep their position; negatives come from all
-processes; the dates to reconstruct follow from attention before dropout, the last of a tile's dates among them; a decoder
-knows the switches of a patch only if it was shown (``bypass``). ``docs/methods/omnisat.md`` has the whole list.
+processes; the dates to reconstruct follow from attention before dropout, the last of a tile's dates among them; a
+decoder knows the switches of a patch only if it was shown (``bypass``). ``docs/methods/omnisat.md`` has the whole list.
 
 Letters: ``B`` tiles, ``M`` modalities, ``P`` patches, ``T`` dates, ``p`` pixels on a side of a patch.
 """
