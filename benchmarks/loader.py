@@ -138,7 +138,7 @@ class Workload:
 
 class _Threads(TileLoader):
     def _finish(self, raw: Any) -> Batch:
-        return Batch({}, torch.from_numpy(raw.tiles), raw.seeds, self._acquisition(raw.tiles))
+        return Batch({}, torch.from_numpy(raw.tiles), raw.seeds, self._acquisition(raw))
 
 
 def measure(path: Path, options: Options) -> dict[str, Any]:
