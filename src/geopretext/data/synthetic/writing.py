@@ -30,7 +30,7 @@ def write_synthetic_store(
     count: int,
     seed: int = 0,
     tile_size: int = 64,
-    shard_size: int = 256,
+    shard_size: int | None = None,
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     series: Mapping[str, int] | None = None,
     workers: int = 2,
@@ -47,7 +47,7 @@ def write_synthetic_store(
         count: tiles; below 100 they are too few for three splits, and get none.
         seed: which planet.
         tile_size: pixels.
-        shard_size: tiles a shard.
+        shard_size: tiles a shard; by default as ``StoreWriter.create`` has it, fewer if there are series.
         shares: of the splits train, val and test.
         series: which of the published series tiles have besides, and how many images a tile has of each at most; each
             image takes nearly as long as everything else.
@@ -62,7 +62,7 @@ def write_synthetic_store(
         StoreError: there is another dataset at ``path``, or it cannot be written.
     """
     for name, value in (("count", count), ("tile_size", tile_size), ("shard_size", shard_size), ("workers", workers)):
-        if value < 1:
+        if value is not None and value < 1:
             raise InputError(f"{name} is {value}, wanted at least 1")
     earth = SyntheticEarth(seed, tile_size=tile_size, series=series)
     with _writer(path, earth, count, shard_size) as writer:
@@ -81,7 +81,7 @@ def write_synthetic_store(
     return path
 
 
-def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int) -> StoreWriter:
+def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int | None) -> StoreWriter:
     recipe: dict[str, Any] = {
         "name": "synthetic earth",
         "version": SyntheticEarth.VERSION,
