@@ -171,6 +171,11 @@ def test_convert_makes_series_of_the_planet(tmp_path: Path, monkeypatch: pytest.
     assert store.shard_size == 1
 
 
+def test_only_the_planet_is_asked_for_series(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="are those of the synthetic Earth"):
+        convert(tmp_path, tmp_path / "s.zarr", series={RADAR: 2})
+
+
 @pytest.mark.parametrize("series", [{"sentinel3_series": 4}, {OPTICAL: 0}])
 def test_series_that_cannot_be_are_refused(series: dict[str, int]) -> None:
     with pytest.raises(InputError, match="images of the series"):

@@ -19,7 +19,9 @@ from geopretext.errors import InputError, StoreError
 Place = TypeVar("Place", bound=str | Path)
 
 _CHUNK = 48
-"""tiles that a process renders at a time"""
+"""tiles that a process renders at a time, without long series"""
+_IMAGES = 24
+"""images of a tile up to which it renders as many; they are handed over whole, several chunks at a time"""
 _SPLIT_FROM = 100
 """tiles from which a store is split; fewer may leave a split empty"""
 
@@ -109,8 +111,9 @@ def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int
 
 def _rendered(earth: SyntheticEarth, start: int, stop: int, workers: int) -> Iterator[TileBatch]:
     """Tiles ``start`` to ``stop - 1`` in order, rendered some chunks ahead of who asks."""
-    chunks = ((earth, first, min(_CHUNK, stop - first)) for first in range(start, stop, _CHUNK))
-    if workers == 1 or stop - start <= _CHUNK:
+    size = max(1, _CHUNK * _IMAGES // max(_IMAGES, sum(earth.dates.values())))
+    chunks = ((earth, first, min(size, stop - first)) for first in range(start, stop, size))
+    if workers == 1 or stop - start <= size:
         yield from map(_render_chunk, chunks)
         return
     # A fork would copy the locks of tensorstore's and torch's threads in a state that nobody releases.
