@@ -162,12 +162,15 @@ def test_every_image_of_the_planet_is_its_own_and_the_reference_is_one() -> None
         assert np.array_equal(batch.arrays[SERIES[0]][tile, number], batch.arrays["sentinel2"][tile, bands])
 
 
-def test_a_build_of_series_has_the_same_bytes_in_whatever_groups_and_steps(tmp_path: Path) -> None:
+def test_a_build_of_series_has_the_same_bytes_in_whatever_groups_and_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geopretext.data.writer.default_shard_size", lambda *_: 2)  # as if series were very long
     recipe, four = planet_recipe(), places(4)
-    maker, small = TileMaker(recipe), {"shard_size": 2}
-    Build(recipe, maker, four, tmp_path / "one.zarr", group_size=4, **small).run(SingleProcess())
-    Build(recipe, maker, four, tmp_path / "two.zarr", group_size=2, limit=3, **small).run(SingleProcess())
-    Build(recipe, maker, four, tmp_path / "two.zarr", group_size=2, **small).run(SingleProcess())
+    maker = TileMaker(recipe)
+    Build(recipe, maker, four, tmp_path / "one.zarr", group_size=4).run(SingleProcess())
+    Build(recipe, maker, four, tmp_path / "two.zarr", group_size=2, limit=3).run(SingleProcess())
+    Build(recipe, maker, four, tmp_path / "two.zarr", group_size=2).run(SingleProcess())
     one, two = (
         {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
         for root in (tmp_path / "one.zarr", tmp_path / "two.zarr")
@@ -176,5 +179,6 @@ def test_a_build_of_series_has_the_same_bytes_in_whatever_groups_and_steps(tmp_p
     different = [name for name in one if one[name] != two[name]]
     assert not different
     store = Store.open(tmp_path / "two.zarr")
+    assert store.shard_size == 2
     assert store.coordinates.series[SERIES[0]].shape == (4, 4)
     assert store.statistics is not None

@@ -212,6 +212,15 @@ class TestCubes:
         assert got[2, 0, 0] == 40000
         assert np.array_equal(got[3:], stored[3:])
 
+    def test_a_fill_value_of_disguised_numbers_is_disguised_too(self, tmp_path: Path) -> None:
+        stored = numbers()
+        stored[0, 0, 0] = 65535
+        fill = {"_Unsigned": "true", "_FillValue": np.int16(-1)}
+        write_cube(tmp_path / "fine.nc", {"blue": stored.view(np.int16)}, blue=fill)
+        got = images(convert_to(tmp_path))[0, :5, 0]
+        assert got[0, 0, 0] == 0
+        assert np.array_equal(got[1:], stored[1:])
+
     def test_compressed_backscatter_becomes_decibels(self, tmp_path: Path) -> None:
         wanted = np.linspace(-30, 5, 5 * SIZE * SIZE).reshape(5, SIZE, SIZE)
         write_cube(tmp_path / "fine.nc", {"VV": np.rint(10 ** ((wanted + 83) / 20)).astype(np.uint16)})
@@ -231,6 +240,15 @@ class TestCubes:
         (tmp_path / "fine.nc").rename(tmp_path / "other" / "fine.nc")
         with pytest.raises(BandError, match="'blue' changes over time"):
             convert_to(tmp_path / "other", cubes__terrain=moving)
+
+    def test_a_map_may_be_missing_at_the_same_pixels_at_all_times(self, tmp_path: Path) -> None:
+        height = np.arange(64, dtype=np.float32).reshape(SIZE, SIZE)
+        height[0, 0] = np.nan
+        write_cube(tmp_path / "fine.nc", {"blue": numbers(), "height": np.stack([height] * 5)})
+        entry = {"files": "fine.nc", "modality": "aster", "bands": {"elevation": "height"}, "unit": "m"}
+        got = images(convert_to(tmp_path, cubes__terrain=entry), "aster")[0, 0]
+        assert got[0, 0] == PUBLISHED["aster"].fill
+        assert np.array_equal(got.ravel()[1:], height.ravel()[1:])
 
     def test_a_conversion_goes_on_and_refuses_another_mapping(self, tmp_path: Path) -> None:
         write_cube(tmp_path / "fine.nc", {"blue": numbers()})
@@ -270,6 +288,11 @@ class TestRefusals:
         write_cube(tmp_path / "fine.nc", {"blue": numbers()}, blue={"scale_factor": 1e-4})
         with pytest.raises(UnitError, match="states scale_factor"):
             convert_to(tmp_path)
+
+    def test_a_series_of_a_variable_without_time(self, tmp_path: Path) -> None:
+        write_cube(tmp_path / "fine.nc", {"blue": numbers(), "still": numbers()[0]})
+        with pytest.raises(BandError, match="'still' has the dimensions y, x"):
+            convert_to(tmp_path, cubes__fine__bands={"B2": "blue", "B3": "still"})
 
     def test_files_that_are_none_or_lie_nowhere(self, tmp_path: Path) -> None:
         (tmp_path / "fine.nc").write_bytes(b"no cube")

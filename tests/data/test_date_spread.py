@@ -1,4 +1,4 @@
-"""Dates that are kept lie evenly, and the same ones always."""
+"""Which dates are kept: compared with the best of all choices, tried one by one."""
 
 from itertools import combinations
 
@@ -7,33 +7,31 @@ import pytest
 
 from geopretext.data.date_spread import spread_days, spread_order
 
-RANDOM = np.random.default_rng(0)
+START = np.datetime64("2020-01-01")
 
 
-def days(*numbers: int) -> np.ndarray:
-    return np.datetime64("2019-01-01", "D") + np.array(numbers, np.int64)
+def farthest(days: np.ndarray, chosen: np.ndarray) -> int:
+    """Days between a date and the nearest of those chosen, at most."""
+    return int(np.abs(days[:, None] - chosen).min(axis=1).max())
 
 
-def widest_gap(kept: np.ndarray, among: np.ndarray) -> int:
-    """Days from the one that is farthest from any that is kept."""
-    return int(np.abs(among[:, None] - kept[None]).astype(np.int64).min(axis=1).max())
+@pytest.mark.parametrize("seed", range(20))
+def test_no_date_is_farther_than_twice_what_the_best_choice_leaves(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    days = np.sort(random.choice(80, 9, replace=False))
+    for count in range(1, 6):
+        first = START + random.choice(days)
+        kept = days[spread_days(START + days, count, first=first)]
+        assert len(kept) == count
+        assert first - START in kept
+        best = min(farthest(days, np.array(choice)) for choice in combinations(days, count))
+        assert farthest(days, kept) <= 2 * best
 
 
-def test_each_is_the_farthest_from_those_before_it() -> None:
-    assert spread_order(days(0, 10, 20, 30, 40)).tolist() == [0, 4, 2, 1, 3]
-    assert spread_order(days(0, 1, 2, 100)).tolist() == [0, 3, 2, 1]
-    assert spread_order(days(0, 10, 20, 30), first=np.datetime64("2019-01-19")).tolist() == [2, 0, 1, 3]
-    assert spread_order(days()).tolist() == []
-
-
-def test_positions_are_ascending_and_all_if_there_are_few() -> None:
-    assert spread_days(days(0, 10, 20, 30, 40), 3).tolist() == [0, 2, 4]
-    assert spread_days(days(3, 4), 9).tolist() == [0, 1]
-
-
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_gaps_are_at_most_twice_the_best(count: int) -> None:
-    for _ in range(5):
-        at = days(*np.sort(RANDOM.choice(365, 12, replace=False)))
-        best = min(widest_gap(at[list(pick)], at) for pick in combinations(range(12), count))
-        assert widest_gap(at[spread_days(at, count)], at) <= 2 * best
+def test_a_longer_choice_has_the_days_of_a_shorter_one() -> None:
+    days = START + np.array([0, 3, 4, 50, 90, 91, 200])
+    assert spread_order(days).tolist()[:4] == [0, 6, 5, 3]  # the ends, the middle, the middle of the first half
+    assert spread_days(days, 3).tolist() == [0, 5, 6]
+    assert sorted(spread_order(days, first=START + 88)) == list(range(7))
+    assert spread_order(days, first=START + 88)[0] == 4
+    assert spread_order(days[:0]).tolist() == []

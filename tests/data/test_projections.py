@@ -19,9 +19,9 @@ def ran(tmp_path: Path, *lines: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
 
 
-@pytest.fixture
-def cube(tmp_path: Path) -> Path:
-    xr = pytest.importorskip("xarray")
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("cube")
     path = tmp_path / "cube.nc"
     done = ran(
         tmp_path,
@@ -30,7 +30,6 @@ def cube(tmp_path: Path) -> Path:
         f"cube.to_netcdf({str(path)!r}, engine='h5netcdf')",
     )
     assert done.returncode == 0, done.stderr
-    assert xr is not None
     return path
 
 
@@ -40,11 +39,17 @@ def test_projections_work_after_xarray_has_opened_a_file(cube: Path, tmp_path: P
     assert (done.returncode, done.stdout.strip()) == (0, "WGS 84 / UTM zone 31N"), done.stderr
 
 
-def test_too_late_is_said(cube: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settle",
+    [
+        "from geopretext.data.projections import settle_projections; settle_projections()",
+        "import geopretext.data.cube_file",
+    ],
+)
+def test_too_late_is_said(cube: Path, tmp_path: Path, settle: str) -> None:
     late = ran(tmp_path, f"import xarray; xarray.open_dataset({str(cube)!r})", NAMED)
     if late.returncode == 0:
         pytest.skip("this cfgrib leaves others their PROJ")
-    settle = "from geopretext.data.projections import settle_projections; settle_projections()"
     done = ran(tmp_path, f"import xarray; xarray.open_dataset({str(cube)!r})", settle)
     assert "MissingLibraryError" in done.stderr
     assert "import rasterio and pyproj before xarray opens a file" in done.stderr

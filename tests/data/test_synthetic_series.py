@@ -161,11 +161,19 @@ def test_a_store_of_series_is_written_resumed_and_read_back(tmp_path: Path, batc
             assert file.read_bytes() == (tmp_path / "s.zarr" / file.relative_to(tmp_path / "plain.zarr")).read_bytes()
 
 
-def test_convert_makes_series_of_the_planet(tmp_path: Path) -> None:
+def test_convert_makes_series_of_the_planet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geopretext.data.writer.default_shard_size", lambda *_: 1)  # as if series were very long
     report = convert("synthetic", tmp_path / "s.zarr", count=2, series={RADAR: 2})
     assert RADAR in report.modalities
     assert OPTICAL not in report.modalities
-    assert Store.open(tmp_path / "s.zarr").coordinates.series[RADAR].shape == (2, 2)
+    store = Store.open(tmp_path / "s.zarr")
+    assert store.coordinates.series[RADAR].shape == (2, 2)
+    assert store.shard_size == 1
+
+
+def test_only_the_planet_is_asked_for_series(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="are those of the synthetic Earth"):
+        convert(tmp_path, tmp_path / "s.zarr", series={RADAR: 2})
 
 
 @pytest.mark.parametrize("series", [{"sentinel3_series": 4}, {OPTICAL: 0}])

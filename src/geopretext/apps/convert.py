@@ -10,12 +10,14 @@ from geopretext.apps.progress import ProgressLine
 from geopretext.data.convert import SYNTHETIC, convert
 from geopretext.modality import PUBLISHED, load_modalities
 
+_SERIES = ",".join(name for name, modality in PUBLISHED.items() if modality.kind.is_series)
+
 _EXAMPLE = f"""\
 geopretext convert data_100k_v001 --out tiles.zarr                          # official MMEarth directory
 geopretext convert geotiffs --mapping mapping.yaml --out tiles.zarr         # subfolder = modality, file = place
 geopretext convert cubes --mapping mapping.yaml --out tiles.zarr            # NetCDF with a time dimension -> series
 geopretext convert {SYNTHETIC} --count 2000 --seed 0 --out tiles.zarr           # procedural planet
-geopretext convert {SYNTHETIC} --series sentinel2_series,sentinel1_series --dates 12 --out tiles.zarr"""
+geopretext convert {SYNTHETIC} --series {_SERIES} --dates 12 --out tiles.zarr"""
 
 _ABOUT = """\
 Write a tile store from an official MMEarth HDF5 directory, a folder of GeoTIFFs or of NetCDF cubes, or the synthetic
@@ -36,7 +38,7 @@ def run(arguments: Sequence[str]) -> None:
     add("--mapping", type=Path, metavar="YAML", help="what a folder of GeoTIFFs, or of NetCDF cubes, holds")
     add("--modalities", type=Path, metavar="YAML", help="modalities of your own, see `geopretext modalities --help`")
     add("--count", type=whole(1), default=2000, help="tiles of the synthetic Earth; default: %(default)s")
-    add("--series", default="", metavar="NAMES", help="time series of the synthetic Earth, with commas; default: none")
+    add("--series", default="", metavar="NAMES", help=f"time series of the synthetic Earth: {_SERIES}; default: none")
     add("--dates", type=whole(1), default=12, help="images that a tile has of each at most; default: %(default)s")
     add("--seed", type=whole(0), default=0, help="of the split, and of the synthetic Earth; default: %(default)s")
     add("--json", action="store_true", help="print the report as JSON")

@@ -129,8 +129,8 @@ class Build:
     """only so many places, the first of ``places``"""
     group_size: int = GROUP_SIZE
     """places of one task; tiles do not depend on it"""
-    shard_size: int = 256
-    """tiles in a file of the store"""
+    shard_size: int | None = None
+    """tiles in a file of the store; by default as ``StoreWriter.create`` has it, fewer if there are series"""
     retry_failed: bool = False
     """make places again that have failed in an earlier run"""
 

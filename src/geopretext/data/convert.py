@@ -57,13 +57,20 @@ def convert(
         progress: called after each batch of tiles.
 
     Raises:
-        InputError: ``src`` is nothing that can be converted, or the mapping is wrong (see ``load_mapping``).
+        InputError: ``src`` is nothing that can be converted, or not what series are asked of, or the mapping is wrong
+            (see ``load_mapping``).
         StoreError: ``out`` holds something else, or ``src`` lacks a file.
         CorruptError, GridError, UnitError, BandError, ClassError: see ``survey_geotiffs``, ``survey_cubes`` and
             ``MMEarthReader``.
     """
     if str(src) == SYNTHETIC:
         return _convert_synthetic(out, count, series or {}, seed, progress)
+    if series:
+        raise InputError(
+            f"series {', '.join(series)} are those of the synthetic Earth",
+            where=str(src),
+            hint="NetCDF cubes say by their mapping which series they have: docs/source-series.md",
+        )
     if is_url(src):
         raise InputError("is a URL", where=str(src), hint="what is converted lies in a folder; only --out may be a URL")
     if mapping is not None and is_cube_mapping(mapping):

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from geopretext.data.cube_mapping import CubeLayer
+from geopretext.data.projections import settle_projections
 from geopretext.errors import BandError, CorruptError, GridError, MissingLibraryError, UnitError
 
 try:
+    settle_projections()  # while there is time: whoever imports this is about to open cubes
     import pyproj
     import xarray as xr
 except ImportError as error:
@@ -128,11 +130,16 @@ class Cube:
         return np.unique(self._times.astype("datetime64[D]"))
 
     @property
+    def _time(self) -> str | None:
+        """The dimension of time, if there is one."""
+        names = [str(name) for name in self._dataset.dims if name in self._dataset.coords]
+        return next((name for name in names if self._dataset.coords[name].dtype.kind == "M"), None)
+
+    @property
     def _times(self) -> npt.NDArray[np.datetime64]:
-        for name in map(str, self._dataset.dims):
-            if name in self._dataset.coords and self._dataset.coords[name].dtype.kind == "M":
-                return np.asarray(self._dataset.coords[name].values)
-        return np.empty(0, "datetime64[ns]")
+        if self._time is None:
+            return np.empty(0, "datetime64[ns]")
+        return np.asarray(self._dataset.coords[self._time].values)
 
     def read(
         self, variable: str, days: npt.NDArray[np.datetime64] | None, layer: CubeLayer, *, x: Any, y: Any
@@ -147,7 +154,8 @@ class Cube:
             y: (H,) likewise.
 
         Raises:
-            BandError: no such variable, or it changes over time although no days are asked for.
+            BandError: no such variable, one that changes over time although no days are asked for, one without time
+                although some are, or one with other dimensions.
             UnitError: the file states a scale, and the layer does not say what to do about it.
             CorruptError: it cannot be read to its end.
         """
@@ -157,14 +165,20 @@ class Cube:
         rows, has_row = self._positions("y", np.asarray(y))
         first = array.isel(y=slice(rows.min(), rows.max() + 1), x=slice(columns.min(), columns.max() + 1))
         time = [str(name) for name in array.dims if name not in ("y", "x")]
+        if len(time) > 1 or (days is not None and time != [self._time]):
+            raise BandError(
+                f"{variable!r} has the dimensions {', '.join(map(str, array.dims))}",
+                where=self.where,
+                hint="a map has y and x, a series time besides, and neither any other",
+            )
         try:
             raw = first.transpose(*time, "y", "x").values
         except (OSError, RuntimeError, ValueError) as error:
             raise CorruptError(f"variable {variable!r} cannot be read: {error}", where=self.where) from error
-        if str(array.attrs.get("_Unsigned", "")).lower() == "true":
+        if _is_unsigned(array):
             raw = raw.view(f"u{raw.dtype.itemsize}")
         if days is None and time:
-            if (raw != raw[:1]).any():
+            if not np.array_equal(raw, np.broadcast_to(raw[:1], raw.shape), equal_nan=raw.dtype.kind == "f"):
                 raise BandError(f"{variable!r} changes over time, and a map does not", where=self.where)
             raw = raw[0]
         raw = raw[..., rows - rows.min(), :][..., columns - columns.min()]
@@ -195,8 +209,10 @@ class Cube:
     def _decode(
         self, array: xr.DataArray, raw: npt.NDArray[Any], valid: npt.NDArray[np.bool_], layer: CubeLayer
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        missing = [*layer.nodata, *(array.attrs[key] for key in ("_FillValue", "missing_value") if key in array.attrs)]
-        for number in missing:
+        said = [np.asarray(array.attrs[key]) for key in ("_FillValue", "missing_value") if key in array.attrs]
+        if _is_unsigned(array):  # they are of the variable's own signed type
+            said = [numbers.astype(array.dtype).view(raw.dtype) for numbers in said]
+        for number in (*layer.nodata, *(number for numbers in said for number in numbers.ravel())):
             valid = valid & (raw != number)
         numbers = raw.astype(np.float64)
         valid = valid & np.isfinite(numbers)
@@ -217,6 +233,11 @@ class Cube:
             valid = valid & (numbers > 0)
             numbers = slope * np.log10(np.where(valid, numbers, 1.0)) + level
         return np.where(valid, numbers, 0.0), valid
+
+
+def _is_unsigned(array: xr.DataArray) -> bool:
+    """Whether signed integers stand for unsigned ones, as NetCDF 3 has none."""
+    return str(array.attrs.get("_Unsigned", "")).lower() == "true"
 
 
 def open_cube(path: Path) -> Cube:

@@ -7,9 +7,9 @@ import numpy.typing as npt
 def spread_order(days: npt.NDArray[np.datetime64], *, first: np.datetime64 | None = None) -> npt.NDArray[np.int64]:
     """Positions of all days in an order of which every beginning is spread over the time as evenly as may be.
 
-    Each is the one that is farthest from those before it; of two as far, the earlier. So the beginning of ``k`` days
-    leaves gaps at most twice as long as the best choice of ``k`` days would (Gonzalez 1985, Theoretical Computer
-    Science 38), and when one of them turns out useless, the next in order stands in for it.
+    Each is the one that is farthest from those before it; of two as far, the earlier. So no day is farther from the
+    beginning of ``k`` days than twice what the best choice of ``k`` days would leave (Gonzalez 1985, Theoretical
+    Computer Science 38), and when one of them turns out useless, the next in order stands in for it.
 
     Args:
         days: (n,) ``datetime64[D]``, ascending, none twice.

@@ -213,6 +213,7 @@ def test_a_pixel_over_time_is_what_the_store_holds(
     assert page.locator(f'.panel[data-modality="{OPTICAL.name}"] .date').inner_text() == "31 Mar 2021 · 3 of 5"
 
 
+@pytest.mark.slow
 def test_no_page_minds_series(open_page: "Callable[..., Page]", address: str, reader: Store) -> None:
     page = open_page(f"{address}#/tile?tile=2", phone=True, theme="dark")  # without a single date
     assert page.locator(".panel").count() == 4

@@ -19,7 +19,9 @@ from geopretext.errors import InputError, StoreError
 Place = TypeVar("Place", bound=str | Path)
 
 _CHUNK = 48
-"""tiles that a process renders at a time"""
+"""tiles that a process renders at a time, without long series"""
+_IMAGES = 24
+"""images of a tile up to which it renders as many; they are handed over whole, several chunks at a time"""
 _SPLIT_FROM = 100
 """tiles from which a store is split; fewer may leave a split empty"""
 
@@ -30,7 +32,7 @@ def write_synthetic_store(
     count: int,
     seed: int = 0,
     tile_size: int = 64,
-    shard_size: int = 256,
+    shard_size: int | None = None,
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     series: Mapping[str, int] | None = None,
     workers: int = 2,
@@ -47,7 +49,7 @@ def write_synthetic_store(
         count: tiles; below 100 they are too few for three splits, and get none.
         seed: which planet.
         tile_size: pixels.
-        shard_size: tiles a shard.
+        shard_size: tiles a shard; by default as ``StoreWriter.create`` has it, fewer if there are series.
         shares: of the splits train, val and test.
         series: which of the published series tiles have besides, and how many images a tile has of each at most; each
             image takes nearly as long as everything else.
@@ -62,7 +64,7 @@ def write_synthetic_store(
         StoreError: there is another dataset at ``path``, or it cannot be written.
     """
     for name, value in (("count", count), ("tile_size", tile_size), ("shard_size", shard_size), ("workers", workers)):
-        if value < 1:
+        if value is not None and value < 1:
             raise InputError(f"{name} is {value}, wanted at least 1")
     earth = SyntheticEarth(seed, tile_size=tile_size, series=series)
     with _writer(path, earth, count, shard_size) as writer:
@@ -81,7 +83,7 @@ def write_synthetic_store(
     return path
 
 
-def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int) -> StoreWriter:
+def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int | None) -> StoreWriter:
     recipe: dict[str, Any] = {
         "name": "synthetic earth",
         "version": SyntheticEarth.VERSION,
@@ -109,8 +111,9 @@ def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int
 
 def _rendered(earth: SyntheticEarth, start: int, stop: int, workers: int) -> Iterator[TileBatch]:
     """Tiles ``start`` to ``stop - 1`` in order, rendered some chunks ahead of who asks."""
-    chunks = ((earth, first, min(_CHUNK, stop - first)) for first in range(start, stop, _CHUNK))
-    if workers == 1 or stop - start <= _CHUNK:
+    size = max(1, _CHUNK * _IMAGES // max(_IMAGES, sum(earth.dates.values())))
+    chunks = ((earth, first, min(size, stop - first)) for first in range(start, stop, size))
+    if workers == 1 or stop - start <= size:
         yield from map(_render_chunk, chunks)
         return
     # A fork would copy the locks of tensorstore's and torch's threads in a state that nobody releases.
