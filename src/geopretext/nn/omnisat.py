@@ -13,8 +13,9 @@ Letters: ``B`` tiles, ``M`` modalities, ``C`` bands, ``T`` dates, ``H W`` pixels
 ``P = h w``, ``D`` features, ``p`` pixels on a side of a patch.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple, cast
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,8 @@ class OmniSat(EncoderNetwork):
         RecipeError: a modality's name is one that torch keeps for itself.
     """
 
+    any_input: ClassVar[bool] = True
+    """inputs may be absent"""
     settings: OmniSatSettings
 
     def __init__(self, settings: OmniSatSettings) -> None:
@@ -150,6 +153,15 @@ class OmniSat(EncoderNetwork):
             mean = sum(part * weights[:, i, :, None, None, None] for i, part in enumerate(each))
             stages.append(_joined(cast("Tensor", mean), projection.grid))
         return (*stages, fused)
+
+    def given(self, names: Collection[str]) -> "OmniSat":
+        """See ``EncoderNetwork``; it keeps its series."""
+        kept = {name: bands for name, bands in self.settings.inputs.items() if name in names}
+        with torch.random.fork_rng(devices=()):  # its weights are not drawn, but given
+            network = OmniSat(replace(self.settings, inputs=kept))
+        wanted = network.state_dict().keys()
+        network.load_state_dict({key: value for key, value in self.state_dict().items() if key in wanted})
+        return network.to(self.class_token.device).train(self.training)
 
     def project(self, x: Tensor, series: Mapping[str, Series]) -> Projection:
         """Tokens of each modality.
