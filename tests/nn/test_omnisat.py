@@ -359,6 +359,15 @@ def test_inputs_that_cannot_be() -> None:
     thin = Series(Observed(*(part[:, :, :1] for part in one.images)), one.days)
     with pytest.raises(BandError, match="1 bands"):
         encoder(images(), series={"sentinel2_series": thin})
+    flat = Series(Observed(*(part.reshape(2, 5, 2, 16, 64) for part in one.images)), one.days)
+    with pytest.raises(GridError, match="16 x 64"):  # as many patches, in other places
+        encoder(images(), series={"sentinel2_series": flat})
+    few = Series(one.images, Observed(*(part[:, :1] for part in one.days)))
+    with pytest.raises(InputError, match="days of 'sentinel2_series'"):
+        encoder(images(), series={"sentinel2_series": few})
+    for network in (encoder, make_reconstructor()):
+        with pytest.raises(GridError, match="mask"):
+            network(images(), torch.ones(2, 1, dtype=torch.bool))
     with pytest.raises(BandError, match="no band"):
         replace(SMALL, inputs={"sentinel2": ("B99",)})
     with pytest.raises(RecipeError, match="called 'keys'"):
