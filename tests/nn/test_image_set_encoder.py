@@ -81,7 +81,9 @@ def test_images_are_area_means_of_what_is_there() -> None:
 def test_an_image_that_is_absent_is_as_if_it_had_never_been() -> None:
     network, x = make(), random_image()
     x[:, 3:] = 0
+    state = torch.get_rng_state()
     alone = network.given(["sentinel2"])
+    assert torch.equal(torch.get_rng_state(), state)  # its weights are not drawn, but given
     assert alone.settings.inputs == {"sentinel2": ("B2", "B3", "B5")}
     torch.testing.assert_close(network(x), alone(x[:, :3]))
     x[0] = 0

@@ -122,6 +122,27 @@ def test_an_absent_input_leaves_no_trace() -> None:
 
 
 @torch.no_grad()
+def test_an_encoder_of_some_inputs_is_as_if_the_others_were_absent() -> None:
+    encoder, x, one = make_encoder(), images(), series()
+    assert encoder.any_input
+    radar = encoder.given(["sentinel1"])
+    assert radar.settings.inputs == {"sentinel1": RADAR}
+    assert not radar.training
+    absent = torch.cat([torch.zeros_like(x[:, :3]), x[:, 3:]], 1)
+    for given in ({}, {"sentinel2_series": one}):
+        assert torch.allclose(radar(x[:, 3:], series=given), encoder(absent, series=given), atol=1e-5)
+    for found, wanted in zip(radar.forward_stages(x[:, 3:]), encoder.forward_stages(absent), strict=True):
+        assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_weights_of_an_encoder_of_some_inputs_are_not_drawn() -> None:
+    encoder = make_encoder()
+    state = torch.get_rng_state()
+    encoder.given(["sentinel1"])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@torch.no_grad()
 def test_inputs_are_missed_patch_by_patch() -> None:
     """Radar over the left half only: its tokens there are as if it were everywhere, and nothing stands for the rest."""
     encoder, x = make_encoder(), images()
@@ -338,6 +359,15 @@ def test_inputs_that_cannot_be() -> None:
     thin = Series(Observed(*(part[:, :, :1] for part in one.images)), one.days)
     with pytest.raises(BandError, match="1 bands"):
         encoder(images(), series={"sentinel2_series": thin})
+    flat = Series(Observed(*(part.reshape(2, 5, 2, 16, 64) for part in one.images)), one.days)
+    with pytest.raises(GridError, match="16 x 64"):  # as many patches, in other places
+        encoder(images(), series={"sentinel2_series": flat})
+    few = Series(one.images, Observed(*(part[:, :1] for part in one.days)))
+    with pytest.raises(InputError, match="days of 'sentinel2_series'"):
+        encoder(images(), series={"sentinel2_series": few})
+    for network in (encoder, make_reconstructor()):
+        with pytest.raises(GridError, match="mask"):
+            network(images(), torch.ones(2, 1, dtype=torch.bool))
     with pytest.raises(BandError, match="no band"):
         replace(SMALL, inputs={"sentinel2": ("B99",)})
     with pytest.raises(RecipeError, match="called 'keys'"):

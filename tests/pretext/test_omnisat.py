@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from geopretext.errors import BandError, InputError, RecipeError
-from geopretext.modality import PUBLISHED, Acquisition, Modality, Observed
+from geopretext.modality import PUBLISHED, Acquisition, Modality, Observed, Role
 from geopretext.nn.bundle import Encoder, load_reconstructor
 from geopretext.nn.masking import sample_visible
 from geopretext.nn.omnisat_settings import OmniSatSettings
@@ -203,6 +203,9 @@ def test_a_bundle_predicts_as_the_method_did(tmp_path: Path) -> None:
 def test_data_that_do_not_fit() -> None:
     with pytest.raises(RecipeError, match="'sentinel2' alone"):
         make_method(replace(ENCODER, inputs={"sentinel2": ("B2",)}, series={}))
+    for name in ("aster", SERIES):
+        with pytest.raises(RecipeError, match=f"'{name}' is a downstream label"):
+            make_method(held={**PUBLISHED, name: replace(PUBLISHED[name], role=Role.LABEL)})
     with pytest.raises(InputError, match="sentinel1_series"):
         make_method(held={name: one for name, one in PUBLISHED.items() if name != SERIES})
     with pytest.raises(RecipeError, match="is a continuous map"):

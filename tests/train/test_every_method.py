@@ -54,8 +54,15 @@ SMALL: dict[str, Any] = {
     "accelerator": "cpu",
 }
 LARGER = {"batch_size": 16, "base_learning_rate": 0.016}
-CHANGES: dict[str, dict[str, Any]] = {"softcon-demo": LARGER, "softcon-s1-demo": LARGER}
-"""norms over a batch of four rows amplify rounding errors a hundredfold from one step to the next"""
+CHANGES: dict[str, dict[str, Any]] = {
+    # norms over a batch of four rows amplify rounding errors a hundredfold from one step to the next
+    "softcon-demo": LARGER,
+    "softcon-s1-demo": LARGER,
+    # many tokens a tile
+    "a2-mae-demo": {"encoder": {"dim": 32, "depth": 2}, "pretext": {"decoder_dim": 32}},
+    "omnisat-demo": {"encoder": {"image_size": 32, "dim": 32}},
+    "omnisat-series-demo": {"encoder": {"image_size": 32, "dim": 32}},
+}
 TIMES = {"seconds", "tiles_per_second"}
 
 

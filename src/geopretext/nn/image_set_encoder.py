@@ -266,7 +266,8 @@ class ImageSetEncoder(EncoderNetwork):
         factors = {name: old.factor(name) for name in kept}
         bands = {name: old.image_bands[name] for name in kept}
         settings = replace(old, sources=kept, image_bands=bands, factors=factors)
-        network = ImageSetEncoder(settings).to(self.norm.weight.device)
+        with torch.random.fork_rng(devices=()):  # its weights are not drawn, but given
+            network = ImageSetEncoder(settings).to(self.norm.weight.device)
         wanted = network.state_dict().keys()
         network.load_state_dict({key: value for key, value in self.state_dict().items() if key in wanted})
         return network.train(self.training)

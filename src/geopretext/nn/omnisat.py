@@ -13,14 +13,15 @@ Letters: ``B`` tiles, ``M`` modalities, ``C`` bands, ``T`` dates, ``H W`` pixels
 ``P = h w``, ``D`` features, ``p`` pixels on a side of a patch.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple, cast
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geopretext.errors import BandError, InputError, RecipeError
+from geopretext.errors import BandError, GridError, InputError, RecipeError
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.omnisat_settings import OmniSatSettings
@@ -57,6 +58,8 @@ class OmniSat(EncoderNetwork):
         RecipeError: a modality's name is one that torch keeps for itself.
     """
 
+    any_input: ClassVar[bool] = True
+    """inputs may be absent"""
     settings: OmniSatSettings
 
     def __init__(self, settings: OmniSatSettings) -> None:
@@ -126,11 +129,12 @@ class OmniSat(EncoderNetwork):
             (B, D, h, w), zero where masked.
 
         Raises:
-            BandError, GridError: the images have other bands, or another size.
-            InputError: a series is not one of the network's.
+            BandError, GridError: the images have other bands, or another size; or ``visible`` another shape.
+            InputError: a series is not one of the network's, or has other days than images.
         """
         projection = self.project(x, series or {})
         if visible is not None:
+            check_mask(visible, projection)
             projection = projection._replace(present=projection.present & visible[:, None])
         cells = self.fuse(projection)
         if visible is not None:
@@ -151,12 +155,24 @@ class OmniSat(EncoderNetwork):
             stages.append(_joined(cast("Tensor", mean), projection.grid))
         return (*stages, fused)
 
+    def given(self, names: Collection[str]) -> "OmniSat":
+        """See ``EncoderNetwork``; it keeps its series."""
+        kept = {name: bands for name, bands in self.settings.inputs.items() if name in names}
+        with torch.random.fork_rng(devices=()):  # its weights are not drawn, but given
+            network = OmniSat(replace(self.settings, inputs=kept))
+        wanted = network.state_dict().keys()
+        network.load_state_dict({key: value for key, value in self.state_dict().items() if key in wanted})
+        return network.to(self.class_token.device).train(self.training)
+
     def project(self, x: Tensor, series: Mapping[str, Series]) -> Projection:
         """Tokens of each modality.
 
         Args:
             x: as ``forward`` takes it.
             series: likewise.
+
+        Raises:
+            BandError, GridError, InputError: see ``forward``.
         """
         if x.shape[1] != len(self.settings.bands):
             raise BandError(
@@ -174,6 +190,12 @@ class OmniSat(EncoderNetwork):
             present.append((patches != 0).flatten(2).any(2))
             switches[name], levels[name] = projected.switches, projected.levels
         for name, one in series.items():
+            if one.images.values.shape[-2:] != x.shape[-2:]:
+                height, width = one.images.values.shape[-2:]
+                raise GridError(
+                    f"images of the series {name!r} are {height} x {width} pixels, those of maps"
+                    f" {x.shape[2]} x {x.shape[3]}"
+                )
             token, seen, attention[name] = self._project_series(name, one)
             tokens.append(token)
             present.append(seen)
@@ -217,6 +239,10 @@ class OmniSat(EncoderNetwork):
             raise BandError(
                 f"the series {name!r} has {bands} bands", hint=f"it has {', '.join(self.settings.series[name])}"
             )
+        if days.values.shape != (batch, dates):
+            raise InputError(
+                f"days of {name!r} have the shape {tuple(days.values.shape)}", hint=f"wanted {(batch, dates)}"
+            )
         shape = (batch, dates, -1, bands * self.settings.patch_size**2)
         patches, known = (self._patches(x.flatten(0, 1)).reshape(shape).transpose(1, 2) for x in (values, valid))
         seen = known.any(3) & days.valid[:, None]  # (B, P, T)
@@ -232,6 +258,17 @@ class OmniSat(EncoderNetwork):
         p = self.settings.patch_size
         h, w = patch_grid(height=height, width=width, patch_size=p)
         return x.reshape(batch, bands, h, p, w, p).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+
+
+def check_mask(visible: Tensor, projection: Projection) -> None:
+    """That a mask (B, P) has as many patches as there are.
+
+    Raises:
+        GridError: it has not.
+    """
+    tiles, _, patches = projection.present.shape
+    if visible.shape != (tiles, patches):
+        raise GridError(f"the mask has shape {tuple(visible.shape)}", hint=f"wanted {(tiles, patches)}")
 
 
 def _by_tile(x: Tensor, batch: int) -> Tensor:

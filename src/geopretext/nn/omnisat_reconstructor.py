@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from geopretext.errors import BandError, RecipeError
 from geopretext.modality import Modality, join_modalities
 from geopretext.nn.network import NetworkSettings
-from geopretext.nn.omnisat import OmniSat, Projection
+from geopretext.nn.omnisat import OmniSat, Projection, check_mask
 from geopretext.nn.omnisat_settings import OmniSatSettings
 from geopretext.nn.patch_projector import PatchDecoder
 from geopretext.nn.reconstructor import Reconstructor
@@ -100,9 +100,10 @@ class OmniSatReconstructor(Reconstructor):
             By target: (B, P, p p channels), by row, column, then channel.
         """
         projection = self.encoder.project(x, {})
-        hidden = (
-            torch.zeros_like(projection.present) if visible is None else ~visible[:, None].expand_as(projection.present)
-        )
+        hidden = torch.zeros_like(projection.present)
+        if visible is not None:
+            check_mask(visible, projection)
+            hidden |= ~visible[:, None]
         return self.decode_maps(self.fuse(projection, hidden), projection, hidden)
 
     def fuse(self, projection: Projection, hidden: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from geopretext.errors import GridError, RecipeError
-from geopretext.modality import Acquisition, Modality, Observed, Role
+from geopretext.modality import Acquisition, Modality, Observed
 from geopretext.nn.anchor_masking import TokenMasks, choose_anchors
 from geopretext.nn.bundle import save_bundle
 from geopretext.nn.footprints import area_means
@@ -60,11 +60,6 @@ class A2MAE(Method):
         if not isinstance(encoder, ImageSetSettings):
             raise RecipeError(f"encoder.family is {encoder.family!r}, of method a2_mae", hint=ImageSetSettings.family)
         inputs = find_inputs(encoder, modalities)
-        for modality in inputs:
-            if modality.role is Role.LABEL:
-                raise RecipeError(
-                    f"{modality.name!r} is a downstream label", hint="labels are never shown to pretraining"
-                )
         if settings.anchor is not None and settings.anchor not in encoder.sources:
             raise RecipeError(
                 f"pretext.anchor is {settings.anchor!r}", hint=f"one of {', '.join(encoder.sources)}, or null"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.errors import InputError, RecipeError
-from geopretext.modality import Acquisition, Kind, Modality, Observed
+from geopretext.modality import Acquisition, Kind, Modality, Observed, Role
 from geopretext.nn.bundle import save_encoder
 from geopretext.nn.network import EncoderNetwork
 
@@ -150,7 +150,7 @@ def find_inputs(settings: Any, modalities: Mapping[str, Modality]) -> tuple[Moda
     Raises:
         InputError: an input is lacking.
         BandError: it lacks a band.
-        RecipeError: it is no continuous map.
+        RecipeError: it is no continuous map, or a downstream label.
     """
     for name in settings.inputs:
         if name not in modalities:
@@ -159,7 +159,18 @@ def find_inputs(settings: Any, modalities: Mapping[str, Modality]) -> tuple[Moda
             raise RecipeError(
                 f"encoder: the input {name!r} is a {modalities[name].kind}", hint="an encoder sees continuous maps"
             )
+        refuse_label(modalities[name])
     return tuple(modalities[name].select(bands) for name, bands in settings.inputs.items())
+
+
+def refuse_label(modality: Modality) -> None:
+    """Raise for what only downstream tasks may see.
+
+    Raises:
+        RecipeError: the modality is a downstream label.
+    """
+    if modality.role is Role.LABEL:
+        raise RecipeError(f"{modality.name!r} is a downstream label", hint="labels are never shown to pretraining")
 
 
 def lacking(name: str, modalities: Mapping[str, Modality], where: str) -> InputError:

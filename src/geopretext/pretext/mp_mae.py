@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geopretext.errors import BandError, GridError, InputError, RecipeError
-from geopretext.modality import Acquisition, Kind, Modality, Observed, Role
+from geopretext.modality import Acquisition, Kind, Modality, Observed
 from geopretext.nn.autoencoder import MaskedAutoencoder, take_patches
 from geopretext.nn.bundle import save_bundle
 from geopretext.nn.kernels import can_run, cross_entropy, squared_error
@@ -37,7 +37,7 @@ from geopretext.nn.masking import patch_grid, patchify, sample_dropped, sample_v
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.sites import shown_patches
 from geopretext.nn.weighting import make_weighting
-from geopretext.pretext.method import Method, TaskLoss, find_inputs, input_image, lacking
+from geopretext.pretext.method import Method, TaskLoss, find_inputs, input_image, lacking, refuse_label
 from geopretext.pretext.settings import MPMAESettings
 
 
@@ -309,8 +309,7 @@ def _check(encoder: NetworkSettings, settings: MPMAESettings, modalities: Mappin
     for name in (*encoder.inputs, *settings.targets):
         if name not in modalities:
             raise lacking(name, modalities, f"pretext.targets.{name}")
-        if modalities[name].role is Role.LABEL:
-            raise RecipeError(f"{name!r} is a downstream label", hint="labels are never shown to pretraining")
+        refuse_label(modalities[name])
     for name in settings.standardise_patches:
         if name in settings.targets and modalities[name].kind is not Kind.CONTINUOUS_MAP:
             raise RecipeError(

@@ -28,7 +28,7 @@ from geopretext.nn.omnisat_reconstructor import OmniSatDecoderSettings, OmniSatR
 from geopretext.nn.omnisat_settings import OmniSatSettings
 from geopretext.nn.temporal_attention import Series, day_of_year, telling_dates
 from geopretext.nn.weighting import EqualWeighting
-from geopretext.pretext.method import Method, TaskLoss, find_inputs, input_image, lacking
+from geopretext.pretext.method import Method, TaskLoss, find_inputs, input_image, lacking, refuse_label
 from geopretext.pretext.mp_mae import standardise
 from geopretext.pretext.omnisat_settings import OmniSatPretextSettings
 from geopretext.pretext.patch_contrast import patch_contrast
@@ -48,7 +48,7 @@ class OmniSatMethod(Method):
     Raises:
         InputError: the data lack a modality.
         BandError: they lack a band of it.
-        RecipeError: a modality cannot be used as it is meant to, or there is but one.
+        RecipeError: a modality is a label or of another kind than is meant, or there is but one.
     """
 
     settings: OmniSatPretextSettings
@@ -196,4 +196,5 @@ def _check_series(settings: OmniSatSettings, modalities: Mapping[str, Modality])
             raise lacking(name, modalities, f"encoder.series.{name}")
         if modalities[name].kind is not Kind.CONTINUOUS_SERIES:
             raise RecipeError(f"encoder.series: {name!r} is a {modalities[name].kind}", hint="a continuous series")
+        refuse_label(modalities[name])
         modalities[name].band_indices(bands)

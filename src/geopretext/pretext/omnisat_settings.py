@@ -28,9 +28,10 @@ class OmniSatPretextSettings:
     hidden ones, too, as published, which tells a decoder something of what it has to predict"""
 
     def __post_init__(self) -> None:
-        for name, low, high in (("mask_ratio", 0.0, 1.0), ("date_quantile", 0.0, 1.0 + 1e-9)):
-            if not low <= getattr(self, name) < high:
-                raise RecipeError(f"pretext.{name} is {getattr(self, name)}", hint="a share: at least 0, below 1")
+        if not 0 <= self.mask_ratio < 1:
+            raise RecipeError(f"pretext.mask_ratio is {self.mask_ratio}", hint="a share: at least 0, below 1")
+        if not 0 <= self.date_quantile <= 1:
+            raise RecipeError(f"pretext.date_quantile is {self.date_quantile}", hint="a share: 0 to 1")
         if not 0 < self.temperature < float("inf"):
             raise RecipeError(f"pretext.temperature is {self.temperature}", hint="above 0, for example 0.1")
         if not 0 <= self.contrast_weight < float("inf"):
