@@ -1,4 +1,4 @@
-"""``geopretext embed SCENE --also RADAR.tif``: two files of one place through an encoder of both, and what is refused."""
+"""``geopretext embed SCENE --also RADAR.tif``: two files of one place through an encoder of both."""
 
 import json
 from collections.abc import Callable
@@ -39,6 +39,7 @@ def bundle(fused: Encoder, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 Write = Callable[..., str]
+Capsys = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def radar() -> np.ndarray:
 SAID = ("--unit", "reflectance x 10000", "--level", "L2A", "--dtype", "float32")
 
 
-def test_both_files_are_seen(fused: Encoder, bundle: str, write: Write, tmp_path: Path, capsys) -> None:
+def test_both_files_are_seen(fused: Encoder, bundle: str, write: Write, tmp_path: Path, capsys: Capsys) -> None:
     one, two = write("s2.tif", optical(), OPTICAL), write("s1.tif", radar(), ("VV", "VH"))
     out = tmp_path / "both.tif"
     also = f"{two}?bands=asc_VV,asc_VH&unit=dB"
@@ -84,7 +85,9 @@ def test_both_files_are_seen(fused: Encoder, bundle: str, write: Write, tmp_path
         np.testing.assert_allclose(file.read(), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_radar_that_lies_elsewhere_or_is_not_used_is_refused(bundle: str, write: Write, tmp_path: Path, capsys) -> None:
+def test_radar_that_lies_elsewhere_or_is_not_used_is_refused(
+    bundle: str, write: Write, tmp_path: Path, capsys: Capsys
+) -> None:
     one, out = write("s2.tif", optical(), OPTICAL), str(tmp_path / "out.tif")
     shifted = write("shifted.tif", radar(), RADAR, east=5.0)
     assert main(["embed", bundle, one, *SAID, "--also", f"{shifted}?unit=dB", "--out", out]) == 1
