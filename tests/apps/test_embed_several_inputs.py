@@ -97,5 +97,7 @@ def test_radar_that_lies_elsewhere_or_is_not_used_is_refused(
     assert "smaller.tif: has 16 x 32 pixels" in capsys.readouterr().err
     unnamed = write("unnamed.tif", radar(), ("VV", "VH"))
     assert main(["embed", bundle, one, *SAID, "--also", f"{unnamed}?unit=dB", "--out", out]) == 1
-    assert "unnamed.tif: has the bands VV, VH, none of which is used" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "unnamed.tif: has the bands VV, VH, none of which is used" in said
+    assert "asc_VV, asc_VH" in said
     assert not Path(out).exists()

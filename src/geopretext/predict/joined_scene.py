@@ -137,7 +137,7 @@ def require_used(scene: Scene, bands: Collection[str]) -> None:
             raise BandError(
                 f"has the bands {', '.join(part.bands)}, none of which is used",
                 where=part.where,
-                hint=f"name its bands (--bands, ?bands=): {', '.join(bands)}; or leave the file out",
+                hint=f"name its bands (--bands, ?bands=), which may be {', '.join(bands)}; or leave the file out",
             )
 
 
