@@ -175,6 +175,28 @@ def test_processes_share_a_batch_and_a_state_resumes(folder: Path) -> None:
         StreetLoader(streets, settings(), rank=0, world_size=3, device=cpu)
 
 
+def test_points_that_are_not_finite_are_none(tmp_path: Path) -> None:
+    write_synthetic_streets(tmp_path / "data", scenes=1, samples=1, height=16, width=16)
+    tables = StreetTables(tmp_path / "data")
+    before = tables.moment(0).points
+    cloud = next((tmp_path / "data" / "samples" / "LIDAR_TOP").iterdir())
+    numbers = np.fromfile(cloud, np.float32).reshape(-1, 5)
+    numbers[3, 0], numbers[7, 3] = np.nan, np.inf
+    numbers.tofile(cloud)
+    np.testing.assert_array_equal(tables.moment(0).points, np.delete(before, [3, 7], 0))
+
+
+def test_sweeps_and_poses_that_the_tables_lack_are_named_at_once(tmp_path: Path) -> None:
+    write_synthetic_streets(tmp_path / "data", scenes=1, samples=1, height=16, width=16)
+    for table, row in (("ego_pose", 0), ("sample_data", 0)):
+        file = tmp_path / "data" / "v1.0-synthetic" / f"{table}.json"
+        rows = json.loads(file.read_text())
+        file.write_text(json.dumps(rows[:row] + rows[row + 1 :]))
+        with pytest.raises(CorruptError, match="rows do not fit together"):
+            StreetTables(tmp_path / "data")
+        file.write_text(json.dumps(rows))
+
+
 def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there are 0 folders of tables"):
         StreetTables(tmp_path)

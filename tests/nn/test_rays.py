@@ -112,3 +112,15 @@ def test_a_wall_hides_what_is_behind_it_and_what_is_unknown_is_not_met() -> None
     assert not met.valid[0, 1, 2]
     assert not met.valid[0, 1, 1]  # it passes over the unknown cell before it is down
     assert met.valid[0, 1, 3]
+
+
+def test_nobody_knows_how_high_the_unknown_is() -> None:
+    """A peak above all that is known: whatever is seen behind it from the side would be seen through it."""
+    surface, known = torch.zeros(1, 3, 12), torch.ones(1, 3, 12, dtype=torch.bool)
+    surface[:, :, 0] = 2.0  # the highest that is known
+    known[:, :, 8] = False
+    met = meet_surface(surface, known, torch.linspace(4, 0, 41), torch.tensor([[1.0, 0.0]]))
+    assert not met.valid[0, 1, 5]  # at a height of 3, above all that is known, it is over the peak
+    assert met.valid[0, 1, 1:4].all()  # over 3 it begins on the near side of the peak
+    assert met.valid[0, 1, 9]  # at 2 it comes in over the tile's edge, higher than all that is known
+    assert not met.valid[0, 1, 10]  # what it passes beside the tile may be as high

@@ -14,7 +14,7 @@ from geopretext.data.tiles import Coordinates
 from geopretext.errors import InputError, MissingLibraryError
 from geopretext.modality import PUBLISHED, Band, ClassLabel, Kind, Modality, Observed
 from geopretext.predict.contact_sheet import draw_contact_sheet
-from geopretext.predict.drawing import draw
+from geopretext.predict.drawing import _NOTE_WIDTH, _note, draw
 from geopretext.predict.panels import choose_views, class_colors, classes_present, stretch
 from geopretext.predict.quantities import axis_end, compact, place_text, vector_rows
 from geopretext.predict.reconstruct import Reconstruction, Target
@@ -79,6 +79,14 @@ def test_every_kind_of_modality_is_drawn(tmp_path: Path) -> None:
     wide, tall = png_size(tmp_path / "new" / "all.png")
     assert wide >= png_size(tmp_path / "one.png")[0]
     assert tall > png_size(tmp_path / "one.png")[1]  # lines of text for the vectors
+
+
+def test_the_note_says_what_is_seen_and_is_no_wider_than_a_map() -> None:
+    seen = reconstruction(PUBLISHED["sentinel2"])
+    assert "patches of the input alone." in _note(seen).replace("\n", " ")
+    radar = _note(replace(seen, used=("sentinel1", "aster"), absent=("sentinel2", "canopy_height_eth")))
+    assert "of sentinel1, aster alone, without sentinel2, canopy_height_eth." in radar.replace("\n", " ")
+    assert max(map(len, radar.splitlines())) <= _NOTE_WIDTH
 
 
 def test_many_columns_wrap_to_another_line(tmp_path: Path) -> None:

@@ -224,6 +224,47 @@ def test_scenes_that_do_not_lie_on_each_other_are_refused() -> None:
     assert join_scenes([optical, scene("sentinel1", east=0.05)]).bands == (*BANDS["sentinel2"], *BANDS["sentinel1"])
 
 
+def test_bands_of_one_input_may_come_from_several_files(bundle: Path) -> None:
+    """As those of ascending and descending orbits do; their unit is then that of these files, not of all."""
+    encoder = Encoder.from_pretrained(bundle).given(["sentinel2", "sentinel1"])
+    radar = scene("sentinel1")
+    halves = [replace(radar, bands=(name,), values=radar.values[n : n + 1]) for n, name in enumerate(radar.bands)]
+    apart = open_scene_door(join_scenes([scene("sentinel2"), *halves]), encoder)
+    assert {name: one["statistics"] for name, one in apart.record["by_input"].items()} == {
+        "sentinel2": "bundle",
+        "sentinel1": "bundle",
+    }
+    from geopretext.predict.windows import Windows
+
+    windows = Windows.of(64, 64, patch=8, cell=8, size=64, margin=0, ramp=0)
+    together = open_scene_door(join_scenes([scene("sentinel2"), radar]), encoder)
+    expected, _ = together.read(windows, [0])
+    for door in (apart, apart.closed()(apart.scene)):
+        assert torch.equal(door.read(windows, [0])[0], expected)
+
+
+def test_a_file_that_nothing_is_read_of_is_refused(bundle: Path) -> None:
+    encoder = Encoder.from_pretrained(bundle).given(["sentinel2"])
+    unnamed = replace(scene("sentinel1"), bands=("VV", "VH"))
+    with pytest.raises(BandError, match=r"sentinel1\.tif: has the bands VV, VH, none of which is used"):
+        open_scene_door(join_scenes([scene("sentinel2"), unnamed]), encoder)
+    options = DoorOptions(substitutes=(("asc_VV", "VV"), ("asc_VH", "VH")))
+    both = Encoder.from_pretrained(bundle).given(["sentinel2", "sentinel1"])
+    door = open_scene_door(join_scenes([scene("sentinel2"), unnamed]), both, options)
+    assert door.record["by_input"]["sentinel1"]["unit"] == "dB"
+
+
+def test_what_the_gate_says_of_several_inputs_names_the_level_of_each(bundle: Path) -> None:
+    encoder = Encoder.from_pretrained(bundle).given(["sentinel2", "sentinel1"])
+    gate = open_scene_door(join_scenes([scene("sentinel2"), scene("sentinel1")]), encoder).gate
+    optical, radar = gate.reference.split("; ")
+    assert optical.startswith("sentinel2: ")
+    assert optical.endswith(" at level L2A")
+    assert radar.startswith("sentinel1: ")
+    assert "level" not in radar
+    assert gate.level == "all"
+
+
 def test_a_scene_of_something_else_is_refused(bundle: Path) -> None:
     from geopretext.predict.embedding_source import EmbeddingSource
 

@@ -57,9 +57,9 @@ def batch(count: int = 2, side: int = 32, seed: int = 0) -> tuple[dict[str, Obse
     return fields, ground, canopy
 
 
-def seen(count: int = 2) -> Acquisition[Tensor]:
+def seen(count: int = 2, pixel: float = 10.0) -> Acquisition[Tensor]:
     unknown = Observed(torch.zeros(count), torch.zeros(count, dtype=torch.bool))
-    return Acquisition(unknown, unknown, unknown, ground_sampling_distance=10.0)
+    return Acquisition(unknown, unknown, unknown, ground_sampling_distance=pixel)
 
 
 SEEDS = torch.tensor([11, 12])
@@ -294,6 +294,9 @@ def test_scales_and_acquisition_must_be_known() -> None:
     method.learn_scales(STATISTICS)
     with pytest.raises(InputError, match="lacks its acquisition"):
         method(fields, SEEDS)
+    with pytest.raises(InputError, match="the batch has pixels of nan m"):
+        method(fields, SEEDS, seen(pixel=float("nan")))
+    assert made(max_view_angle=0.0)(fields, SEEDS, seen(pixel=float("nan")))
     del fields["aster"]
     with pytest.raises(InputError, match="lacks aster"):
         method(fields, SEEDS, seen())

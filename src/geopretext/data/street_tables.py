@@ -72,6 +72,7 @@ class StreetTables:
         self._lidar: dict[str, Any] = {}
         sizes = set()
         for row in self._rows["sample_data"].values():
+            _ = self._rows["ego_pose"][row["ego_pose_token"]], row["prev"] and self._rows["sample_data"][row["prev"]]
             if not row["is_key_frame"]:
                 continue
             sensor = self._rows["sensor"][self._calibration(row)["sensor_token"]]
@@ -156,7 +157,7 @@ class StreetTables:
         return picture
 
     def _cloud(self, row: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-        """(M, 5): x, y, z, intensity, ring."""
+        """(M, 5): x, y, z, intensity, ring; points that are not finite are none."""
         path = self.folder / row["filename"]
         try:
             numbers = np.fromfile(path, np.float32)
@@ -164,7 +165,8 @@ class StreetTables:
             raise CorruptError(f"cannot be read: {error}", where=str(path)) from error
         if len(numbers) % 5:
             raise CorruptError(f"{len(numbers)} numbers are no points of 5", where=str(path))
-        return numbers.reshape(-1, 5)
+        points = numbers.reshape(-1, 5)
+        return points[np.isfinite(points).all(1)]
 
 
 def pose_matrix(rotation: Sequence[float], translation: Sequence[float]) -> Floats:

@@ -13,8 +13,7 @@ Letters: ``B`` tiles, ``P`` patches, ``M`` masked patches, ``p`` pixels on a sid
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +47,7 @@ class MaskedAutoencoder(Reconstructor):
     """
 
     kind = "masked-autoencoder"
+    settings_class = AutoencoderSettings
 
     def __init__(
         self,
@@ -145,23 +145,6 @@ class MaskedAutoencoder(Reconstructor):
         """Whether a target is a map that is predicted on the patches that are shown, too."""
         is_map = self.targets[name].kind.is_map
         return is_map and self.settings.predict_visible and name not in {modality.name for modality in self.inputs}
-
-    def to_plain(self) -> dict[str, Any]:
-        """See ``Reconstructor``."""
-        return asdict(self.settings)
-
-    @classmethod
-    def from_plain(
-        cls,
-        plain: Mapping[str, Any],
-        encoder: NetworkSettings,
-        *,
-        inputs: Sequence[Modality],
-        targets: Mapping[str, Modality],
-    ) -> Self:
-        """See ``Reconstructor``."""
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
-        return cls(encoder, AutoencoderSettings(**fields), inputs=inputs, targets=targets)
 
     def _decode(self, cells: Tensor, decoder: nn.Module) -> Tensor:
         """(B, h, w, D) -> (B, P, D)."""

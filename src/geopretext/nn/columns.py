@@ -12,8 +12,7 @@ Letters: ``B`` tiles, ``P`` patches, ``p`` pixels on a side of a patch, ``K`` he
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple, Self, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +67,7 @@ class ColumnRenderer(Reconstructor):
     """
 
     kind = "column-renderer"
+    settings_class = ColumnSettings
 
     def __init__(
         self,
@@ -198,22 +198,6 @@ class ColumnRenderer(Reconstructor):
     def predicts_visible(self, name: str) -> bool:  # noqa: ARG002 -- there is one target
         """The image is compared where it was hidden."""
         return False
-
-    def to_plain(self) -> dict[str, Any]:
-        """See ``Reconstructor``."""
-        return asdict(self.settings)
-
-    @classmethod
-    def from_plain(
-        cls,
-        plain: Mapping[str, Any],
-        encoder: NetworkSettings,
-        *,
-        inputs: Sequence[Modality],
-        targets: Mapping[str, Modality],
-    ) -> Self:
-        """See ``Reconstructor``."""
-        return cls(encoder, ColumnSettings(**plain), inputs=inputs, targets=targets)
 
     def _encode(self, x: Tensor, visible: Tensor | None, count: int | None) -> Tensor:
         """(B, D, H / p, W / p)."""

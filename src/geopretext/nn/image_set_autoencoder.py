@@ -15,7 +15,6 @@ cells, ``P`` cells, ``p`` pixels on a side of a patch, ``D`` features.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Self
 
 import torch
@@ -50,6 +49,7 @@ class ImageSetAutoencoder(Reconstructor):
     """
 
     kind = "image-set-autoencoder"
+    settings_class = ImageSetDecoderSettings
 
     def __init__(
         self, encoder: NetworkSettings, settings: ImageSetDecoderSettings, *, inputs: Sequence[Modality]
@@ -135,10 +135,6 @@ class ImageSetAutoencoder(Reconstructor):
         """No: as inputs are, modalities are learned where they are hidden."""
         return False
 
-    def to_plain(self) -> dict[str, Any]:
-        """See ``Reconstructor``."""
-        return asdict(self.settings)
-
     @classmethod
     def from_plain(
         cls,
@@ -149,8 +145,7 @@ class ImageSetAutoencoder(Reconstructor):
         targets: Mapping[str, Modality],  # noqa: ARG003 -- they are the inputs
     ) -> Self:
         """See ``Reconstructor``."""
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
-        return cls(encoder, ImageSetDecoderSettings(**fields), inputs=inputs)
+        return cls(encoder, cls.read_settings(plain), inputs=inputs)
 
     def _decode(
         self, encoded: Tensor, chosen: Tensor, usable: Tensor, x: Tensor, acquisition: Acquisition[Tensor] | None

@@ -10,7 +10,7 @@ Letters: ``B`` tiles, ``M`` modalities, ``P`` patches, ``D`` features, ``p`` pix
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -52,6 +52,7 @@ class OmniSatReconstructor(Reconstructor):
     """
 
     kind = "omnisat"
+    settings_class = OmniSatDecoderSettings
 
     def __init__(
         self, encoder: NetworkSettings, settings: OmniSatDecoderSettings, *, inputs: Sequence[Modality]
@@ -137,10 +138,6 @@ class OmniSatReconstructor(Reconstructor):
         """Maps are predicted on all patches."""
         return name in self.targets
 
-    def to_plain(self) -> dict[str, Any]:
-        """See ``Reconstructor``."""
-        return asdict(self.settings)
-
     @classmethod
     def from_plain(
         cls,
@@ -151,5 +148,4 @@ class OmniSatReconstructor(Reconstructor):
         targets: Mapping[str, Modality],  # noqa: ARG003 -- they are the inputs
     ) -> Self:
         """See ``Reconstructor``."""
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
-        return cls(encoder, OmniSatDecoderSettings(**fields), inputs=inputs)
+        return cls(encoder, cls.read_settings(plain), inputs=inputs)

@@ -119,7 +119,7 @@ class Surface(NamedTuple):
     height: Tensor
     """(B, H, W), in the unit of the surface; 0 where not valid"""
     valid: Tensor
-    """(B, H, W) bool: the ray met the surface, which is known all the way down to there"""
+    """(B, H, W) bool: the ray met the surface, which is known wherever the ray was over it until then"""
 
 
 def meet_surface(surface: Tensor, known: Tensor, heights: Tensor, slope: Tensor) -> Surface:
@@ -138,9 +138,9 @@ def meet_surface(surface: Tensor, known: Tensor, heights: Tensor, slope: Tensor)
     both = torch.stack([filled, known.to(filled.dtype)], 1)[:, None]
     sampled, over = shear(both, heights, slope)
     above = sampled[:, :, 0] - heights[:, None, None]  # 0 or more: the ray is below the surface by then
-    # Above the highest point of a tile nothing can be met, whether a ray is over the tile there or not.
+    # Beside a tile, above its highest point, nothing is taken to be; of what is unknown over it, nobody knows how high.
     top = filled.flatten(1).amax(1)[:, None, None, None]
-    clear = (over & (sampled[:, :, 1] > 1 - 1e-4)) | (heights[:, None, None] > top)
+    clear = torch.where(over, sampled[:, :, 1] > 1 - 1e-4, heights[:, None, None] > top)
     met = above >= 0
     first = met.float().argmax(1, keepdim=True)
     before = (first - 1).clamp(min=0)

@@ -5,6 +5,7 @@ Letters: ``B`` tiles, ``C`` bands, ``H W`` pixels, ``P`` patches, ``M`` masked p
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any, ClassVar, Protocol, Self
 
@@ -30,6 +31,8 @@ class ReconstructorSettings(Protocol):
 class Reconstructor(nn.Module):
     """Predicts modalities from the visible patches of an image; bundles keep it beside its encoder."""
 
+    settings_class: ClassVar[type[Any]]
+    """of ``settings``"""
     kind: ClassVar[str]
     """name under which ``RECONSTRUCTORS`` knows the class"""
     settings: ReconstructorSettings
@@ -77,12 +80,12 @@ class Reconstructor(nn.Module):
     def predicts_visible(self, name: str) -> bool:
         """Whether a target is a map that is predicted on the patches that are shown, too."""
 
-    @abstractmethod
     def to_plain(self) -> dict[str, Any]:
         """What ``from_plain`` needs, beside the encoder's settings, inputs and targets, as plain data for JSON."""
+        plain: dict[str, Any] = asdict(self.settings)  # type: ignore[call-overload]  # a protocol is no dataclass to mypy
+        return plain
 
     @classmethod
-    @abstractmethod
     def from_plain(
         cls,
         plain: Mapping[str, Any],
@@ -92,6 +95,12 @@ class Reconstructor(nn.Module):
         targets: Mapping[str, Modality],
     ) -> Self:
         """A new network, as ``to_plain`` described it."""
+        return cls(encoder, cls.read_settings(plain), inputs=inputs, targets=targets)  # type: ignore[call-arg]
+
+    @classmethod
+    def read_settings(cls, plain: Mapping[str, Any]) -> Any:
+        """What ``to_plain`` wrote, also through JSON."""
+        return cls.settings_class(**{key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()})
 
 
 RECONSTRUCTORS: dict[str, str] = {

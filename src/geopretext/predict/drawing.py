@@ -4,6 +4,7 @@ All colour maps are safe for colour-blind readers; what was not observed is hatc
 grey, and both stand in the key of the page.
 """
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,8 @@ _HEAD, _TITLES = 0.32, 0.34
 _BARS, _TEXT_LINE = 0.74, 0.158
 _COLUMNS, _NARROWEST = 7, 7.0
 _LEGEND_LINES = 7
-_NOTE = """Every modality is predicted
-from the visible patches
-of the input alone.
-
-Errors count what was
-predicted; colours are
-those of the truth."""
+_NOTE_WIDTH = 26
+"""characters that fit beside the first map"""
 
 
 def draw(
@@ -91,6 +87,17 @@ def _draw_key(page: Page, title: str) -> None:
             left += 0.08
         page.text(left + 0.13, top, words, size=7, color=QUIET)
         left += 0.13 + 0.0535 * len(words) + 0.18
+
+
+def _note(reconstruction: Reconstruction) -> str:
+    """What is seen, in lines as wide as a map."""
+    seen = "the input" if len(reconstruction.used) < 2 else ", ".join(reconstruction.used)
+    without = f", without {', '.join(reconstruction.absent)}" if reconstruction.absent else ""
+    sentences = (
+        f"Every modality is predicted from the visible patches of {seen} alone{without}.",
+        "Errors count what was predicted; colours are those of the truth.",
+    )
+    return "\n\n".join(textwrap.fill(sentence, _NOTE_WIDTH) for sentence in sentences)
 
 
 class _Block:
@@ -147,10 +154,8 @@ class _Block:
         draw_title(page, left, top, f"Input ({seen:.0%} visible)", view.detail)
         axes = page.axes(left, top + _TITLES, _SIDE, _SIDE)
         paint_values(axes, view, *shown, self.reconstruction.visible[self.index])
-        others = "" if len(self.reconstruction.used) < 2 else f" ({', '.join(self.reconstruction.used)} seen)"
-        if self.reconstruction.absent:
-            others += f"\nwithout {', '.join(self.reconstruction.absent)}"
-        page.text(left, top + _TITLES + _SIDE + 0.06, _NOTE + others, size=6.8, color=QUIET, linespacing=1.35)
+        note = _note(self.reconstruction)
+        page.text(left, top + _TITLES + _SIDE + 0.06, note, size=6.8, color=QUIET, linespacing=1.35)
 
     def _draw_column(self, page: Page, left: float, top: float, target: Target, view: View) -> None:
         index = self.index

@@ -16,6 +16,7 @@ from geopretext.nn.bundle import Encoder
 from geopretext.nn.local_norm import local_norms, needed_margin
 from geopretext.nn.settings import POOLINGS
 from geopretext.predict.chosen_inputs import given_bands
+from geopretext.predict.joined_scene import require_used
 from geopretext.predict.scene import Scene
 from geopretext.predict.scene_door import DoorOptions
 from geopretext.predict.tile_embeddings import encoder_fingerprint
@@ -166,10 +167,12 @@ class EmbeddingSource:
         """The same of those of the encoder's inputs that a scene has.
 
         Raises:
-            BandError: it has none of them.
+            BandError: it has none of them, or a file of it has nothing of them.
             InputError: the encoder wants all of its inputs.
         """
-        given = given_bands(self._encoder, scene.bands, substitutes=dict(options.substitutes), where=scene.where)
+        substitutes = dict(options.substitutes)
+        given = given_bands(self._encoder, scene.bands, substitutes=substitutes, where=scene.where)
+        require_used(scene, [substitutes.get(name, name) for name in self._encoder.bands])
         return replace(self, inputs=tuple(modality.name for modality in given.inputs))
 
     @cached_property

@@ -193,8 +193,11 @@ def join_reports(reports: Mapping[str, GateReport]) -> GateReport:
         tuple(f"{name}: {line}" for name, report in said.items() for line in report.suspicions),
         tuple(f"{name}: {line}" for name, report in said.items() for line in report.undecided),
         max(report.images for report in said.values()),
-        "; ".join(f"{name}: {report.reference}" for name, report in said.items()),
-        next((report.level for report in said.values() if report.level not in (None, POOLED)), POOLED)
-        if checked
-        else None,
+        "; ".join(f"{name}: {_reference(report)}" for name, report in said.items()),
+        POOLED if checked else None,
     )
+
+
+def _reference(report: GateReport) -> str:
+    """What one input was held against; each has levels of its own, or none."""
+    return report.reference + (f" at level {report.level}" if report.level not in (None, POOLED) else "")

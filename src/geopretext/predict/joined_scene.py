@@ -5,7 +5,7 @@ Each keeps its own unit; ``part_of`` gives the one that has a band, which the do
 Shapes: C bands, h w pixels of a window.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,9 +114,35 @@ def join_scenes(scenes: Sequence[Scene]) -> Scene:
 
 
 def part_of(scene: Scene, bands: Sequence[str]) -> Scene:
-    """The part of a scene that has some bands; the scene, if it has no parts, or not one of them has all."""
-    parts = scene.parts if isinstance(scene, JoinedScene) else ()
-    return next((part for part in parts if set(bands) <= set(part.bands)), scene)
+    """What of a scene has some bands: its part that has one of them, or those parts together; else the scene itself."""
+    parts = tuple(part for part in _parts(scene) if set(bands) & set(part.bands))
+    if not parts or len(parts) == len(_parts(scene)):
+        return scene
+    return parts[0] if len(parts) == 1 else JoinedScene(parts)
+
+
+def require_used(scene: Scene, bands: Collection[str]) -> None:
+    """Refuse a scene of several files, one of which has nothing that is read: whoever gave it means it to be used.
+
+    Args:
+        scene: of one file or several.
+        bands: that are read.
+
+    Raises:
+        BandError: names the file and its bands.
+    """
+    parts = _parts(scene)
+    for part in parts:
+        if len(parts) > 1 and not set(bands) & set(part.bands):
+            raise BandError(
+                f"has the bands {', '.join(part.bands)}, none of which is used",
+                where=part.where,
+                hint=f"name its bands (--bands, ?bands=), which may be {', '.join(bands)}; or leave the file out",
+            )
+
+
+def _parts(scene: Scene) -> tuple[Scene, ...]:
+    return scene.parts if isinstance(scene, JoinedScene) else (scene,)
 
 
 def _check_grid(first: Scene, other: Scene) -> None:

@@ -23,6 +23,7 @@ from geopretext.nn.bundle_files import CONFIG, PRETEXT_WEIGHTS, WEIGHTS, find_bu
 from geopretext.nn.masking import patch_grid, patchify, unpatchify
 from geopretext.nn.reconstructor import Reconstructor
 from geopretext.predict.chosen_inputs import given_bands
+from geopretext.predict.joined_scene import require_used
 from geopretext.predict.passes import Passes, complementary_passes
 from geopretext.predict.scene import Scene
 from geopretext.predict.scene_door import DoorOptions
@@ -227,12 +228,14 @@ class ModalityMapsSource:
         """The same from those of the network's inputs that a scene has.
 
         Raises:
-            BandError: it has none of them.
+            BandError: it has none of them, or a file of it has nothing of them.
             InputError: the network wants all of its inputs.
             BundleError: nothing can be predicted from them alone.
         """
         substitutes = dict(options.substitutes)
-        given = given_bands(self.encoder(), scene.bands, substitutes=substitutes, where=scene.where)
+        encoder = self.encoder()
+        given = given_bands(encoder, scene.bands, substitutes=substitutes, where=scene.where)
+        require_used(scene, [substitutes.get(name, name) for name in encoder.bands])
         names = tuple(modality.name for modality in given.inputs)
         maps = ModalityMaps(load_reconstructor(self.bundle), names)
         return replace(self, width=maps.width, inputs=names)

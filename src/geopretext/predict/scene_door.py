@@ -24,7 +24,7 @@ from geopretext.predict.image_door import ImageDoor, StatisticsChoice
 from geopretext.predict.images import Images
 from geopretext.predict.input_gate import GateReport
 from geopretext.predict.joined_door import Door, JoinedDoor, judge_door, open_door
-from geopretext.predict.joined_scene import part_of
+from geopretext.predict.joined_scene import part_of, require_used
 from geopretext.predict.scene import Array, Mask, Scene
 from geopretext.predict.windows import Windows
 
@@ -181,7 +181,8 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
         options: choices; by default none is made.
 
     Raises:
-        BandError: the scene lacks a band of the encoder, and nothing is declared for it.
+        BandError: the scene lacks a band of the encoder, and nothing is declared for it; or nothing of one of its files
+            is used.
         UnitError: its unit cannot be converted exactly, or the numbers contradict it.
         GridError: it is smaller than a patch.
         GridError: ``strict``, and its pixels are of another size than those that the encoder was trained on.
@@ -189,6 +190,8 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
             and the gate finds it implausible.
     """
     options = options or DoorOptions()
+    substitutes = dict(options.substitutes)
+    require_used(scene, [substitutes.get(name, name) for name in encoder.bands])
     level = _level(scene, encoder, options)
     images = _looked_at(scene, encoder)
     if not len(images):
@@ -197,7 +200,6 @@ def open_scene_door(scene: Scene, encoder: Encoder, options: DoorOptions | None 
             where=scene.where,
             hint="look at its no-data value and at its mask of clouds",
         )
-    substitutes = dict(options.substitutes)
     door = open_door(
         lambda modality: _images_of(modality, images, substitutes),
         encoder,

@@ -130,6 +130,11 @@ class NSMAE(Method):
             raise InputError(
                 f"the batch lacks {', '.join(absent) or 'its acquisition'}", hint=f"bring {', '.join(self.bands)}"
             )
+        if self.settings.max_view_angle and not acquisition.ground_sampling_distance > 0:
+            raise InputError(
+                f"the batch has pixels of {acquisition.ground_sampling_distance} m",
+                hint="metres above 0 are needed to look aslant; pretext.max_view_angle 0 looks only from above",
+            )
         encoder = self.encoder.settings
         image = self._hide_pixels(input_image(fields, encoder.inputs), seeds)
         h, w = patch_grid(height=image.shape[2], width=image.shape[3], patch_size=encoder.patch_size)

@@ -3,12 +3,15 @@
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from geopretext.data.store import Store
 from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.fused_settings import FusedSettings
+from geopretext.nn.network import NetworkSettings
 from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.settings import MPMAESettings
 
@@ -38,15 +41,24 @@ def write_runs(folder: Path, store: Path) -> Path:
     return folder
 
 
-def write_bundle(folder: Path, reader: Store, chosen: MPMAESettings, *, patch: int, seed: int) -> None:
-    """An untrained network as pretraining with these settings saves it."""
+def write_bundle(
+    folder: Path,
+    reader: Store,
+    chosen: MPMAESettings,
+    *,
+    patch: int,
+    seed: int,
+    inputs: dict[str, tuple[str, ...]] | None = None,
+) -> None:
+    """An untrained network as pretraining with these settings saves it; of several ``inputs``, a fused one."""
     assert reader.statistics is not None
     torch.manual_seed(seed)
-    encoder = EncoderSettings(size="micro", image_size=32, patch_size=patch)
+    sizes: dict[str, Any] = {"size": "micro", "image_size": 32, "patch_size": patch}
+    encoder: NetworkSettings = EncoderSettings(**sizes) if inputs is None else FusedSettings(**sizes, inputs=inputs)
     network = MaskedAutoencoder(
         encoder,
         chosen.autoencoder,
-        inputs=[reader.modalities["sentinel2"].select(encoder.bands)],
+        inputs=[reader.modalities[name].select(bands) for name, bands in encoder.inputs.items()],
         targets={n: reader.modalities[n].select(b) if b else reader.modalities[n] for n, b in chosen.targets.items()},
     )
     folder.mkdir(parents=True)

@@ -28,6 +28,9 @@ def runs(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     targets = {"sentinel2": ("B8", "B4"), "sentinel1": None}  # another order, and not all
     chosen = MPMAESettings(targets=targets, decoder_dim=16, standardise_patches=())
     write_bundle(folder / "bands", Store.open(store), chosen, patch=8, seed=5)
+    inputs = {"sentinel2": ("B2", "B3", "B4"), "sentinel1": ("asc_VV", "asc_VH")}
+    both = MPMAESettings(targets=dict(inputs), decoder_dim=16, standardise_patches=(), input_dropout=0.5)
+    write_bundle(folder / "fused", Store.open(store), both, patch=8, seed=6, inputs=inputs)
     return folder
 
 
@@ -116,6 +119,26 @@ def test_nothing_visible_is_no_question(open_page: "Callable[..., Page]", addres
     assert 0 < patches(page).count("1") < 16
     page.locator("#ratio").fill("25")
     page.wait_for_selector('.share:text("4 of 16")')
+
+
+@pytest.mark.slow
+def test_inputs_are_switched_off_and_on(open_page: "Callable[..., Page]", address: str) -> None:
+    page = open_page(f"{address}#/reconstruct?tile={TILE}&bundle=fused")
+    everything, seen = loss(page, "A", "sentinel2"), colours(page, "sentinel2")
+    asked = answer(page, lambda: page.click("#input-sentinel2"))
+    assert parse_qs(urlsplit(asked).query)["inputs"] == ["sentinel1"]
+    assert page.get_attribute("#input-sentinel2", "aria-pressed") == "false"
+    assert "sees sentinel1" in page.locator(".reconstruct-page").inner_text()
+    assert loss(page, "A", "sentinel2") != everything
+    assert colours(page, "sentinel2") != seen
+    again = open_page(page.url)
+    assert again.get_attribute("#input-sentinel2", "aria-pressed") == "false"
+    assert loss(again, "A", "sentinel2") == loss(page, "A", "sentinel2")
+    answer(page, lambda: page.click("#input-sentinel1"))  # something must be seen: it stays
+    assert page.get_attribute("#input-sentinel1", "aria-pressed") == "true"
+    answer(page, lambda: page.click("#input-sentinel2"))
+    assert loss(page, "A", "sentinel2") == everything
+    assert colours(page, "sentinel2") == seen
 
 
 def test_two_networks_see_the_same(open_page: "Callable[..., Page]", address: str) -> None:

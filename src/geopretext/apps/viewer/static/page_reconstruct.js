@@ -227,7 +227,7 @@ class ReconstructPage {
       const losses = each.map((one) => one?.loss ?? null);
       const best = comparable(sides, target.name) ? Math.min(...losses) : NaN;
       const cells = each.flatMap((one, place) => [
-        h("td", { class: "value", dataset: { loss: `${sides[place].letter}/${target.name}` } }, losses[place] === null ? h("span", { class: "quiet", text: one ? "nothing to compare" : "not predicted" }) : h("span", { class: losses[place] === best ? "best" : "", text: `${compact(losses[place])}${losses[place] === best ? " ◂" : ""}` })),
+        h("td", { class: "value", dataset: { loss: `${sides[place].letter}/${target.name}` } }, losses[place] === null ? h("span", { class: "quiet", text: !one ? "not predicted" : sides[place].pretext?.known_loss ? "nothing to compare" : "not known" }) : h("span", { class: losses[place] === best ? "best" : "", text: `${compact(losses[place])}${losses[place] === best ? " ◂" : ""}` })),
         h("td", { class: "value", text: one ? physical(one) : "" }),
       ]);
       return h("tr", {}, h("th", { scope: "row" }, target.title, h("small", { text: target.loss_is })), cells);
@@ -235,7 +235,7 @@ class ReconstructPage {
     const heads = sides.flatMap((side) => [h("th", { scope: "col", text: `loss${sides.length > 1 ? ` of ${side.bundle.name}` : ""}` }), h("th", { scope: "col", text: "error in its unit" })]);
     const unknown = sides.filter((side) => side.pretext && !side.pretext.known_loss);
     return h("section", { class: "card wide" }, h("h2", { text: "Losses on this tile" }),
-      h("p", { class: "quiet small" }, "As pretraining computes them, before weighting; hidden patches only, where it was trained so.", sides.length > 1 ? " ◂ marks the smaller loss, where both compare the same numbers in the same way." : "", unknown.length ? ` ${unknown.map((side) => side.bundle.name).join(", ")} records no recipe, so that its loss is not known.` : ""),
+      h("p", { class: "quiet small" }, "As pretraining computes them, before weighting; hidden patches only, where it was trained so.", sides.length > 1 ? " ◂ marks the smaller loss, where both compare the same numbers in the same way." : "", unknown.length ? ` ${unknown.map((side) => side.bundle.name).join(", ")} ${unknown.length > 1 ? "do" : "does"} not record a recipe of MP-MAE, so that the loss is not known.` : ""),
       h("div", { class: "table-box summary-box", tabindex: 0 }, h("table", { class: "losses" }, h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "modality" }), heads)), h("tbody", {}, rows))));
   }
 
