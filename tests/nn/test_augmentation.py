@@ -57,7 +57,15 @@ def test_boxes_lie_within_the_image_and_have_the_areas_and_shapes_asked_for():
     free = (rows < 60) & (columns < 90)
     assert (rows / columns)[free].min() > 0.7
     assert (rows / columns)[free].max() < 1.4
-    assert 0.25 < (share < 0.4).float().mean() < 0.35  # uniform from 0.2 to 1, some cut
+    assert abs((share < 0.4).float().mean() - 0.25) < 0.03  # uniform from 0.2 to 1
+
+
+def test_boxes_show_the_share_that_they_must_and_no_less():
+    whole = torch.tensor([0, 0, 64, 64])
+    assert (random_boxes(torch.arange(500), height=64, width=64, smallest=1.0) == whole).all()
+    rows, columns = random_boxes(torch.arange(500), height=640, width=640, smallest=0.9).T[2:]
+    assert (rows * columns / 640**2).min() > 0.897  # sides are whole pixels
+    assert (rows != columns).float().mean() > 0.9
 
 
 def test_tiny_boxes_have_a_pixel():

@@ -116,6 +116,37 @@ def test_a_vit_starts_from_a_file_of_another_size(tmp_path: Path, layout: str) -
 
 
 @needs_timm
+def test_a_file_of_dinov2_with_registers_has_a_place_for_the_class_token(tmp_path: Path) -> None:
+    settings = TimmSettings(architecture="vit_small_patch14_reg4_dinov2", patch_size=14, image_size=56, bands=("B2",))
+    ours, donor = network(settings), network(settings, 1).body.model
+    weights = dict(donor.state_dict())
+    registers, places, token = weights.pop("reg_token"), weights.pop("pos_embed"), weights.pop("cls_token")
+    offset = torch.randn_like(token)
+    weights |= {
+        "register_tokens": registers,
+        "pos_embed": torch.cat([offset, places], 1),
+        "cls_token": token - offset,
+        "mask_token": torch.zeros(1, 384),
+    }
+    torch.save(weights, tmp_path / "x.pth")
+    start_from(ours, tmp_path / "x.pth")
+    model = ours.body.model
+    torch.testing.assert_close(model.cls_token, donor.cls_token)
+    assert equal(model, donor, but=("patch_embed.proj", "cls_token"))
+
+
+@needs_timm
+def test_a_swin_keeps_its_own_token_of_what_is_masked(tmp_path: Path) -> None:
+    settings = TimmSettings(architecture="swin_micro", patch_size=16, image_size=64, bands=("B2", "B3", "B4"))
+    ours, donor = network(settings), network(settings, 1)
+    before = ours.body.mask_token.clone()
+    torch.save(donor.body.model.state_dict(), tmp_path / "x.pth")
+    start_from(ours, tmp_path / "x.pth")
+    assert equal(ours.body.model, donor.body.model, but=("patch_embed.proj",))
+    assert torch.equal(ours.body.mask_token, before)
+
+
+@needs_timm
 def test_a_resnet_starts_from_a_file(tmp_path: Path) -> None:
     settings = TimmSettings(architecture="resnet_micro", patch_size=32, image_size=64, bands=("B2", "B3", "B4"))
     donor = network(settings, 1)

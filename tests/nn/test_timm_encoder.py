@@ -233,23 +233,37 @@ def test_parameters_belong_to_blocks(name: str, layers: int, some: dict[str, int
     assert {key: numbers[f"body.{key}"] for key in some} == some
 
 
-def test_pretrained_weights_are_kept_but_for_the_first_layer(timm, monkeypatch, tmp_path) -> None:
+def pretrained(timm, monkeypatch, path, name: str, image: int) -> tuple[EncoderNetwork, dict[str, Tensor]]:
+    """An encoder that starts from weights in a file in the place of the hub; and these."""
     torch.manual_seed(5)
-    theirs = timm.create_model("resnet18")
-    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    theirs = {key: x + torch.ones_like(x) for key, x in timm.create_model(name).state_dict().items()}
+    torch.save(theirs, path / "weights.pth")
     create = timm.create_model
 
     def from_file(*arguments, pretrained=False, **named):
-        overlay = {"file": str(tmp_path / "weights.pth")} if pretrained else None
+        overlay = {"file": str(path / "weights.pth")} if pretrained else None
         return create(*arguments, pretrained=pretrained, pretrained_cfg_overlay=overlay, **named)
 
     monkeypatch.setattr(timm, "create_model", from_file)
-    settings = TimmSettings("resnet18", bands=BANDS, patch_size=8, image_size=16, pretrained=True)
     torch.manual_seed(0)
-    network = make_encoder(settings)
+    return make_encoder(TimmSettings(name, bands=BANDS, patch_size=8, image_size=image, pretrained=True)), theirs
+
+
+def test_pretrained_weights_are_kept_but_for_the_first_layer(timm, monkeypatch, tmp_path) -> None:
+    network, theirs = pretrained(timm, monkeypatch, tmp_path, "resnet18", 16)
     for key, value in network.body.model.state_dict().items():
-        assert torch.equal(value, theirs.state_dict()[key]) == (key != "conv1.weight"), key
+        assert torch.equal(value, theirs[key]) == (key != "conv1.weight"), key
     assert not network.settings.pretrained  # a bundle of it is made anew without fetching anything
+
+
+def test_a_norm_that_came_after_pooling_is_kept_too(timm, monkeypatch, tmp_path) -> None:
+    """Of ViTs that pool by means, whose last norm timm calls fc_norm; here it is one of cells."""
+    network, theirs = pretrained(timm, monkeypatch, tmp_path, "vit_wee_patch16_reg1_gap_256", 128)
+    ours = network.body.model.state_dict()
+    for part in ("weight", "bias"):
+        assert torch.equal(ours[f"norm.{part}"], theirs[f"fc_norm.{part}"])
+    assert torch.equal(ours["blocks.13.mlp.fc2.weight"], theirs["blocks.13.mlp.fc2.weight"])
+    assert ours.keys() - theirs.keys() == {"norm.weight", "norm.bias"}
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -123,9 +123,25 @@ def test_the_instance_term_finds_each_row_among_all_columns(first):
     for i in range(4):
         scores = [math.exp(c / 0.2) for c in cosines[i]]
         expected -= math.log(scores[first + i] / sum(scores))
-    loss = instance_loss(torch.tensor(cosines, dtype=torch.float32), first, 0.2)
+    every = torch.ones(4, 6, dtype=torch.bool)
+    loss = instance_loss(torch.tensor(cosines, dtype=torch.float32), every, first, 0.2)
     assert float(loss.total) == pytest.approx(expected, rel=1e-5)
     assert float(loss.count) == 4
+
+
+def test_a_row_or_column_that_is_not_known_is_in_no_instance_term():
+    cosines = torch.tensor(random_cosines(4, 4), dtype=torch.float32, requires_grad=True)
+    rows, columns = torch.tensor([1, 1, 0, 1]).bool(), torch.tensor([1, 1, 1, 0]).bool()
+    expected = 0.0
+    for i in (0, 1):
+        scores = [math.exp(c / 0.2) for c in cosines[i, :3].tolist()]
+        expected -= math.log(scores[i] / sum(scores))
+    loss = instance_loss(cosines, rows[:, None] & columns, 0, 0.2)
+    loss.total.backward()
+    assert (float(loss.total.detach()), float(loss.count)) == (pytest.approx(expected, rel=1e-5), 2)
+    assert not cosines.grad[2:].any()
+    assert not cosines.grad[:, 3].any()
+    assert cosines.grad[:2, :3].all()
 
 
 def mapped(cosine, mapping, temperature):
@@ -253,6 +269,20 @@ def test_gradients_reach_the_trained_branch_only_and_all_of_it():
         else:
             assert parameter.grad is not None, name
             assert parameter.grad.any(), name
+
+
+def test_a_tile_of_which_nothing_is_observed_is_compared_with_nothing():
+    method = make_method()
+    fields = make_fields(method)
+    image = fields["sentinel2"]
+    blank = torch.arange(6) != 2
+    fields["sentinel2"] = Observed(*(x * blank[:, None, None, None] for x in image))
+    view = method.view(fields["sentinel2"], fields["dynamic_world"], SEEDS, 1.0)
+    assert view.seen.tolist() == blank.tolist()
+    assert not view.labels[2].any()
+    losses = method(fields, SEEDS)
+    assert float(losses["instance"].count) == 10  # five tiles, both ways
+    assert float(losses["similarity"].count) == 32  # four with labels
 
 
 def test_the_slow_branch_follows_along_half_a_cosine():

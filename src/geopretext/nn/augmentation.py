@@ -8,7 +8,7 @@ What is done, and how strongly, is what the training code of SSL4EO-S12 does to 
 
 - there, numbers are bytes from two standard deviations below the mean to two above, and what brightness or contrast
   takes beyond wraps around: the brightest pixels turn black. Here numbers have no such ends;
-- a box that does not fit is cut, where torchvision draws up to ten others;
+- a box too long to fit is made as long as fits, of the same area, where torchvision draws up to ten others;
 - a dropped band is missing here, so 0; there it is the least number.
 
 Letters: ``B`` tiles, ``C`` bands, ``H W`` pixels, ``S`` pixels on a side of a view.
@@ -44,9 +44,11 @@ def random_boxes(seeds: Tensor, *, height: int, width: int, smallest: float) -> 
     """
     draws = uniform(derived(seeds, _BOX), 4)
     area = (smallest + (1 - smallest) * draws[:, 0]) * height * width
+    side = area.sqrt()
     root = torch.exp(math.log(_LONGEST) * (draws[:, 1] - _HALF))  # of the ratio of the sides
-    rows = (area.sqrt() / root).round().clamp(1, height)
-    columns = (area.sqrt() * root).round().clamp(1, width)
+    root = root.clamp(min=side / height, max=width / side)  # so that the box fits
+    rows = (side / root).round().clamp(1, height)
+    columns = (side * root).round().clamp(1, width)
     top = (draws[:, 2] * (height - rows + 1)).floor()
     left = (draws[:, 3] * (width - columns + 1)).floor()
     return torch.stack([top, left, rows, columns], 1).long()

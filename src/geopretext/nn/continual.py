@@ -21,9 +21,9 @@ from geopretext.nn.official_file import read_official_file
 
 _TIMM = "body.model."
 _POSITIONS = "pos_embed"
-_RENAMED = {"register_tokens": "reg_token"}  # DINOv2's name, timm's
-_LEFT = ("mask_token", "head.", "head_dist.", "fc.", "fc_norm.")
-"""what a file may hold that no encoder here has: heads, and the token of masked training"""
+_MASK = "mask_token"
+_LEFT = (_MASK, "head.", "head_dist.", "fc.", "fc_norm.")
+"""what a file may hold that no encoder here has: heads, and DINOv2's token of masked training"""
 
 
 def start_from(network: EncoderNetwork, path: str | Path) -> None:
@@ -43,6 +43,8 @@ def start_from(network: EncoderNetwork, path: str | Path) -> None:
     wanted = network.state_dict()
     weights, same_inputs = _read(network, path)
     fresh = set() if same_inputs else set(_input_layer(network))
+    # a Swin's own, which timm's has not
+    fresh |= {key for key in wanted if key.endswith(_MASK) and key not in weights}
     positions = [key for key in wanted if key.rpartition(".")[2] == _POSITIONS]
     for key in positions:
         if key in weights:
@@ -101,11 +103,21 @@ def _read(network: EncoderNetwork, path: str | Path) -> tuple[dict[str, Tensor],
 
 
 def _named_as_ours(weights: Mapping[str, Tensor], network: EncoderNetwork) -> dict[str, Tensor]:
-    named = {_RENAMED.get(key, key): value for key, value in weights.items()}
+    named = _registers_as_timms(weights)
     is_timm = any(key.startswith(_TIMM) for key in network.state_dict())
     if not is_timm or any(key.startswith(_TIMM) for key in named):
         return named
     return {key if _is_left(key) else _TIMM + key: value for key, value in named.items()}
+
+
+def _registers_as_timms(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of DINOv2 with registers as timm has them: without a position of the class token, which has it added."""
+    named = dict(weights)
+    if {"register_tokens", "cls_token", _POSITIONS} <= named.keys():
+        named["reg_token"] = named.pop("register_tokens")
+        named["cls_token"] = named["cls_token"] + named[_POSITIONS][:, :1]
+        named[_POSITIONS] = named[_POSITIONS][:, 1:]
+    return named
 
 
 def _input_layer(network: EncoderNetwork) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ class Reconstructor(nn.Module):
         targets: Mapping[str, Modality],
     ) -> Self:
         """A new network, as ``to_plain`` described it."""
-        return cls(encoder, cls.read_settings(plain), inputs=inputs, targets=targets)  # type: ignore[call-arg]
+        return cls(encoder, cls.read_settings(plain), inputs=inputs, targets=targets)
 
     @classmethod
     def read_settings(cls, plain: Mapping[str, Any]) -> Any:

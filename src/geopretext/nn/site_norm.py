@@ -1,10 +1,9 @@
 """Batch norm over some places of maps, and over all processes."""
 
-from typing import Any
-
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from geopretext.nn.processes import process_count, sum_over_processes
 
 
 class SiteNorm(nn.BatchNorm2d):
@@ -24,7 +23,7 @@ class SiteNorm(nn.BatchNorm2d):
         Returns:
             (B, D, H, W), zero where not visible.
         """
-        if visible is None and not (self.training and _processes() > 1):
+        if visible is None and not (self.training and process_count() > 1):
             return super().forward(x)
         y = x.float()
         shown = torch.ones_like(y[:, :1], dtype=torch.bool) if visible is None else visible
@@ -40,10 +39,10 @@ class SiteNorm(nn.BatchNorm2d):
 
     def _measure(self, y: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of each feature, which become part of the running ones; at least one place is visible."""
-        count = _sum_over_processes(shown.sum().to(y))
-        mean = _sum_over_processes(torch.where(shown, y, 0.0).sum((0, 2, 3))) / count
+        count = sum_over_processes(shown.sum().to(y))
+        mean = sum_over_processes(torch.where(shown, y, 0.0).sum((0, 2, 3))) / count
         deviation = torch.where(shown, y - mean[:, None, None], 0.0)
-        variance = _sum_over_processes(deviation.square().sum((0, 2, 3))) / count
+        variance = sum_over_processes(deviation.square().sum((0, 2, 3))) / count
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -54,34 +53,3 @@ class SiteNorm(nn.BatchNorm2d):
             # as torch's: running variances are without bias
             self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
         return mean, variance
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over processes; each gets the gradients of all."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 -- torch calls it so
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
-
-
-def _sum_over_processes(x: Tensor) -> Tensor:
-    if _processes() == 1:
-        return x
-    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]  # torch has no type for it
-    return total
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

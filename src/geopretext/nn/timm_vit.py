@@ -31,14 +31,13 @@ class ViTBody(TimmBody):
 
     def __init__(self, settings: TimmSettings) -> None:
         super().__init__()
-        # Pooling by attention has weights, of which a grid of features makes no use.
         self.model = create(
-            settings,
-            img_size=settings.image_size,
-            patch_size=settings.patch_size,
-            dynamic_img_size=True,
-            global_pool="",
+            settings, img_size=settings.image_size, patch_size=settings.patch_size, dynamic_img_size=True
         )
+        # Pooling by attention has weights, of which a grid of features makes no use. They go once all are loaded.
+        self.model.reset_classifier(0, "")
+        if isinstance(self.model.norm, nn.Identity):  # of those that pool first and then normalise
+            self.model.norm, self.model.fc_norm = self.model.fc_norm, nn.Identity()
 
     def encode(self, x: Tensor, visible: Tensor | None, count: int | None) -> Tensor:
         """See ``TimmBody``."""

@@ -48,7 +48,9 @@ class View(NamedTuple):
     image: Tensor
     """(B, C, S, S), standardised, 0 where missing"""
     labels: Tensor
-    """(B, K) bool: classes in it"""
+    """(B, K) bool: classes in it; none where nothing is seen"""
+    seen: Tensor
+    """(B,) bool: whether any number of it is observed; what has none is compared with nothing"""
     seeds: Tensor
     """(B,) int64: its own"""
 
@@ -128,7 +130,8 @@ class SoftCon(Method):
             acquisition: not looked at.
 
         Returns:
-            The instance term, over rows of both directions; the similarity term, over pairs with labels or over rows.
+            The instance term, over rows of both directions of which both views are seen; the similarity term, over
+            pairs with labels or over rows.
         """
         labels = fields[self.settings.labels]
         images = self._images(fields, seeds)
@@ -137,7 +140,7 @@ class SoftCon(Method):
         with torch.no_grad():
             keys = [self._follow(view) for view in views]
         queries = [self._lead(view) for view in views]
-        one, other = (self._compare(queries[i], keys[1 - i], views[i].labels, views[1 - i].labels) for i in range(2))
+        one, other = (self._compare(queries[i], keys[1 - i], views[i], views[1 - i]) for i in range(2))
         return {
             task: TaskLoss(one[task].total + other[task].total, one[task].count + other[task].count)
             for task in self.tasks
@@ -165,7 +168,9 @@ class SoftCon(Method):
             image = flip(image, seeds, chosen.flip_share)
             image = drop_bands(image, seeds, most=chosen.drop_most, share=chosen.drop_share)
         shown = boxes if chosen.labels_of == "view" else None
-        return View(image.values, classes_shown(labels, shown, self.classes, chosen.least_share), seeds)
+        seen = image.valid.flatten(1).any(1)
+        present = classes_shown(labels, shown, self.classes, chosen.least_share) & seen[:, None]
+        return View(image.values, present, seen, seeds)
 
     @torch.no_grad()
     def after_step(self, done: float) -> None:
@@ -215,12 +220,15 @@ class SoftCon(Method):
         cells = self.momentum_encoder(view.image).float().mean((2, 3))
         return F.normalize(self.momentum_projector(cells).float(), dim=1)
 
-    def _compare(self, queries: Tensor, keys: Tensor, labels: Tensor, others: Tensor) -> dict[str, TaskLoss]:
+    def _compare(self, queries: Tensor, keys: Tensor, view: View, other: View) -> dict[str, TaskLoss]:
         """Rows of this process with columns of all."""
         chosen, first = self.settings, process_rank() * len(queries)
         with torch.autocast(queries.device.type, enabled=False):  # cosines divided by a temperature stay float32
             cosines = queries @ gather_rows(keys).T
-            wanted, known = label_similarity(labels, gather_rows(others.float()).bool())
+            others, seen = (
+                gather_rows(torch.cat([other.labels, other.seen[:, None]], 1).float()).bool().tensor_split([-1], 1)
+            )
+            wanted, known = label_similarity(view.labels, others)
             similarity = similarity_loss(
                 cosines,
                 wanted,
@@ -229,7 +237,8 @@ class SoftCon(Method):
                 mapping=chosen.similarity_map,
                 temperature=chosen.similarity_temperature,
             )
-            return {"instance": instance_loss(cosines, first, chosen.temperature), "similarity": similarity}
+            instance = instance_loss(cosines, view.seen[:, None] & seen.T, first, chosen.temperature)
+            return {"instance": instance, "similarity": similarity}
 
 
 def classes_shown(labels: Observed[Tensor], boxes: Tensor | None, classes: int, least_share: float) -> Tensor:
@@ -287,20 +296,24 @@ def label_similarity(labels: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     return labels.float() @ others.float().T / sizes.clamp(min=1).sqrt(), sizes > 0
 
 
-def instance_loss(cosines: Tensor, first: int, temperature: float) -> TaskLoss:
+def instance_loss(cosines: Tensor, known: Tensor, first: int, temperature: float) -> TaskLoss:
     """Cross-entropy of finding each row's own column.
 
     Args:
         cosines: (B, N).
+        known: (B, N) bool: pairs that count.
         first: the column of the first row; the others follow.
         temperature: that cosines are divided by.
 
     Returns:
-        The sum over rows.
+        The sum over rows whose own column counts.
     """
-    own = first + torch.arange(len(cosines), device=cosines.device)
-    each = F.cross_entropy(cosines / temperature, own, reduction="none")
-    return TaskLoss(each.sum(), torch.full_like(each[0], len(each)).detach())
+    rows = torch.arange(len(cosines), device=cosines.device)
+    # a finite number, since a row without any column that counts would become NaN
+    scores = (cosines / temperature).masked_fill(~known, torch.finfo(cosines.dtype).min)
+    counted = known[rows, first + rows]
+    each = F.cross_entropy(scores, first + rows, reduction="none")
+    return TaskLoss(torch.where(counted, each, 0.0).sum(), counted.sum().float())
 
 
 def similarity_loss(
