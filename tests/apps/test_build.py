@@ -91,6 +91,7 @@ def test_what_looks_like_a_bug_is_said_to_be_one(
     assert "please report it" in printed.err
 
 
+@pytest.mark.slow
 def test_inspect_tells_and_draws_what_became_of_the_places(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

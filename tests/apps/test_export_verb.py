@@ -53,6 +53,7 @@ def test_json_tells_a_program_everything(bundle: Path, tmp_path: Path, capsys: p
     assert mean == pytest.approx(Encoder.from_pretrained(bundle).statistics["L2A"][0])
 
 
+@pytest.mark.slow  # what it writes is tested in tests/nn
 def test_onnx(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -21,8 +21,15 @@ def make_batch(method: MPMAE, seed: int):
 
 # torch's own: its compiler instantiates autograd functions while it traces them.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
+@pytest.mark.parametrize(
+    ("kernels", "precision"),
+    [
+        pytest.param(True, "fp32", id="kernels-fp32"),
+        pytest.param(False, "bf16", id="plain-bf16"),
+        pytest.param(True, "bf16", id="kernels-bf16", marks=pytest.mark.slow),
+        pytest.param(False, "fp32", id="plain-fp32", marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_step_compiles_once_and_whole(kernels, precision):
     torch.manual_seed(0)
     torch.compiler.reset()
