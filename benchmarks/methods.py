@@ -15,7 +15,7 @@ little about the methods at the size that they were made for.
 Writes DIR/table.md, DIR/scores.parquet and DIR/curves.svg. Run again, it does only what is missing.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/methods.py --out runs/methods [--seen 16000] [--seconds 60] [--planets 0,1,2]
-[--recipes A,B] [--tiles 3000] [--workers 2] [--quick]
+[--recipes A,B] [--tiles 3000] [--seen-only] [--workers 2] [--quick]
 """
 
 import argparse
@@ -64,6 +64,7 @@ class Options:
     seconds: float = 60.0
     """that each recipe trains"""
     workers: int = 1
+    budgets: tuple[str, ...] = (SEEN, WALL)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def main() -> None:
     options = _parse()
     results: list[Result] = []
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        for budget in (SEEN, WALL):
+        for budget in options.budgets:
             jobs = [
                 pool.submit(_train, options, budget, planet, recipe)
                 for planet in _with_stores(options)
@@ -109,9 +110,9 @@ def main() -> None:
             results += [result for job in jobs if (result := job.result()) is not None]
     scores = [score for planet in options.planets for score in _score(options, planet, results)]
     pq.write_table(pa.Table.from_pylist([asdict(score) for score in scores]), options.out / "scores.parquet")
-    text = "\n\n".join([machine(), *(_table(budget, results, scores) for budget in (SEEN, WALL))])
+    text = "\n\n".join([machine(), *(_table(budget, results, scores) for budget in options.budgets)])
     (options.out / "table.md").write_text(text + "\n", encoding="utf-8")
-    _draw(scores, options.out / "curves.svg")
+    _draw(options.budgets, scores, options.out / "curves.svg")
     print(text)
 
 
@@ -221,7 +222,7 @@ def _gain(scores: Mapping[int, Score]) -> str:
     return f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
-def _draw(scores: Sequence[Score], path: Path) -> None:
+def _draw(budgets: Sequence[str], scores: Sequence[Score], path: Path) -> None:
     """Mean probe score over amounts of labels, a line a recipe, a panel a budget; dashed: random weights."""
     import matplotlib as mpl
 
@@ -229,8 +230,10 @@ def _draw(scores: Sequence[Score], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     names = list(dict.fromkeys(score.recipe for score in scores))
-    figure, axes = plt.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
-    for panel, budget in zip(axes, (SEEN, WALL), strict=True):
+    figure, axes = plt.subplots(
+        1, len(budgets), figsize=(5.5 * len(budgets), 5), sharey=True, squeeze=False, layout="constrained"
+    )
+    for panel, budget in zip(axes[0], budgets, strict=True):
         for number, name in enumerate(names):
             mine = [score for score in scores if (score.budget, score.recipe) == (budget, name)]
             if not mine:
@@ -245,8 +248,8 @@ def _draw(scores: Sequence[Score], path: Path) -> None:
             panel.plot(AMOUNTS, means["pretrained"], label=name, **style)
             panel.plot(AMOUNTS, means["random"], linestyle=":", alpha=0.5, **style)
         panel.set(title=f"the same {budget}", xlabel="labels")
-    axes[0].set_ylabel("mean of the probes; dotted: random weights")
-    axes[1].legend(fontsize="small", loc="lower right")
+    axes[0, 0].set_ylabel("mean of the probes; dotted: random weights")
+    axes[0, -1].legend(fontsize="small", loc="lower right")
     figure.savefig(path)
 
 
@@ -258,12 +261,16 @@ def _parse() -> Options:
     parser.add_argument("--tiles", type=int, default=Options.tiles, help="of each planet; default: %(default)s")
     parser.add_argument("--seen", type=int, default=Options.seen, help="tiles; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=Options.seconds, help="default: %(default)s")
+    parser.add_argument(
+        "--seen-only", action="store_true", help="leave out equal time, for which a machine must be alone"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes; default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="two planets of 300 tiles, a few steps")
     given = parser.parse_args()
     recipes = tuple(given.recipes.split(",")) if given.recipes else _recipes()
     planets = tuple(map(int, given.planets.split(",")))
     options = Options(given.out.absolute(), recipes, planets, given.tiles, given.seen, given.seconds, given.workers)
+    options = replace(options, budgets=(SEEN,)) if given.seen_only else options
     return replace(options, planets=planets[:2], tiles=300, seen=160, seconds=3.0) if given.quick else options
 
 
