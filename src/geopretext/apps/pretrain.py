@@ -55,7 +55,12 @@ def _parser(recipe: Recipe | None, *, show: bool) -> VerbParser:
         usage="geopretext pretrain RECIPE --data STORE --out RUN [--FIELD VALUE ...]",
     )
     parser.add_argument("recipe", metavar="RECIPE", help="one of the recipes above, or a YAML file")
-    parser.add_argument("--data", required=True, metavar="STORE", help="tile store, or an official MMEarth directory")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="STORE",
+        help="tile store, official MMEarth directory, or what the method has of its own",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder; resumed if it exists")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--json", action="store_true", help="print bundle, metrics and rates as JSON")

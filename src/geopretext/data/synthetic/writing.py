@@ -104,9 +104,18 @@ def _writer(path: str | Path, earth: SyntheticEarth, count: int, shard_size: int
     found = Store.open(path).attributes.get("recipe")
     if found != recipe:
         raise StoreError(
-            f"holds another dataset: {found}, not {recipe}", where=str(path), hint="name another path, or delete it"
+            f"holds another dataset: {_in_short(found)}, not {_in_short(recipe)}",
+            where=str(path),
+            hint="name another path, or delete it",
         )
     return StoreWriter.resume(path)
+
+
+def _in_short(recipe: Any) -> str:
+    """The plain fields of a build's recipe, which may be long."""
+    if not isinstance(recipe, Mapping):
+        return "one without a recipe"
+    return ", ".join(f"{key} {value}" for key, value in recipe.items() if isinstance(value, str | int | float))
 
 
 def _rendered(earth: SyntheticEarth, start: int, stop: int, workers: int) -> Iterator[TileBatch]:
