@@ -35,7 +35,8 @@ from geopretext.evaluate.labelled import LabelledFeatures
 from geopretext.evaluate.metrics import TaskKind
 from geopretext.evaluate.probe import probe
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import Encoder, input_scales
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_statistics import input_scales
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.settings import SENTINEL2_BANDS, EncoderSettings
 from geopretext.predict.images import RGB_BANDS, ImageFiles

@@ -10,7 +10,8 @@ import torch
 
 from geopretext.apps.cli import main
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import Encoder, Scales
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_statistics import Scales
 from geopretext.nn.families import make_encoder
 from geopretext.nn.fused_settings import FusedSettings
 

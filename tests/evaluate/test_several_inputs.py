@@ -17,7 +17,8 @@ from geopretext.evaluate.inputs import ImageInputs
 from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.tasks import store_task
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import Encoder, input_relations, input_scales
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_statistics import input_relations, input_scales
 from geopretext.nn.families import make_encoder
 from geopretext.nn.fused_settings import FusedSettings
 

@@ -9,7 +9,8 @@ import torch
 import geopretext.predict
 from geopretext.errors import BandError, InputError
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import Encoder, Scales
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_statistics import Scales
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.settings import EncoderSettings
 from geopretext.predict.array_scene import ArrayScene

@@ -239,7 +239,7 @@ def test_a_bundle_that_knows_its_relations_is_its_own_reference(tmp_path: Path) 
     places = earth.places(64)
     accumulator.update(PUBLISHED["sentinel2"], earth.tiles(places).arrays["sentinel2"], places.levels["sentinel2"])
     plain = accumulator.finish(tiles=64, split="all").to_dict()
-    from geopretext.nn.bundle import input_relations, input_scales
+    from geopretext.nn.bundle_statistics import input_relations, input_scales
 
     modality = PUBLISHED["sentinel2"].select(L2A)
     relations = input_relations(plain, modality)

@@ -14,7 +14,8 @@ import torch
 
 from geopretext.errors import ClusterError, CorruptError, InputError, StoreError
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import Encoder, Scales
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_statistics import Scales
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.local_norm import local_norms
 from geopretext.nn.settings import EncoderSettings

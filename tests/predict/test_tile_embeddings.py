@@ -15,7 +15,8 @@ from geopretext.data.store import Store
 from geopretext.data.synthetic import write_synthetic_store
 from geopretext.data.tiles import SPLITS
 from geopretext.errors import CorruptError, InputError, StoreError
-from geopretext.nn.bundle import Encoder, input_scales
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_statistics import input_scales
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.settings import EncoderSettings
 from geopretext.predict import embedding_file, tile_embeddings

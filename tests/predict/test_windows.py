@@ -8,7 +8,8 @@ from torch import Tensor
 
 from geopretext.errors import GridError, InputError
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import Encoder, Scales
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_statistics import Scales
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.settings import EncoderSettings
 from geopretext.predict.array_scene import ArrayScene

@@ -28,8 +28,9 @@ from geopretext.evaluate.prepared import Prepared
 from geopretext.evaluate.task import Task
 from geopretext.modality import Modality
 from geopretext.nn.adaptation import adapt, count_parameters, merge
-from geopretext.nn.bundle import Encoder, Scales
+from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_heads import IMAGE_HEIGHT, IMAGE_WIDTH, save_head
+from geopretext.nn.bundle_statistics import Scales
 from geopretext.nn.settings import HeadLabels
 from geopretext.train.memory import keep_freed_memory
 from geopretext.train.quiet import lightning_quiet

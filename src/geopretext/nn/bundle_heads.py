@@ -14,7 +14,7 @@ from torch import nn
 
 from geopretext.errors import BundleError, InputError
 from geopretext.modality import Modality
-from geopretext.nn.bundle import Encoder, Scales, load_settings
+from geopretext.nn.bundle import Encoder, load_settings
 from geopretext.nn.bundle_files import (
     CONFIG,
     HEAD_WEIGHTS,
@@ -24,6 +24,7 @@ from geopretext.nn.bundle_files import (
     tensors_to_bytes,
     write_bundle,
 )
+from geopretext.nn.bundle_statistics import Scales
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.decoders import Segmenter, make_segmenter
 from geopretext.nn.network import EncoderNetwork

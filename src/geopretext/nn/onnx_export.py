@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from geopretext import __version__
 from geopretext.errors import BundleError, GridError
-from geopretext.nn.bundle import Encoder, scales_to_plain
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_statistics import scales_to_plain
 from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.nn.export import Exported, check_settings, compare, on_trial, trial_images
 from geopretext.nn.export_files import new_file

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from geopretext.errors import InputError, RecipeError
 from geopretext.modality import POOLED, Acquisition, Modality, Observed
-from geopretext.nn.bundle import input_scales
+from geopretext.nn.bundle_statistics import input_scales
 from geopretext.nn.masking import patch_grid, sample_visible, visible_count
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.rays import inverse_pose, nearest_depth, project
