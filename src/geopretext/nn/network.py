@@ -143,6 +143,6 @@ class EncoderNetwork(nn.Module):
         inputs = self.settings.inputs
         raise InputError(
             f"a {self.settings.title} wants all of its inputs: {', '.join(inputs)}",
-            hint=f"there are only {', '.join(name for name in inputs if name in names)}; encoders of the family"
-            " fused take any of theirs",
+            hint=f"there are only {', '.join(name for name in inputs if name in names)}; encoders of the families"
+            " fused, omnisat and a2_mae take any of theirs",
         )

@@ -195,7 +195,8 @@ def _used_inputs(network: Reconstructor, reader: TileReader, wanted: Sequence[st
         lacks = [name for name in asked if name not in used] or [name for name in known if name not in asked]
         if set(lacks) <= set(reader.modalities):
             raise InputError(
-                f"the network wants all of its inputs: {', '.join(known)}", hint="encoders of the family fused take any"
+                f"the network wants all of its inputs: {', '.join(known)}",
+                hint="give all; the families fused, omnisat and a2_mae take any",
             )
         raise InputError(
             f"has no modality {', '.join(map(repr, lacks))}, which the encoder reads;"
