@@ -24,6 +24,7 @@ from geopretext.nn.kernels import LANES, can_run
 from geopretext.nn.local_norm import Squares, squares_of
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
+from geopretext.nn.products import widen
 from geopretext.nn.response_norm import GlobalResponseNorm
 from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.sites import Masked, Sites, Visible, Whole, convolve_blocks, halve, plain_stem, shown_patches
@@ -84,7 +85,7 @@ class Block(nn.Module):
         plain = isinstance(self.pwconv1, nn.Linear)
         learns = torch.is_grad_enabled() and sites.squares is not None  # for which there is no kernel
         if plain and not learns and sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
-            h = F.linear(y, self.pwconv1.weight)
+            h = widen(y, self.pwconv1.weight)
             return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon, sites.squares)
         return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon, sites.squares)  # type: ignore[no-any-return]
 
