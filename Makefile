@@ -43,8 +43,9 @@ bench: setup
 
 # Pins every dependency. torch is pinned without the suffix of a CPU or CUDA build, so that either satisfies it.
 lock: setup
-	$(BIN)/pip-compile --quiet --extra all --extra dev --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--no-header --allow-unsafe --output-file requirements.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --extra all --extra timm --extra segmentation --extra dev --strip-extras \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --allow-unsafe \
+		--output-file requirements.txt pyproject.toml
 	sed -i -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/' requirements.txt
 
 clean:

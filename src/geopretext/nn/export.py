@@ -212,7 +212,8 @@ def _timm_config(encoder: Encoder, architecture: str, arguments: dict[str, Any],
 
 
 def _timm_example(source: str, *, own: bool, markdown: bool = False) -> str:
-    lines = ["import timm", *(["import geopretext.nn.timm_models"] if own else [])]
+    # ours first: it lets timm's torchvision be of another build than torch
+    lines = [*(["import geopretext.nn.timm_models"] if own else []), "import timm"]
     lines.append(f'model = timm.create_model("{source}", pretrained=True, features_only=True)')
     if not markdown:
         return "\n".join(lines)

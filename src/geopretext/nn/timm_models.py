@@ -3,6 +3,8 @@
 ::
 
     import geopretext.nn.timm_models
+    import timm
+
     timm.create_model("geopretext_convnextv2_atto_patch8", in_chans=12, num_classes=10)
     timm.create_model("local-dir:exported", pretrained=True, features_only=True)  # what `geopretext export` wrote
 
