@@ -5,7 +5,7 @@ Memory does not grow with the number of inputs, apart from the features themselv
 Shapes: n inputs, B of them at a time, C bands, H W pixels, D features.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,44 +102,15 @@ def tile_blocks(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> Iterator[Observed[Tensor]]:
-    """Values in their unit and validity, (B, C, H, W), of one modality at some tiles, as ``input_blocks`` gives them.
+    """Values in their unit and validity, (B, C, H, W), of one modality at some tiles, as ``input_batches`` gives them.
 
     Raises:
-        InputError, BandError, UnitError, GridError: as ``input_blocks``.
+        InputError, BandError, UnitError, GridError: as ``input_batches``.
     """
-    for fields in input_blocks(
+    for batch in input_batches(
         reader, (modality,), tiles, multiple_of=multiple_of, batch_size=batch_size, device=device
     ):
-        yield fields[modality.name]
-
-
-def input_blocks(
-    reader: TileReader,
-    inputs: Sequence[Modality],
-    tiles: npt.NDArray[np.int64],
-    *,
-    multiple_of: int = 1,
-    batch_size: int = 256,
-    device: torch.device | str = "cpu",
-) -> Iterator[dict[str, Observed[Tensor]]]:
-    """Values in their unit and validity, (B, C, H, W), of an encoder's inputs by name at some tiles, in order.
-
-    Args:
-        reader: where the tiles are.
-        inputs: bands and units that are wanted; their names are the modalities that are read.
-        tiles: their numbers.
-        multiple_of: height and width are cut to a multiple of this around the centre, pixels.
-        batch_size: tiles at a time.
-        device: where they come to lie.
-
-    Raises:
-        InputError: the reader lacks a modality.
-        BandError: it lacks a band.
-        UnitError: a band is in another unit.
-        GridError: tiles are smaller than ``multiple_of``.
-    """
-    for batch in input_batches(reader, inputs, tiles, multiple_of=multiple_of, batch_size=batch_size, device=device):
-        yield {modality.name: batch.fields[modality.name] for modality in inputs}
+        yield batch.fields[modality.name]
 
 
 def _encode(
