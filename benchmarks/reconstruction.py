@@ -28,12 +28,13 @@ from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle import Encoder, load_reconstructor, load_statistics
 from geopretext.nn.masking import patch_grid, unpatchify
 from geopretext.predict.array_scene import ArrayScene
-from geopretext.predict.features import tile_blocks, tile_levels
+from geopretext.predict.features import tile_blocks
 from geopretext.predict.modality_maps import ModalityMaps
 from geopretext.predict.passes import complementary_passes
 from geopretext.predict.scene import Georeference
 from geopretext.predict.scene_door import open_scene_door
 from geopretext.predict.scene_maps import compute_strips, join_strips
+from geopretext.predict.tile_inputs import tile_levels
 from geopretext.predict.windows import Windows
 
 Floats = npt.NDArray[np.float64]

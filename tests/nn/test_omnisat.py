@@ -125,14 +125,27 @@ def test_an_absent_input_leaves_no_trace() -> None:
 def test_an_encoder_of_some_inputs_is_as_if_the_others_were_absent() -> None:
     encoder, x, one = make_encoder(), images(), series()
     assert encoder.any_input
-    radar = encoder.given(["sentinel1"])
+    radar = encoder.given(["sentinel1", "sentinel2_series"])
     assert radar.settings.inputs == {"sentinel1": RADAR}
+    assert encoder.given(["sentinel1"]).settings.series == {}
     assert not radar.training
     absent = torch.cat([torch.zeros_like(x[:, :3]), x[:, 3:]], 1)
     for given in ({}, {"sentinel2_series": one}):
         assert torch.allclose(radar(x[:, 3:], series=given), encoder(absent, series=given), atol=1e-5)
     for found, wanted in zip(radar.forward_stages(x[:, 3:]), encoder.forward_stages(absent), strict=True):
         assert torch.allclose(found, wanted, atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_encoder_of_series_alone_is_as_if_the_maps_were_absent() -> None:
+    encoder, x, given = make_encoder(), images(), {"sentinel2_series": series()}
+    alone = encoder.given(["sentinel2_series"])
+    assert alone.strides == (8,)
+    (found,) = alone.forward_series(x[:, :0], given)
+    *_, wanted = encoder.forward_series(torch.zeros_like(x), given)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    with pytest.raises(InputError, match="time series only"):
+        alone(x[:, :0])
 
 
 def test_weights_of_an_encoder_of_some_inputs_are_not_drawn() -> None:
@@ -328,7 +341,7 @@ def test_relative_positions_are_those_of_patches_whatever_the_modalities() -> No
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"inputs": {}}, "inputs is empty"),
+        ({"inputs": {}, "series": {}}, "inputs is empty"),
         ({"inputs": {"sentinel2": "B2"}}, "inputs.sentinel2"),
         ({"series": {"sentinel2": ("B2",)}}, "both in"),
         ({"patch_size": 2}, "patch_size is 2"),

@@ -167,7 +167,8 @@ def _parser() -> VerbParser:
         "--inputs",
         type=names,
         metavar="M,M,...",
-        help="of a bundle of several inputs and a store, those to use, as sentinel1; default: all that the store has",
+        help="of a bundle of several inputs and a store, maps and time series to use, as sentinel1,sentinel2_series;"
+        " default: all that the store has",
     )
     add("--json", action="store_true", help="print what was done instead of the path")
     add_scene_arguments(parser)

@@ -9,6 +9,7 @@ from geopretext.apps.arguments import VerbParser, whole
 from geopretext.apps.overrides import add_overrides
 from geopretext.apps.progress import ProgressLine, say
 from geopretext.apps.task_arguments import TASKS, add_task_arguments, task_options
+from geopretext.errors import InputError
 from geopretext.evaluate.finetune_settings import FinetuneSettings
 from geopretext.evaluate.presets import DEFAULT, load_preset, preset_fields, preset_names, settings_to_plain
 
@@ -43,6 +44,13 @@ def run(arguments: Sequence[str]) -> None:
 
     encoder = Encoder.from_pretrained(options.bundle).to(options.device)
     if options.inputs is not None:
+        series = [one.modality.name for one in encoder.series if one.modality.name in options.inputs]
+        if series:
+            raise InputError(
+                f"fine-tuning trains on maps, and {', '.join(series)} is a time series",
+                where="--inputs",
+                hint=f"name some of {', '.join(modality.name for modality in encoder.inputs)}",
+            )
         encoder = encoder.given(options.inputs)
     task = load_task(options.task, TaskOptions(**task_options(options)), seed=options.split_seed)
     lines: dict[tuple[str, int], ProgressLine] = {}

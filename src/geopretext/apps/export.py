@@ -69,11 +69,15 @@ def _export(options: Namespace) -> "Exported":
     from geopretext.nn.bundle import Encoder
     from geopretext.nn.export import export_hub, export_timm
     from geopretext.nn.onnx_export import export_onnx
+    from geopretext.predict.chosen_inputs import maps_only
 
     encoder = Encoder.from_pretrained(options.bundle)
     encoder.licence = options.licence or encoder.licence
     if options.to == "hub":
         return export_hub(encoder, options.out, overwrite=options.overwrite)
+    if encoder.series:
+        say(f"note: without {', '.join(one.modality.name for one in encoder.series)}: what is exported takes maps only")
+        encoder = maps_only(encoder, f"--to {options.to}", where=options.bundle)
     if options.to == "timm":
         return export_timm(encoder, options.out, level=options.level, overwrite=options.overwrite)
     return export_onnx(

@@ -25,7 +25,8 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
         "--inputs",
         type=names,
         metavar="M,M,...",
-        help="of a bundle of several inputs, those to use, as sentinel1; default: all that the task has",
+        help="of a bundle of several inputs, maps and time series to use, as sentinel1,sentinel2_series;"
+        " default: all that the task has",
     )
     images = parser.add_argument_group("images")
     add = images.add_argument

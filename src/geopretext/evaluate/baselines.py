@@ -21,7 +21,7 @@ def random_encoder(encoder: Encoder, seed: int) -> Encoder:
     """
     with seeded(seed):
         network = make_encoder(encoder.settings)
-    fresh = Encoder(network, encoder.inputs, statistics=encoder.statistics)
+    fresh = Encoder(network, encoder.inputs, statistics=encoder.statistics, series=encoder.series)
     return fresh.to(next(encoder.parameters()).device).eval()
 
 

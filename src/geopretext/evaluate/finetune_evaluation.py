@@ -15,6 +15,7 @@ from geopretext.evaluate.presets import settings_to_plain
 from geopretext.evaluate.scores import Scores
 from geopretext.evaluate.task import Task
 from geopretext.nn.bundle import Encoder
+from geopretext.predict.chosen_inputs import maps_only
 
 FINETUNED, FROM_SCRATCH = "finetuned", "from_scratch"
 """Names of the methods in the table."""
@@ -65,7 +66,7 @@ def evaluate_finetuning(
         raise InputError("no method or no seed is given", hint=f"methods: {FINETUNED}, {FROM_SCRATCH}; seeds: 0,1,2")
     if not isinstance(encoder, Encoder):
         encoder = Encoder.from_pretrained(encoder)
-    encoder = task.suited(encoder)
+    encoder = maps_only(task.suited(encoder), "fine-tuning", where=f"task {task.name!r}")
     check_settings(settings, task.kind)
     prepared = Prepared.open(task, encoder, memory=memory)
     if looked is not None:

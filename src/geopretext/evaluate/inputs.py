@@ -17,26 +17,29 @@ from geopretext.data.fingerprint import Fingerprinted
 from geopretext.data.statistics import POOLED
 from geopretext.data.tiles import TileReader
 from geopretext.errors import UnitError
+from geopretext.evaluate.series_images import middle_dates, over_dates
 from geopretext.modality import Modality, Observed
 from geopretext.nn.bundle import Encoder
 from geopretext.predict.chosen_inputs import given_bands, given_inputs, inputs_record
 from geopretext.predict.features import (
     Progress,
     image_features,
-    input_blocks,
-    standardised_tiles,
     tile_blocks,
     tile_features,
-    tile_levels,
 )
 from geopretext.predict.image_door import StatisticsChoice, spread
 from geopretext.predict.images import Images
 from geopretext.predict.input_gate import SAMPLE, GateReport, judge_inputs
 from geopretext.predict.joined_door import Door, join_reports, judge_door, open_door
 from geopretext.predict.reference import reference_of
+from geopretext.predict.tile_inputs import input_batches, tile_inputs, tile_levels
 
 Array = npt.NDArray[Any]
 Samples = npt.NDArray[np.int64]
+
+_MAPS_AT_ONCE, _SERIES_AT_ONCE = 256, 16
+"""tiles whose numbers are held at a time"""
+_OVER_DATES = "the encoder sees each date; baselines see the mean and the deviation over the dates of each band"
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Feed(Protocol):
         """Features (n, D) float32."""
 
     def standardised(self, samples: Samples, batch_size: int = 256) -> Iterator[Tensor]:
-        """Images as encoders take them, (B, C, H, W), 0 where nothing was observed, in order."""
+        """Images as encoders take them, (B, C, H, W), 0 where nothing was observed, in order.
+
+        For what sees images: of an encoder that sees time series too, they are followed by ``over_dates`` of each.
+        """
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
         """Values in their unit and validity, (B, C, H, W), in order."""
@@ -130,19 +136,31 @@ class TileInputs:
     def prepare(self, encoder: Encoder, training: Samples) -> "TileFeed":
         """Tiles are in the bundle's unit, or refused; they are standardised by its statistics."""
         some = spread(training, SAMPLE)
-        gates = {modality.name: _judge_tiles(self.reader, encoder, modality, some) for modality in encoder.inputs}
+        each = (encoder.alone(name).modality for name in encoder.input_names)
+        gates = {modality.name: _judge_tiles(self.reader, encoder, modality, some) for modality in each}
         return TileFeed(self.reader, encoder, join_reports(gates), training)
 
 
 def _judge_tiles(reader: TileReader, encoder: Encoder, modality: Modality, tiles: Samples) -> GateReport:
-    """One input, of the level that most of the tiles have, since each has its own distribution."""
+    """One input, of the level that most of the tiles have, since each has its own distribution.
+
+    Of a series, the image of each tile that is in the middle.
+    """
     levels = tile_levels(reader, modality, tiles).numpy()
     codes, counts = np.unique(levels, return_counts=True)
     code = int(codes[counts.argmax()])
-    blocks = tile_blocks(reader, modality, tiles[levels == code])
+    blocks = _images_of(reader, modality, tiles[levels == code])
     values, valid = (np.concatenate(arrays) for arrays in zip(*(_numpy(block) for block in blocks), strict=True))
     level = modality.levels[code] if code >= 0 else None
     return judge_inputs(values, valid, reference_of(encoder, modality.name), level=level)
+
+
+def _images_of(reader: TileReader, modality: Modality, tiles: Samples) -> Iterator[Observed[Tensor]]:
+    if not modality.kind.is_series:
+        yield from tile_blocks(reader, modality, tiles)
+        return
+    for batch in input_batches(reader, (modality,), tiles, batch_size=_SERIES_AT_ONCE):
+        yield middle_dates(batch.fields[modality.name], batch.acquisition.series[modality.name])
 
 
 def _numpy(observed: Observed[Tensor]) -> tuple[Array, Array]:
@@ -161,16 +179,19 @@ class TileFeed:
     @property
     def record(self) -> Mapping[str, Any]:
         """Bands, unit, crop, and that the bundle's statistics were used."""
+        series = [f"{one.modality.name} {band}" for one in self.encoder.series for band in one.modality.band_names]
+        bands = [*self.encoder.bands, *series]
         return {
             "source": self.reader.path,
             **inputs_record(self.encoder),
-            "bands": list(self.encoder.bands),
-            "matched": list(self.encoder.bands),
+            "bands": bands,
+            "matched": bands,
             "unit": self.encoder.unit,
             "unit_of_encoder": self.encoder.unit,
             "statistics": "bundle",
             "tile_size": [self.reader.tile_size] * 2,
             "centre_crop": [self.window.height, self.window.width],
+            **({"series": _OVER_DATES} if self.encoder.series else {}),
         }
 
     @property
@@ -187,15 +208,24 @@ class TileFeed:
         return tile_features(encoder, self.reader, samples, pooling=pooling, progress=progress)
 
     def standardised(self, samples: Samples, batch_size: int = 256) -> Iterator[Tensor]:
-        """Images as encoders take them."""
-        return standardised_tiles(self.encoder, self.reader, samples, batch_size)
+        """Images as encoders take them; of series, what ``over_dates`` makes of them, standardised likewise."""
+        for image, series in tile_inputs(self.encoder, self.reader, samples, batch_size):
+            yield torch.cat([image, *(over_dates(one.images).values for one in series.values())], 1)
 
     def blocks(self, samples: Samples) -> Iterator[Observed[Tensor]]:
-        """Values in the bundle's unit and validity."""
-        size = self.encoder.settings.patch_size
-        for fields in input_blocks(self.reader, self.encoder.inputs, samples, multiple_of=size):
-            values, valid = (torch.cat(parts, 1) for parts in zip(*fields.values(), strict=True))
-            yield Observed(values, valid)
+        """Values in the bundle's unit and validity; of series likewise."""
+        encoder, size = self.encoder, self.encoder.settings.patch_size
+        series = [one.modality for one in encoder.series]
+        for batch in input_batches(
+            self.reader,
+            (*encoder.inputs, *series),
+            samples,
+            multiple_of=size,
+            batch_size=_SERIES_AT_ONCE if series else _MAPS_AT_ONCE,
+        ):
+            parts = [batch.fields[modality.name] for modality in encoder.inputs]
+            parts += [over_dates(batch.fields[modality.name]) for modality in series]
+            yield Observed(torch.cat([p.values for p in parts], 1), torch.cat([p.valid for p in parts], 1))
 
     def fingerprint(self, samples: Samples) -> str:
         """Of the tiles."""

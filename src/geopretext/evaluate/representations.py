@@ -21,9 +21,11 @@ from geopretext.evaluate.baselines import band_statistics, random_encoder
 from geopretext.evaluate.inputs import Feed, Samples
 from geopretext.evaluate.labelled import Array
 from geopretext.evaluate.random_convolutions import BIAS, FILTERS, SIDE, Filters, draw_filters
+from geopretext.evaluate.series_images import image_bands
 from geopretext.evaluate.timm_features import TimmModel, TimmSettings
 from geopretext.modality import Observed
 from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_series import series_to_plain
 from geopretext.predict.features import Progress
 
 PRETRAINED, RANDOM, BANDS, CONVOLUTIONS = "pretrained", "random_init", "band_statistics", "random_convolutions"
@@ -140,6 +142,7 @@ class EncoderFeatures:
     def fingerprint(self) -> str:
         """Of weights, architecture, bands, statistics and pooling."""
         settings = [self.network.settings, self.network.modality.to_dict(), self.network.statistics, self.pooling]
+        settings += [series_to_plain(self.network.series)] if self.network.series else []
         return _fingerprint("encoder", *map(repr, settings), weights=self.network.network.state_dict())
 
     def features(self, feed: Feed, samples: Samples, *, progress: Progress | None = None) -> Array:
@@ -212,7 +215,7 @@ class TimmFeatures:
             InputError, MissingLibraryError: as ``TimmModel.create``.
         """
         settings = TimmSettings.parse(name.removeprefix(TIMM))
-        model = TimmModel.create(settings, encoder.bands, seed=seed, device=_device(encoder))
+        model = TimmModel.create(settings, image_bands(encoder), seed=seed, device=_device(encoder))
         return cls(name, encoder, settings, model)
 
     @property

@@ -36,7 +36,9 @@ from geopretext.evaluate.task import Task
 from geopretext.evaluate.tasks import load_task
 from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_files import CONFIG, WEIGHTS, find_bundle
+from geopretext.nn.bundle_series import series_to_plain
 from geopretext.nn.families import settings_to_plain
+from geopretext.predict.chosen_inputs import maps_only
 
 _MAPS_AT_ONCE = 64
 
@@ -167,6 +169,7 @@ class _Bench:
         self._loaded = lru_cache(maxsize=1)(self._load_encoder)
         self._encoder = lru_cache(maxsize=1)(self._suit_encoder)
         self._prepared = lru_cache(maxsize=1)(self._prepare)
+        self._maps = lru_cache(maxsize=1)(self._prepare_maps)
         self._subsets = lru_cache(maxsize=1)(lambda name: Subsets(self._task(name)))
 
     @cached_property
@@ -185,6 +188,14 @@ class _Bench:
     def _prepare(self, task: str, bundle: str) -> Prepared:
         return Prepared.open(self._task(task), self._encoder(task, bundle))
 
+    def _prepare_maps(self, task: str, bundle: str) -> tuple[Encoder, Prepared]:
+        """For training on images, which sees no time series."""
+        encoder = self._encoder(task, bundle)
+        if not encoder.series:
+            return encoder, self._prepared(task, bundle)
+        encoder = maps_only(encoder, "fine-tuning", where=f"task {task!r}")
+        return encoder, Prepared.open(self._task(task), encoder)
+
     def open(self, name: str, bundle: str) -> Opened:
         encoder, prepared = self._encoder(name, bundle), self._prepared(name, bundle)
         task = prepared.task
@@ -199,6 +210,7 @@ class _Bench:
                 "modality": encoder.modality.to_dict(),
                 "statistics": encoder.statistics,
                 "patch_size": encoder.settings.patch_size,
+                **({"series": series_to_plain(encoder.series)} if encoder.series else {}),
             }
         )
         architecture = joined_fingerprint([door, _sign(settings_to_plain(encoder.settings))])
@@ -233,8 +245,9 @@ class _Bench:
         part = self._subsets(cell.task).take(cell.amount, cell.seed)
         run = self._fit(work, part) if work.preset is None else self._finetune(cell, part, work.preset)
         run = replace(run, facts={**run.facts, "seconds": monotonic() - start})
+        seen = work.opened.record if work.preset is None else self._maps(cell.task, cell.bundle)[1].record
         record = {
-            **work.opened.record,
+            **seen,
             "basis": work.basis,
             "labels": work.opened.labels,
             "written": datetime.now(UTC).isoformat(),
@@ -258,11 +271,11 @@ class _Bench:
 
     def _finetune(self, cell: Cell, part: Task, preset: FinetuneSettings) -> Run:
         """Training on images, behind the door of the whole task: its statistics need no labels."""
-        encoder = self._encoder(cell.task, cell.bundle)
+        encoder, prepared = self._maps(cell.task, cell.bundle)
         if cell.representation == RANDOM:
             encoder = random_encoder(encoder, cell.seed)
         # Subsets share the images that are kept in memory, and its bound.
-        prepared = replace(self._prepared(cell.task, cell.bundle), task=part)
+        prepared = replace(prepared, task=part)
 
         def keep_examples(outcome: Outcome, maps: Maps) -> None:
             write_examples(self._place.cells, cell.key, example_maps(outcome, np.asarray(part.test), maps))

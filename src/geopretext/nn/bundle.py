@@ -15,7 +15,7 @@ A bundle is a folder::
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
@@ -39,6 +39,13 @@ from geopretext.nn.bundle_files import (
     tensors_to_bytes,
     write_bundle,
 )
+from geopretext.nn.bundle_series import (
+    check_series,
+    describe_series,
+    series_bands,
+    series_of_bundle,
+    series_to_plain,
+)
 from geopretext.nn.bundle_statistics import (
     Input,
     Relations,
@@ -54,6 +61,9 @@ from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.pooling import pool_mean, pool_stages
 from geopretext.nn.reconstructor import Reconstructor, reconstructor_class
 from geopretext.nn.settings import POOLINGS
+
+if TYPE_CHECKING:
+    from geopretext.nn.temporal_attention import Series
 
 
 class Encoder(nn.Module, ModelHubMixin):
@@ -72,9 +82,10 @@ class Encoder(nn.Module, ModelHubMixin):
         relations: how the bands of the training data vary together, by level (of several inputs, by their names, and
             then by level); empty if that is not known.
         ground_sampling_distance: of the training data, metres a pixel; None if that is not known.
+        series: time series that it sees besides, each with its statistics and relations.
 
     Raises:
-        BundleError: the bands of ``inputs`` or of ``statistics`` are not those of ``network``.
+        BundleError: the bands of ``inputs``, of ``statistics`` or of ``series`` are not those of ``network``.
     """
 
     def __init__(
@@ -89,11 +100,13 @@ class Encoder(nn.Module, ModelHubMixin):
         licence: str = "unknown",
         relations: Relations | None = None,
         ground_sampling_distance: float | None = None,
+        series: Sequence[Input] = (),
     ) -> None:
         super().__init__()
         inputs = (inputs,) if isinstance(inputs, Modality) else tuple(inputs)
-        modality = join_modalities(inputs)
-        if modality.band_names != network.settings.bands:
+        check_series(series, network.settings)
+        modality = join_modalities(inputs or [one.modality.image for one in series])
+        if inputs and modality.band_names != network.settings.bands:
             raise BundleError(
                 f"the network has the bands {', '.join(network.settings.bands)}, "
                 f"its input {', '.join(modality.band_names)}"
@@ -106,15 +119,20 @@ class Encoder(nn.Module, ModelHubMixin):
                 )
         self.network = network
         self.inputs = inputs
+        """maps that it sees, one image together"""
+        self.series = tuple(series)
+        """time series that it sees besides; each may be lacking"""
         self.modality = modality
+        """all maps as one; of an encoder that sees series only, their images"""
         self.statistics: Scales = dict(statistics or {})
         self.recipe = dict(recipe or {})
         self.metrics = dict(metrics or {})
         self.targets = tuple(targets)
         self.licence = licence
         self.relations: Relations = dict(relations or {})
-        self.absent: tuple[str, ...] = ()
-        """inputs that it was trained with and is not given, see ``given``"""
+        described = [one.modality.name for one in self.series]
+        self.absent: tuple[str, ...] = tuple(n for n in series_bands(network.settings) if n not in described)
+        """inputs that it was trained with and is not given, see ``given``; series that nothing is known of, too"""
         self.ground_sampling_distance = ground_sampling_distance
 
     @property
@@ -124,19 +142,24 @@ class Encoder(nn.Module, ModelHubMixin):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Names of the input bands, in order."""
-        return self.modality.band_names
+        """Names of the bands of the maps, in order."""
+        return self.settings.bands
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of all inputs: maps, then series."""
+        return (*(m.name for m in self.inputs), *(one.modality.name for one in self.series))
 
     def given(self, names: Collection[str]) -> "Encoder":
         """An encoder of its own, with the same weights, that sees some of the inputs only.
 
         Args:
-            names: of inputs, in any order; all of them give this encoder itself.
+            names: of inputs, maps and time series, in any order; all of them give this encoder itself.
 
         Raises:
             InputError: one is no input, there is none, or the architecture wants all of its inputs.
         """
-        known = [modality.name for modality in self.inputs]
+        known = self.input_names
         for name in names:
             if name not in known:
                 raise InputError(f"the encoder has no input {name!r}", hint=f"its inputs are {', '.join(known)}")
@@ -149,19 +172,23 @@ class Encoder(nn.Module, ModelHubMixin):
         encoder = Encoder(
             self.network.given(names),
             inputs,
-            statistics=self._scales_of(inputs),
+            statistics=self._scales_of(inputs) if inputs else None,
             recipe=self.recipe,
             metrics=self.metrics,
             targets=self.targets,
             licence=self.licence,
-            relations=relations if len(inputs) > 1 else next(iter(relations.values())),
+            relations=relations if len(inputs) != 1 else next(iter(relations.values())),
             ground_sampling_distance=self.ground_sampling_distance,
+            series=[one for one in self.series if one.modality.name in names],
         )
         encoder.absent = (*self.absent, *(name for name in known if name not in names))
         return encoder.train(self.training)
 
     def alone(self, name: str) -> "Input":
-        """What is known of one input."""
+        """What is known of one input, a map or a series."""
+        for one in self.series:
+            if one.modality.name == name:
+                return one
         (modality,) = [modality for modality in self.inputs if modality.name == name]
         return Input(modality, self._scales_of([modality]), self._relations_of(name))
 
@@ -183,18 +210,20 @@ class Encoder(nn.Module, ModelHubMixin):
     @property
     def unit(self) -> str:
         """The unit of the input before it is normalised (several, with commas, if bands differ)."""
-        return ", ".join(dict.fromkeys(band.unit for band in self.modality.bands))
+        each = (self.modality, *(one.modality for one in self.series))
+        return ", ".join(dict.fromkeys(band.unit for modality in each for band in modality.bands))
 
     @property
     def width(self) -> int:
         """Number of features, D."""
         return self.settings.widths[-1]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode images.
+    def forward(self, x: Tensor, series: "Mapping[str, Series] | None" = None) -> Tensor:
+        """Encode images, and time series of the same ground.
 
         Args:
             x: (B, C, H, W) with ``bands`` in order, normalised with ``statistics``, 0 where nothing was observed.
+            series: of those in ``self.series``, by name, normalised likewise; any number of them.
 
         Returns:
             (B, D, H / patch_size, W / patch_size).
@@ -202,16 +231,18 @@ class Encoder(nn.Module, ModelHubMixin):
         Raises:
             BandError: the number of bands differs.
             GridError: the size is not a multiple of the patch size.
+            InputError: a series is not one of the encoder's.
         """
-        features: Tensor = self.network(x)
+        features: Tensor = self.network.forward_series(x, series)[-1] if series else self.network(x)
         return features
 
-    def features(self, x: Tensor, pooling: str = "stages") -> Tensor:
+    def features(self, x: Tensor, pooling: str = "stages", *, series: "Mapping[str, Series] | None" = None) -> Tensor:
         """One vector an image.
 
         Args:
             x: (B, C, H, W), as ``forward`` wants it.
             pooling: one of ``geopretext.nn.settings.POOLINGS``.
+            series: as ``forward`` takes them.
 
         Returns:
             (B, D) float32.
@@ -221,7 +252,8 @@ class Encoder(nn.Module, ModelHubMixin):
         """
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}", hint=f"one of {', '.join(POOLINGS)}")
-        stages = [stage.float() for stage in self.network.forward_stages(x)]
+        maps = self.network.forward_series(x, series) if series else self.network.forward_stages(x)
+        stages = [stage.float() for stage in maps]
         return pool_mean(stages) if pooling == "mean" else pool_stages(stages)
 
     @classmethod
@@ -260,7 +292,8 @@ class Encoder(nn.Module, ModelHubMixin):
         settings, inputs = _encoder_of(folder, config)
         try:
             scales = scales_from_plain(config.get("statistics", {}))
-        except (AttributeError, KeyError, TypeError) as error:
+            series = series_of_bundle(folder, config, settings)
+        except (AttributeError, InputError, KeyError, TypeError) as error:
             raise _unreadable(folder, "statistics", error) from error
         encoder = cls(
             make_encoder(settings),
@@ -272,6 +305,7 @@ class Encoder(nn.Module, ModelHubMixin):
             licence=config.get("licence", "unknown"),
             relations=config.get("relations"),
             ground_sampling_distance=config.get("ground_sampling_distance"),
+            series=series,
         )
         load_weights(encoder.network, folder / WEIGHTS, f"a {settings.title} of {len(settings.bands)} bands")
         return encoder.eval()
@@ -316,6 +350,7 @@ class Encoder(nn.Module, ModelHubMixin):
             "geopretext_version": version("geopretext"),
             "encoder": settings_to_plain(self.settings),
             **self._inputs_to_plain(),
+            **({"series": series_to_plain(self.series)} if series_bands(self.settings) else {}),
             "statistics": scales_to_plain(self.statistics),
             "relations": self.relations,
             "ground_sampling_distance": self.ground_sampling_distance,
@@ -373,6 +408,7 @@ def save_bundle(
     recipe: Mapping[str, Any],
     metrics: Mapping[str, Any],
     ground_sampling_distance: float | None = None,
+    series: Sequence[Modality] = (),
 ) -> None:
     """Write a bundle that also holds what reconstruction needs.
 
@@ -384,6 +420,7 @@ def save_bundle(
         recipe: what it was trained with, plain data.
         metrics: what it scored, plain data.
         ground_sampling_distance: of the tiles, metres a pixel; None if that is not known.
+        series: time series that the encoder sees besides, each with just its bands.
 
     Raises:
         BundleError: the statistics lack a band of the input.
@@ -396,6 +433,7 @@ def save_bundle(
         recipe,
         metrics,
         ground_sampling_distance=ground_sampling_distance,
+        series=series,
     )
     pretext = {
         "kind": network.kind,
@@ -477,6 +515,7 @@ def _described(
     metrics: Mapping[str, Any],
     *,
     ground_sampling_distance: float | None,
+    series: Sequence[Modality] = (),
 ) -> Encoder:
     """An encoder with what is said of it."""
     return Encoder(
@@ -488,6 +527,7 @@ def _described(
         targets=targets,
         relations=None if statistics is None else input_relations(statistics, inputs),
         ground_sampling_distance=ground_sampling_distance,
+        series=describe_series(series, statistics),
     )
 
 

@@ -1,9 +1,10 @@
 """The README.md of a bundle, as a model card of the Hugging Face hub."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from geopretext.modality import POOLED, Modality, known_scales
+from geopretext.nn.bundle_series import series_bands
 from geopretext.nn.network import NetworkSettings
 
 _HEADER = """\
@@ -86,6 +87,8 @@ def model_card(
     example = example or (_EXAMPLE.format(standardise=_call(known)) if known else _EXAMPLE_WITHOUT_STATISTICS)
     if any_input and len(settings.inputs) > 1:
         normalise += f"\n\n{_any_input(settings)}"
+    if series := series_bands(settings):
+        normalise += f"\n\n{_series(series)}"
     header = _HEADER.format(library=library, licence=licence)
     table = f"| channel | band | unit | meaning |\n|---|---|---|---|\n{bands}"
     sections = [header, f"# {name}", about.rstrip(), "## Use", example, normalise, "## Input", table]
@@ -104,6 +107,16 @@ def _any_input(settings: NetworkSettings) -> str:
     return (
         f"Any of its inputs may be absent: {of}. One that is 0 in all its bands has no influence;"
         f' `encoder.given(["{first}"])` is the encoder of one of them alone.'
+    )
+
+
+def _series(series: Mapping[str, Sequence[str]]) -> str:
+    """That it takes time series, and how."""
+    of = "; ".join(f"{name} ({', '.join(bands)})" for name, bands in series.items())
+    return (
+        f"It also takes time series: {of}. `encoder.series` has their statistics; `encoder(images, series=...)` and"
+        " `encoder.features` take, by name, a `geopretext.nn.temporal_attention.Series` of images (tiles, dates, bands,"
+        " height, width) and days. Any may be left out."
     )
 
 

@@ -5,11 +5,14 @@ Letters: ``B`` images, ``C`` bands, ``H W`` pixels, ``P`` patches, ``D`` feature
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from geopretext.errors import InputError
+
+if TYPE_CHECKING:
+    from geopretext.nn.temporal_attention import Series
 
 
 class NetworkSettings(Protocol):
@@ -108,6 +111,22 @@ class EncoderNetwork(nn.Module):
             BandError, GridError: the images have other bands, or another size.
         """
 
+    def forward_series(self, x: Tensor, series: "Mapping[str, Series]") -> tuple[Tensor, ...]:  # noqa: ARG002 -- families that take series look at them
+        """The maps of images and of time series of the same ground; what ``forward_stages`` gives if there are none.
+
+        Args:
+            x: as ``forward`` takes it.
+            series: by name, any number of those that the network knows.
+
+        Raises:
+            InputError: the architecture takes no time series, or not this one.
+            BandError, GridError: images or series have other bands, or another size.
+        """
+        raise InputError(
+            f"a {self.settings.title} takes no time series: {', '.join(series)}",
+            hint="encoders of the family omnisat may",
+        )
+
     @property
     def layers(self) -> int:
         """Blocks between an image and its features, for layer-wise learning rates; 1: they are not told apart."""
@@ -135,7 +154,7 @@ class EncoderNetwork(nn.Module):
         cannot give it.
 
         Args:
-            names: of the inputs to keep, at least one.
+            names: of the inputs to keep, maps and time series, at least one.
 
         Raises:
             InputError: the architecture wants all of its inputs.

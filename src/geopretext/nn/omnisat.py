@@ -143,7 +143,11 @@ class OmniSat(EncoderNetwork):
 
     def forward_stages(self, x: Tensor) -> tuple[Tensor, ...]:
         """The maps of images: of the projectors (mean over the inputs observed in a patch), then the fused tokens."""
-        projection = self.project(x, {})
+        return self.forward_series(x, {})
+
+    def forward_series(self, x: Tensor, series: Mapping[str, Series]) -> tuple[Tensor, ...]:
+        """The same of images and series; series are in the fused tokens only, since they have no finer cells."""
+        projection = self.project(x, series)
         fused = _on_grid(self.fuse(projection), projection.grid)
         maps = len(self.settings.inputs)
         weights = projection.present[:, :maps].float()
@@ -156,10 +160,12 @@ class OmniSat(EncoderNetwork):
         return (*stages, fused)
 
     def given(self, names: Collection[str]) -> "OmniSat":
-        """See ``EncoderNetwork``; it keeps its series."""
-        kept = {name: bands for name, bands in self.settings.inputs.items() if name in names}
+        """See ``EncoderNetwork``."""
+        settings = self.settings
+        maps = {name: bands for name, bands in settings.inputs.items() if name in names}
+        series = {name: bands for name, bands in settings.series.items() if name in names}
         with torch.random.fork_rng(devices=()):  # its weights are not drawn, but given
-            network = OmniSat(replace(self.settings, inputs=kept))
+            network = OmniSat(replace(settings, inputs=maps, series=series))
         wanted = network.state_dict().keys()
         network.load_state_dict({key: value for key, value in self.state_dict().items() if key in wanted})
         return network.to(self.class_token.device).train(self.training)
@@ -182,7 +188,11 @@ class OmniSat(EncoderNetwork):
         grid = patch_grid(height=x.shape[2], width=x.shape[3], patch_size=self.settings.patch_size)
         tokens, present, attention = [], [], {}
         switches, levels = {}, {}
-        parts = torch.split(x, [len(bands) for bands in self.settings.inputs.values()], 1)
+        if not self.maps and not series:
+            names = ", ".join(self.settings.series)
+            raise InputError(f"the encoder sees time series only, and is given none of {names}")
+        widths = [len(bands) for bands in self.settings.inputs.values()]
+        parts = torch.split(x, widths, 1) if widths else ()
         for (name, projector), part in zip(self.maps.items(), parts, strict=True):
             patches = self._patches(part)  # (B, P, C, p, p)
             projected = projector(patches.flatten(0, 1))

@@ -20,9 +20,9 @@ class OmniSatSettings:
     """The fusing encoder of OmniSat (arXiv 2404.08351): one token a ground patch and modality; published widths."""
 
     inputs: dict[str, tuple[str, ...]] = field(default_factory=_default_inputs)
-    """maps that are the input: bands of each, in order, by name"""
+    """maps that are the input: bands of each, in order, by name; none only of an encoder that is given series alone"""
     series: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """time series that take part in pretraining, and in later use from Python: bands of each, in order, by name"""
+    """time series that are the input besides: bands of each, in order, by name"""
     patch_size: int = 16
     """pixels on a side of a ground patch, at least 4; the same ground for every modality"""
     image_size: int = 64
@@ -56,7 +56,7 @@ class OmniSatSettings:
             object.__setattr__(self, name, _read_bands(name, getattr(self, name)))
         if self.family != "omnisat":
             raise RecipeError(f"encoder.family is {self.family!r}", hint="omnisat")
-        if not self.inputs:
+        if not self.inputs and not self.series:
             raise RecipeError("encoder.inputs is empty", hint="name a map, for example sentinel2")
         if twice := self.inputs.keys() & self.series.keys():
             raise RecipeError(f"{', '.join(sorted(twice))} is both in encoder.inputs and in encoder.series")
@@ -101,7 +101,12 @@ class OmniSatSettings:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Pixels on a side of a cell of each map: the projectors' where they divide a patch evenly, then a patch."""
+        """Pixels on a side of a cell of each map: the projectors' where they divide a patch evenly, then a patch.
+
+        Projectors of series have no finer cells.
+        """
+        if not self.inputs:
+            return (self.patch_size,)
         halved = (4 << level for level in range(self.patch_size.bit_length()))
         inner = (stride for stride in halved if stride < self.patch_size and self.patch_size % stride == 0)
         return (*inner, self.patch_size)

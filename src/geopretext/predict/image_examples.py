@@ -43,6 +43,12 @@ def image_vectors(
         BandError, UnitError, GridError, CorruptError: see ``ImageFiles.open`` and ``ImageDoor.open``.
     """
     used = table.facts.get("inputs", {}).get("used", ())
+    if series := [one.modality.name for one in encoder.series if one.modality.name in used]:
+        raise InputError(
+            f"was made from time series ({', '.join(series)}), which an image has not",
+            where=str(table.path),
+            hint=f"embed with --inputs {','.join(modality.name for modality in encoder.inputs)}, or search by a tile",
+        )
     if used and set(used) <= {modality.name for modality in encoder.inputs}:
         encoder = encoder.given(used)
     made_with = table.facts.get("encoder")

@@ -22,7 +22,8 @@ from geopretext.modality import Kind, Modality, Observed
 from geopretext.nn.bundle import load_reconstructor, load_statistics
 from geopretext.nn.masking import patch_grid, patchify, sample_visible, unpatchify
 from geopretext.nn.reconstructor import Reconstructor
-from geopretext.predict.features import tile_blocks, tile_levels
+from geopretext.predict.features import tile_blocks
+from geopretext.predict.tile_inputs import tile_levels
 
 Array = npt.NDArray[Any]
 

@@ -27,6 +27,7 @@ from geopretext.data.store import Store
 from geopretext.data.tiles import Array, TileReader
 from geopretext.errors import InputError
 from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_series import series_to_plain
 from geopretext.nn.families import settings_to_plain
 from geopretext.predict.chosen_inputs import given_inputs, inputs_record
 from geopretext.predict.embedding_file import GROUP, EmbeddingRows, Precision, write_embeddings
@@ -131,7 +132,9 @@ def embedding_facts(encoder: Encoder, *, pooling: str | None, source: str) -> di
 def encoder_fingerprint(encoder: Encoder) -> str:
     """Sign of what an encoder does to images: architecture, weights, bands and statistics."""
     content = hashlib.sha256()
-    described = [settings_to_plain(encoder.settings), encoder.modality.to_dict(), encoder.statistics]
+    described: list[Any] = [settings_to_plain(encoder.settings), encoder.modality.to_dict(), encoder.statistics]
+    if encoder.series:
+        described.append(series_to_plain(encoder.series))
     content.update(json.dumps(described, sort_keys=True).encode())
     for name, tensor in sorted(encoder.network.state_dict().items()):
         plain = tensor.detach().cpu().contiguous()

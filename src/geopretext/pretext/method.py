@@ -152,6 +152,8 @@ def find_inputs(settings: Any, modalities: Mapping[str, Modality]) -> tuple[Moda
         BandError: it lacks a band.
         RecipeError: it is no continuous map, or a downstream label.
     """
+    if not settings.inputs:
+        raise RecipeError("encoder.inputs is empty", hint="name a map, for example sentinel2")
     for name in settings.inputs:
         if name not in modalities:
             raise lacking(name, modalities, "encoder")

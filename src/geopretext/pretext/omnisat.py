@@ -62,7 +62,7 @@ class OmniSatMethod(Method):
         decoder = OmniSatDecoderSettings(settings.mask_ratio, names, settings.bypass)
         self.settings = settings
         self.network = OmniSatReconstructor(encoder, decoder, inputs=inputs)
-        _check_series(self.architecture, modalities)
+        self.series = _find_series(self.architecture, modalities)
         if len(names) + len(self.architecture.series) < 2:
             raise RecipeError(
                 f"OmniSat of {names[0]!r} alone has nothing to fuse",
@@ -146,7 +146,7 @@ class OmniSatMethod(Method):
 
     def save(self, folder: Any, **facts: Any) -> None:
         """Write a bundle that also reconstructs; see ``Method``."""
-        save_bundle(folder, self.network, **facts)
+        save_bundle(folder, self.network, series=self.series, **facts)
 
     def _compare_series(
         self, name: str, series: Series, cells: Tensor, projection: Projection, hidden: Tensor
@@ -190,11 +190,12 @@ def _days(name: str, acquisition: Acquisition[Tensor] | None) -> Observed[Tensor
     return acquisition.series[name]
 
 
-def _check_series(settings: OmniSatSettings, modalities: Mapping[str, Modality]) -> None:
-    for name, bands in settings.series.items():
+def _find_series(settings: OmniSatSettings, modalities: Mapping[str, Modality]) -> tuple[Modality, ...]:
+    """The series of an encoder among what data hold, each with just its bands."""
+    for name in settings.series:
         if name not in modalities:
             raise lacking(name, modalities, f"encoder.series.{name}")
         if modalities[name].kind is not Kind.CONTINUOUS_SERIES:
             raise RecipeError(f"encoder.series: {name!r} is a {modalities[name].kind}", hint="a continuous series")
         refuse_label(modalities[name])
-        modalities[name].band_indices(bands)
+    return tuple(modalities[name].select(bands) for name, bands in settings.series.items())

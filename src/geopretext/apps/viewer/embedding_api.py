@@ -77,6 +77,7 @@ class _State(_EmbeddingHandler):
         ready = self.embeddings.ready(source)
         if ready is not None:
             tiles = len(source.store.reader) if source.store else None
+            state |= {"inputs": ready.table.facts.get("inputs")}
             state |= {"rows": len(ready.table), "width": ready.table.width, "tiles": tiles, "umap": has_umap()}
         self.send_json(state)
 

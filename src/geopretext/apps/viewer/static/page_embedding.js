@@ -66,6 +66,11 @@ async function loadRows(context, source) {
   return { tile, columns: Object.fromEntries(described.map((column, at) => [column.name, { ...column, values: rest[at] }])) };
 }
 
+/** Which inputs of an encoder of several the vectors were made from. */
+function inputsText({ used, absent }) {
+  return `Made from ${used.join(", ")}${absent.length ? `; without ${absent.join(", ")}` : ""}.`;
+}
+
 class EmbeddingPage {
   constructor(root, context, { sources, source, made, rows }) {
     Object.assign(this, { root, context, sources, source, made, rows });
@@ -112,6 +117,7 @@ class EmbeddingPage {
         h("div", { class: "side-head" }, this.counted, this.clear),
         names.length > 1 ? choice("Embeddings", names, source.id, (id) => this.#open(id)) : h("p", { class: "small quiet", text: source.name }),
         source.note ? h("p", { class: "small quiet", text: source.note }) : null,
+        this.made.inputs ? h("p", { class: "small quiet inputs", text: inputsText(this.made.inputs) }) : null,
         h("div", { class: "row", role: "group", "aria-label": "Layout" }, Object.values(this.layouts),
           this.made.umap ? null : h("span", { class: "quiet small", text: "UMAP: umap-learn is not installed" })),
         this.map ? h("div", { class: "inset" }, h("span", { class: "inset-label small quiet", text: "Where they are" }), this.map.root) : null,
