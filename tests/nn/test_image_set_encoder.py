@@ -197,7 +197,7 @@ def test_images_of_other_bands_or_sizes_are_refused() -> None:
         ({"image_bands": {"fine": (), "coarse": ("B5",), "terrain": ("slope",)}}, "no band"),
         ({"image_bands": {"fine": ("B5",), "coarse": ("B5",), "terrain": ("slope",)}}, "B5 twice"),
         ({"patch_size": 1}, "patch_size"),
-        ({"image_size": 16}, "12 pixels"),
+        ({"image_size": 15}, "multiple of 2"),
         ({"dim": 18}, "dim is 18"),
         ({"heads": 3}, "heads is 3"),
         ({"depth": 0}, "depth"),

@@ -6,7 +6,7 @@ place and date (``nn.geographic_encoding``); the tokens of all images go through
 
 - A pixel of an image is absent where all bands of the image are 0, and a token of which all pixels are absent is left
   out: nothing looks at it. So a sensor that is not there is as if it had never been.
-- An image of the data that the patches of all images do not tile is enlarged by absent pixels below and to the right.
+- Where the patches of an image do not tile the data, the last ones reach beyond: absent pixels fill them up.
 - A cell of the output, ``patch_size`` pixels of the data on a side, is the mean over the tokens of all images that
   cover it and are not left out; 0 if there is none.
 - With a mask of cells, a token is seen if every cell that it covers is visible.
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from geopretext.errors import BandError, GridError
 from geopretext.modality import Acquisition
-from geopretext.nn.footprints import TokenGrid, area_means
+from geopretext.nn.footprints import TokenGrid, area_means, fill_up
 from geopretext.nn.geographic_encoding import GeographicEncoding, encode_positions
 from geopretext.nn.image_set_settings import ImageSetSettings
 from geopretext.nn.initialisation import initialise
@@ -173,11 +173,9 @@ class ImageSetEncoder(EncoderNetwork):
                 hint=f"it wants (tiles, {len(settings.bands)}, height, width) with the bands "
                 f"{', '.join(settings.bands)}",
             )
-        below, right = (-size % settings.unit for size in x.shape[2:])
-        x = F.pad(x, (0, right, 0, below))
         images = {}
         for name, bands in settings.image_bands.items():
-            values = x[:, [settings.bands.index(band) for band in bands]]
+            values = fill_up(x[:, [settings.bands.index(band) for band in bands]], settings.footprint(name))
             there = (values != 0).any(1, keepdim=True).expand_as(values)
             images[name] = area_means(values, there, settings.factor(name))
         return images
@@ -186,13 +184,13 @@ class ImageSetEncoder(EncoderNetwork):
         """The tokens of each image.
 
         Args:
-            height: pixels of the data; where patches do not tile them, more follow below.
+            height: pixels of the data; where patches do not tile them, the last ones reach beyond.
             width: likewise.
         """
         settings, grids = self.settings, {}
         for name in settings.sources:
-            pixels = settings.patch_size * settings.factor(name)
-            rows, columns = (ceil(size / settings.unit) * settings.unit // pixels for size in (height, width))
+            pixels = settings.footprint(name)
+            rows, columns = (ceil(size / pixels) for size in (height, width))
             grids[name] = TokenGrid(rows, columns, pixels * settings.ground_sampling_distance)
         return grids
 
@@ -243,15 +241,12 @@ class ImageSetEncoder(EncoderNetwork):
         Raises:
             GridError: it has another number of cells.
         """
-        patch, unit = self.settings.patch_size, self.settings.unit
-        rows, columns = patch_grid(height=height, width=width, patch_size=patch)
+        rows, columns = patch_grid(height=height, width=width, patch_size=self.settings.patch_size)
         if visible.ndim != 2 or visible.shape[1] != rows * columns:
             raise GridError(f"the mask has shape {tuple(visible.shape)}", hint=f"wanted (tiles, {rows * columns})")
-        hidden = ~visible.reshape(-1, 1, rows, columns)
-        below, right = (-size % unit // patch for size in (height, width))
-        hidden = F.pad(hidden.float(), (0, right, 0, below))
-        parts = [F.max_pool2d(hidden, self.settings.factor(name)).flatten(1) == 0 for name in self.settings.sources]
-        return torch.cat(parts, 1)
+        hidden = (~visible).reshape(-1, 1, rows, columns).float()
+        factors = [self.settings.factor(name) for name in self.settings.sources]
+        return torch.cat([F.max_pool2d(hidden, factor, ceil_mode=True).flatten(1) == 0 for factor in factors], 1)
 
     def given(self, names: Collection[str]) -> "ImageSetEncoder":
         """A network of its own, with the same weights, that sees some of the inputs only.
@@ -281,10 +276,10 @@ class ImageSetEncoder(EncoderNetwork):
         if visible is not None:
             usable = usable & self.seen_tokens(visible, height=height, width=width)
         grids = self.grids(height=height, width=width)
-        maps = [self._cells(found, usable, grids) for found in self.transform(tokens, usable, depths)]
-        return tuple(cells[:, :, :rows, :columns] for cells in maps)
+        encoded = self.transform(tokens, usable, depths)
+        return tuple(self._cells(found, usable, grids, rows, columns) for found in encoded)
 
-    def _cells(self, tokens: Tensor, usable: Tensor, grids: Mapping[str, TokenGrid]) -> Tensor:
+    def _cells(self, tokens: Tensor, usable: Tensor, grids: Mapping[str, TokenGrid], rows: int, columns: int) -> Tensor:
         """(B, N, D) -> (B, D, rows, columns): the mean over the usable tokens that cover each cell."""
         numbered = torch.cat([tokens * usable[..., None], usable[..., None].to(tokens.dtype)], 2).transpose(1, 2)
         total = torch.zeros((), device=tokens.device)
@@ -292,5 +287,5 @@ class ImageSetEncoder(EncoderNetwork):
         for (name, grid), part in zip(grids.items(), parts, strict=True):
             factor = self.settings.factor(name)
             image = part.reshape(*part.shape[:2], grid.rows, grid.columns)
-            total = total + image.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+            total = total + image.repeat_interleave(factor, 2).repeat_interleave(factor, 3)[:, :, :rows, :columns]
         return total[:, :-1] / total[:, -1:].clamp(min=1)

@@ -24,7 +24,7 @@ from geopretext.errors import GridError, RecipeError
 from geopretext.modality import Acquisition, Modality, Observed
 from geopretext.nn.anchor_masking import TokenMasks, choose_anchors
 from geopretext.nn.bundle import save_bundle
-from geopretext.nn.footprints import area_means
+from geopretext.nn.footprints import area_means, fill_up
 from geopretext.nn.geographic_encoding import forget
 from geopretext.nn.image_set_autoencoder import ImageSetAutoencoder
 from geopretext.nn.image_set_encoder import ImageSetEncoder
@@ -77,7 +77,12 @@ class A2MAE(Method):
                     f"the image {name!r} has {self.grids[name].tokens} tokens, and {count} would be shown",
                     hint="a larger encoder.image_size, a smaller encoder.patch_size, or a higher pretext.mask_ratio",
                 )
-        self.masks = TokenMasks(list(self.grids.values()), list(self.counts.values()), keep_share=settings.keep_share)
+        self.masks = TokenMasks(
+            list(self.grids.values()),
+            list(self.counts.values()),
+            keep_share=settings.keep_share,
+            ground=encoder.image_size * encoder.ground_sampling_distance,
+        )
 
     @property
     def encoder(self) -> ImageSetEncoder:  # type: ignore[override]  # part of the network, which owns it
@@ -156,7 +161,8 @@ class A2MAE(Method):
         for name, source in settings.sources.items():
             rows = [self.bands[source].index(band) for band in settings.image_bands[name]]
             values, valid = fields[source]
-            image = area_means(values[:, rows], valid[:, rows], settings.factor(name))
+            image = (fill_up(part[:, rows], settings.footprint(name)) for part in (values, valid))
+            image = area_means(*image, settings.factor(name))
             truth[name] = (patchify(image[0], settings.patch_size), patchify(image[1], settings.patch_size))
         return truth
 
