@@ -110,6 +110,15 @@ def test_the_order_of_images_changes_nothing() -> None:
     torch.testing.assert_close(other(x[:, [3, 4, 2, 0, 1]]), network(x))
 
 
+def test_the_order_in_which_bands_are_listed_changes_nothing() -> None:
+    names = ("terrain", "coarse", "fine")
+    other = ImageSetEncoder(replace(SETTINGS, image_bands={name: SETTINGS.image_bands[name] for name in names})).eval()
+    network, x = make(), random_image()
+    other.load_state_dict(network.state_dict())
+    assert other.settings.bands == SETTINGS.bands
+    torch.testing.assert_close(other(x), network(x))
+
+
 def test_what_patches_do_not_tile_is_filled_with_nothing() -> None:
     network, x = make(), random_image(height=14, width=10)
     found = network(x)

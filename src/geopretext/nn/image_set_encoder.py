@@ -18,7 +18,7 @@ Letters: ``B`` tiles, ``C`` bands, ``H W`` pixels, ``N`` tokens of all images on
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import ceil
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,18 @@ from geopretext.nn.initialisation import initialise
 from geopretext.nn.masking import patch_grid, patchify
 from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.transformer import TransformerBlock, make_norm
+
+
+class Shot(NamedTuple):
+    """Images of a place of one date that join a set beside those of the tile's own."""
+
+    x: Tensor
+    """(B, C, H, W): as ``ImageSetEncoder.forward`` takes it, 0 where missing; other bands than its images' do not
+    matter"""
+    acquisition: Acquisition[Tensor] | None
+    """where and when; None: not known"""
+    images: Mapping[str, str]
+    """of the encoder's images those that it has, by their name in the set"""
 
 
 class TokenEncodings(nn.Module):
@@ -154,11 +166,12 @@ class ImageSetEncoder(EncoderNetwork):
             x, None, None, depths=tuple(ceil(self.settings.depth * quarter / 4) for quarter in (1, 2, 3, 4))
         )
 
-    def images(self, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    def images(self, x: Tensor, names: Collection[str] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
         """The images of sets.
 
         Args:
             x: as ``forward`` takes it.
+            names: of the images that are wanted; None: all.
 
         Returns:
             By name: values (B, C', H', W'), and which are there (B, C', H', W') bool.
@@ -174,41 +187,46 @@ class ImageSetEncoder(EncoderNetwork):
                 f"{', '.join(settings.bands)}",
             )
         images = {}
-        for name, bands in settings.image_bands.items():
+        for name in settings.sources if names is None else names:
+            bands = settings.image_bands[name]
             values = fill_up(x[:, [settings.bands.index(band) for band in bands]], settings.footprint(name))
             there = (values != 0).any(1, keepdim=True).expand_as(values)
             images[name] = area_means(values, there, settings.factor(name))
         return images
 
-    def grids(self, *, height: int, width: int) -> dict[str, TokenGrid]:
+    def grids(self, *, height: int, width: int, names: Collection[str] | None = None) -> dict[str, TokenGrid]:
         """The tokens of each image.
 
         Args:
             height: pixels of the data; where patches do not tile them, the last ones reach beyond.
             width: likewise.
+            names: of the images; None: all.
         """
         settings, grids = self.settings, {}
-        for name in settings.sources:
+        for name in settings.sources if names is None else names:
             pixels = settings.footprint(name)
             rows, columns = (ceil(size / pixels) for size in (height, width))
             grids[name] = TokenGrid(rows, columns, pixels * settings.ground_sampling_distance)
         return grids
 
-    def embed(self, x: Tensor, acquisition: Acquisition[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def embed(
+        self, x: Tensor, acquisition: Acquisition[Tensor] | None = None, names: Collection[str] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Tokens before the first block.
 
         Args:
             x: as ``forward`` takes it.
             acquisition: likewise.
+            names: of the images that are looked at; None: all.
 
         Returns:
             Tokens (B, N, D), and which are there (B, N) bool.
         """
         tokens, there = [], []
-        for name, (values, valid) in self.images(x).items():
+        for name, (values, valid) in self.images(x, names).items():
             tokens.append(self.projections[name](patchify(values, self.settings.patch_size)))
             there.append(patchify(valid[:, :1], self.settings.patch_size).any(-1))
-        grids = self.grids(height=x.shape[2], width=x.shape[3])
+        grids = self.grids(height=x.shape[2], width=x.shape[3], names=names)
         return torch.cat(tokens, 1) + self.encodings(grids, acquisition, len(x)), torch.cat(there, 1)
 
     def transform(self, tokens: Tensor, usable: Tensor, depths: tuple[int, ...] | None = None) -> list[Tensor]:
