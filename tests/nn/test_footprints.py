@@ -31,6 +31,16 @@ def test_overlaps_with_an_image_of_less_ground_do_not_reach_one() -> None:
     torch.testing.assert_close(found, torch.tensor([[1.0], [1 / 3]]))
 
 
+def test_what_lies_beyond_the_ground_does_not_count() -> None:
+    """Tokens of 40 and of 30 m over 50 m of ground: the last of each reach beyond."""
+    found = overlaps(TokenGrid(2, 2, 40.0), TokenGrid(2, 2, 30.0), ground=50.0)
+    # Of the second row of 40 m, 10 m are left, which the second row of 30 m covers; so in columns.
+    along = torch.tensor([[0.75, 0.25], [0.0, 1.0]])
+    wanted = torch.einsum("ab,cd->acbd", along, along).reshape(4, 4)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found.sum(1), torch.ones(4))
+
+
 def test_boxes_and_centres_go_row_by_row() -> None:
     grid = TokenGrid(2, 3, 50.0)
     assert grid.tokens == 6

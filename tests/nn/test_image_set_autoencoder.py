@@ -118,11 +118,11 @@ def test_a_bundle_keeps_it(tmp_path: Path) -> None:
         torch.testing.assert_close(loaded(x, visible)[name], cells)
 
 
-def test_grids_follow_the_images() -> None:
+def test_grids_cover_the_images_and_no_more() -> None:
     assert make().encoder.grids(height=14, width=10) == {
-        "fine": TokenGrid(12, 6, 20.0),
-        "coarse": TokenGrid(6, 3, 40.0),
-        "terrain": TokenGrid(4, 2, 60.0),
+        "fine": TokenGrid(7, 5, 20.0),
+        "coarse": TokenGrid(4, 3, 40.0),
+        "terrain": TokenGrid(3, 2, 60.0),
     }
 
 

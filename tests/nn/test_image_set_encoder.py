@@ -110,6 +110,15 @@ def test_the_order_of_images_changes_nothing() -> None:
     torch.testing.assert_close(other(x[:, [3, 4, 2, 0, 1]]), network(x))
 
 
+def test_the_order_in_which_bands_are_listed_changes_nothing() -> None:
+    names = ("terrain", "coarse", "fine")
+    other = ImageSetEncoder(replace(SETTINGS, image_bands={name: SETTINGS.image_bands[name] for name in names})).eval()
+    network, x = make(), random_image()
+    other.load_state_dict(network.state_dict())
+    assert other.settings.bands == SETTINGS.bands
+    torch.testing.assert_close(other(x), network(x))
+
+
 def test_what_patches_do_not_tile_is_filled_with_nothing() -> None:
     network, x = make(), random_image(height=14, width=10)
     found = network(x)
@@ -197,7 +206,7 @@ def test_images_of_other_bands_or_sizes_are_refused() -> None:
         ({"image_bands": {"fine": (), "coarse": ("B5",), "terrain": ("slope",)}}, "no band"),
         ({"image_bands": {"fine": ("B5",), "coarse": ("B5",), "terrain": ("slope",)}}, "B5 twice"),
         ({"patch_size": 1}, "patch_size"),
-        ({"image_size": 16}, "12 pixels"),
+        ({"image_size": 15}, "multiple of 2"),
         ({"dim": 18}, "dim is 18"),
         ({"heads": 3}, "heads is 3"),
         ({"depth": 0}, "depth"),

@@ -33,11 +33,11 @@ def make(encoder: ImageSetSettings = ENCODER, **settings) -> A2MAE:
     return A2MAE(encoder, A2MAESettings(**small), PUBLISHED)
 
 
-def make_fields(*, missing: float = 0.3) -> dict[str, Observed[Tensor]]:
+def make_fields(*, missing: float = 0.3, side: int = 12) -> dict[str, Observed[Tensor]]:
     generator = torch.Generator().manual_seed(0)
     fields = {}
     for name, bands in ENCODER.inputs.items():
-        valid = torch.rand(3, len(bands), 12, 12, generator=generator) >= missing
+        valid = torch.rand(3, len(bands), side, side, generator=generator) >= missing
         if name == "aster":
             valid[1] = False
         fields[name] = Observed(torch.randn(valid.shape, generator=generator) * valid, valid)
@@ -54,8 +54,8 @@ SEEDS = torch.tensor([3, 4, 5])
 
 
 def coarsened(values: np.ndarray, valid: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """(C, 12, 12) -> the mean over the valid numbers of each square."""
-    side = 12 // factor
+    """(C, H, W) -> the mean over the valid numbers of each square, up to a multiple of a patch; 0 beyond the image."""
+    side = -(-values.shape[1] // (2 * factor)) * 2
     means, there = np.zeros((len(values), side, side)), np.zeros((len(values), side, side), bool)
     for band in range(len(values)):
         for y in range(side):
@@ -67,8 +67,10 @@ def coarsened(values: np.ndarray, valid: np.ndarray, factor: int) -> tuple[np.nd
     return means, there
 
 
-def test_losses_are_those_of_numpy() -> None:
-    method, fields = make(), make_fields()
+@pytest.mark.parametrize("side", [12, 10])
+def test_losses_are_those_of_numpy(side: int) -> None:
+    sizes = {"fine": side // 2, "terrain": 3, "coarse": 2}  # with 10 px the last of the coarser ones reach beyond
+    method, fields = make(replace(ENCODER, image_size=side)), make_fields(side=side)
     present = torch.tensor([[True, True, True], [True, False, True], [True, True, True]])
     visible = method.visible(SEEDS, present)
     x = torch.cat([fields["sentinel2"].values, fields["aster"].values], 1)
@@ -82,10 +84,10 @@ def test_losses_are_those_of_numpy() -> None:
             values, valid = (part[tile, bands].numpy() for part in fields[source])
             values, valid = coarsened(values, valid, ENCODER.factor(name))
             errors = []
-            for number in range(SIZES[name] ** 2):
+            for number in range(sizes[name] ** 2):
                 if visible[name][tile, number]:
                     continue
-                y, column = (2 * i for i in divmod(number, SIZES[name]))
+                y, column = (2 * i for i in divmod(number, sizes[name]))
                 patch, there = (
                     part[:, y : y + 2, column : column + 2].transpose(1, 2, 0).ravel() for part in (values, valid)
                 )
@@ -99,6 +101,14 @@ def test_losses_are_those_of_numpy() -> None:
         assert found[name].total.item() == pytest.approx(total, rel=1e-4)
         assert found[name].count.item() == count
     assert found["terrain"].count == 2  # of one tile it is missing wholly
+
+
+def test_ground_beyond_the_crop_is_hidden_by_nobody_and_counts_for_nothing() -> None:
+    method = make(replace(ENCODER, image_size=10))
+    for k, grid in enumerate(method.grids.values()):
+        for a in set(range(3)) - {k}:
+            shares = method.masks.get_buffer(f"covers_{k}_{a}").sum(0)
+            torch.testing.assert_close(shares, torch.ones(grid.tokens), msg=f"{k} by {a}")
 
 
 def test_losses_of_a_batch_are_those_of_its_tiles() -> None:

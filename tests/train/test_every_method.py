@@ -26,7 +26,7 @@ from geopretext.train.run import pretrain
 
 from .series_planet import write_series_planet
 
-NEEDS_SERIES: set[str] = {"omnisat-series-demo"}
+NEEDS_SERIES: set[str] = {"omnisat-series-demo", "a2-mae-series-demo"}
 """recipes that want a store with time series"""
 LIBRARIES = {"timm": "timm"}
 """what families of encoders need that may be missing"""
@@ -62,6 +62,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "mp-mae-swin-demo": HALF,
     "mp-mae-resnet-demo": HALF,
     "a2-mae-demo": {"encoder": {"dim": 32, "depth": 2}, "pretext": {"decoder_dim": 32}},
+    "a2-mae-series-demo": {"encoder": {"dim": 32, "depth": 2}, "pretext": {"decoder_dim": 32}},
     "omnisat-demo": {"encoder": {"image_size": 32, "dim": 32}},
     "omnisat-series-demo": {"encoder": {"image_size": 32, "dim": 32}},
 }

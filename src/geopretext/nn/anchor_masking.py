@@ -18,6 +18,7 @@ Letters: ``B`` tiles, ``K`` images, ``N`` tokens.
 
 import itertools
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -52,14 +53,17 @@ class TokenMasks(nn.Module):
         grids: of the images.
         counts: how many tokens each shows.
         keep_share: probability that a coin keeps a token, 0 to 1.
+        ground: metres on a side of the crop; tokens may reach beyond.
     """
 
-    def __init__(self, grids: Sequence[TokenGrid], counts: Sequence[int], *, keep_share: float) -> None:
+    def __init__(
+        self, grids: Sequence[TokenGrid], counts: Sequence[int], *, keep_share: float, ground: float = inf
+    ) -> None:
         super().__init__()
         self.grids, self.counts, self.keep_share = tuple(grids), tuple(counts), keep_share
         for k, a in itertools.permutations(range(len(grids)), 2):
             # A buffer, so that it moves to the device once.
-            self.register_buffer(f"covers_{k}_{a}", overlaps(grids[k], grids[a]).T, persistent=False)
+            self.register_buffer(f"covers_{k}_{a}", overlaps(grids[k], grids[a], ground=ground).T, persistent=False)
 
     def independent(self, seeds: Tensor) -> list[Tensor]:
         """Tokens that are shown, of each image by chance alone; as ``forward``."""
@@ -80,9 +84,10 @@ class TokenMasks(nn.Module):
             uniform(derived(seeds, _IMAGES + 2 * k + 1), grid.tokens) < self.keep_share
             for k, grid in enumerate(self.grids)
         ]
+        by_chance = [~_smallest(noise, count) for noise, count in zip(noises, self.counts, strict=True)]
         orders = list(noises)
         for k, a in itertools.permutations(range(len(self.grids)), 2):
-            hidden = ~_smallest(noises[a], self.counts[a])
+            hidden = by_chance[a]
             finer, coarser = (self.grids[k].side < self.grids[a].side, self.grids[k].side > self.grids[a].side)
             covers = self.get_buffer(f"covers_{k}_{a}")
             if finer:

@@ -3,9 +3,11 @@
 Letters: ``B`` tiles, ``C`` bands, ``H W`` pixels, ``N`` tokens, ``f`` pixels of the data on a side of one of an image.
 """
 
+from math import inf
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -37,15 +39,29 @@ class TokenGrid(NamedTuple):
         return torch.stack([row, number - row * self.columns], 1)
 
 
-def overlaps(one: TokenGrid, other: TokenGrid) -> Tensor:
+def overlaps(one: TokenGrid, other: TokenGrid, *, ground: float = inf) -> Tensor:
     """How much of each token's ground tokens of another image cover.
+
+    Args:
+        one: of the tokens.
+        other: of what covers them.
+        ground: metres down and right of the corner where the images end: tokens may reach beyond, and what they have
+            there does not count.
 
     Returns:
         (N, N') float32: areas of the intersections, each over the area of the token of ``one``.
     """
-    a, b = one.boxes()[:, None], other.boxes()[None]
+    a, b = (grid.boxes().clamp(max=ground) for grid in (one, other))
+    below, right = (a[:, 2:] - a[:, :2]).unbind(1)
+    a, b = a[:, None], b[None]
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
-    return sides.prod(-1) / one.side**2
+    return sides.prod(-1) / (below * right)[:, None]
+
+
+def fill_up(image: Tensor, multiple: int) -> Tensor:
+    """(B, C, H, W) -> the same with 0, or False, below and to the right, up to multiples of a number of pixels."""
+    below, right = (-size % multiple for size in image.shape[2:])
+    return F.pad(image, (0, right, 0, below)) if below or right else image
 
 
 def area_means(values: Tensor, valid: Tensor, factor: int) -> tuple[Tensor, Tensor]:

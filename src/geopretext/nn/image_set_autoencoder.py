@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from geopretext.errors import BandError, RecipeError
 from geopretext.modality import Acquisition, Modality, join_modalities
 from geopretext.nn.autoencoder import take_patches
-from geopretext.nn.image_set_encoder import ImageSetEncoder, TokenEncodings
+from geopretext.nn.image_set_encoder import ImageSetEncoder, Shot, TokenEncodings
 from geopretext.nn.image_set_settings import ImageSetDecoderSettings, ImageSetSettings
 from geopretext.nn.initialisation import initialise
 from geopretext.nn.masking import patch_grid, patchify, unpatchify
@@ -80,7 +80,12 @@ class ImageSetAutoencoder(Reconstructor):
             initialise(part)
 
     def predict(
-        self, x: Tensor, visible: Tensor, count: int, acquisition: Acquisition[Tensor] | None = None
+        self,
+        x: Tensor,
+        visible: Tensor,
+        count: int,
+        acquisition: Acquisition[Tensor] | None = None,
+        others: Sequence[Shot] = (),
     ) -> dict[str, Tensor]:
         """Predict all tokens of every image from the visible ones.
 
@@ -89,15 +94,18 @@ class ImageSetAutoencoder(Reconstructor):
             visible: (B, N) bool, tokens of all images one after the other.
             count: V, the number of visible ones, the same in every tile: only these are encoded.
             acquisition: where and when; None: not known.
+            others: images of other dates, whose tokens follow.
 
         Returns:
             By image (B, N', p p C').
         """
-        tokens, there = self.encoder.embed(x, acquisition)
+        shots = (self._own(x, acquisition), *others)
+        parts = [self.encoder.embed(shot.x, shot.acquisition, shot.images.values()) for shot in shots]
+        tokens, there = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         chosen = shown_patches(visible, count)
         usable = there.gather(1, chosen)
         (encoded,) = self.encoder.transform(take_patches(tokens, chosen), usable)
-        return self._decode(encoded, chosen, usable, x, acquisition)
+        return self._decode(encoded, chosen, usable, shots)
 
     def forward(
         self, x: Tensor, visible: Tensor | None, *, count: int | None = None, everywhere: bool = False
@@ -124,7 +132,7 @@ class ImageSetAutoencoder(Reconstructor):
             usable = usable & self.encoder.seen_tokens(visible, height=height, width=width)
         (encoded,) = self.encoder.transform(tokens, usable)
         every = torch.arange(tokens.shape[1], device=x.device).expand(len(x), -1)
-        predictions = self._as_modalities(self._decode(encoded, every, usable, x, None), x)
+        predictions = self._as_modalities(self._decode(encoded, every, usable, (self._own(x, None),)), x)
         if visible is None or everywhere:
             return predictions
         count = count_visible(visible) if count is None else count
@@ -147,19 +155,27 @@ class ImageSetAutoencoder(Reconstructor):
         """See ``Reconstructor``."""
         return cls(encoder, cls.read_settings(plain), inputs=inputs)
 
-    def _decode(
-        self, encoded: Tensor, chosen: Tensor, usable: Tensor, x: Tensor, acquisition: Acquisition[Tensor] | None
-    ) -> dict[str, Tensor]:
+    def _own(self, x: Tensor, acquisition: Acquisition[Tensor] | None) -> Shot:
+        """A tile's own images, all of them."""
+        return Shot(x, acquisition, {name: name for name in self.encoder.settings.sources})
+
+    def _decode(self, encoded: Tensor, chosen: Tensor, usable: Tensor, shots: Sequence[Shot]) -> dict[str, Tensor]:
         """Encoded tokens (B, V, D), their numbers and whether they count -> the patches of each image."""
-        grids = self.encoder.grids(height=x.shape[2], width=x.shape[3])
-        encodings = self.encodings(grids, acquisition, len(x))
+        sizes: dict[str, int] = {}
+        told = []
+        for x, acquisition, images in shots:
+            grids = self.encoder.grids(height=x.shape[2], width=x.shape[3], names=images.values())
+            told.append(self.encodings(grids, acquisition, len(x)))
+            sizes |= {name: grids[image].tokens for name, image in images.items()}
+        encodings = torch.cat(told, 1)
         shown = torch.where(usable[..., None], self.projection(encoded), self.mask_token)
         tokens = self.mask_token.to(shown.dtype).expand_as(encodings)
         tokens = tokens.scatter(1, chosen[..., None].expand_as(shown), shown) + encodings
         for block in self.blocks:
             tokens = block(tokens)
-        parts = torch.split(self.norm(tokens), [grid.tokens for grid in grids.values()], 1)
-        return {name: self.heads[name](part) for name, part in zip(grids, parts, strict=True)}
+        parts = torch.split(self.norm(tokens), list(sizes.values()), 1)
+        heads = [self.heads[image] for shot in shots for image in shot.images.values()]
+        return {name: head(part) for name, head, part in zip(sizes, heads, parts, strict=True)}
 
     def _as_modalities(self, predictions: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
         """Patches of the images (B, N', p p C') -> cells of each modality (B, P, p p C)."""

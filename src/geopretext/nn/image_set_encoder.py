@@ -6,7 +6,7 @@ place and date (``nn.geographic_encoding``); the tokens of all images go through
 
 - A pixel of an image is absent where all bands of the image are 0, and a token of which all pixels are absent is left
   out: nothing looks at it. So a sensor that is not there is as if it had never been.
-- An image of the data that the patches of all images do not tile is enlarged by absent pixels below and to the right.
+- Where the patches of an image do not tile the data, the last ones reach beyond: absent pixels fill them up.
 - A cell of the output, ``patch_size`` pixels of the data on a side, is the mean over the tokens of all images that
   cover it and are not left out; 0 if there is none.
 - With a mask of cells, a token is seen if every cell that it covers is visible.
@@ -18,7 +18,7 @@ Letters: ``B`` tiles, ``C`` bands, ``H W`` pixels, ``N`` tokens of all images on
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import ceil
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,13 +26,25 @@ from torch import Tensor, nn
 
 from geopretext.errors import BandError, GridError
 from geopretext.modality import Acquisition
-from geopretext.nn.footprints import TokenGrid, area_means
+from geopretext.nn.footprints import TokenGrid, area_means, fill_up
 from geopretext.nn.geographic_encoding import GeographicEncoding, encode_positions
 from geopretext.nn.image_set_settings import ImageSetSettings
 from geopretext.nn.initialisation import initialise
 from geopretext.nn.masking import patch_grid, patchify
 from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.transformer import TransformerBlock, make_norm
+
+
+class Shot(NamedTuple):
+    """Images of a place of one date that join a set beside those of the tile's own."""
+
+    x: Tensor
+    """(B, C, H, W): as ``ImageSetEncoder.forward`` takes it, 0 where missing; other bands than its images' do not
+    matter"""
+    acquisition: Acquisition[Tensor] | None
+    """where and when; None: not known"""
+    images: Mapping[str, str]
+    """of the encoder's images those that it has, by their name in the set"""
 
 
 class TokenEncodings(nn.Module):
@@ -154,11 +166,12 @@ class ImageSetEncoder(EncoderNetwork):
             x, None, None, depths=tuple(ceil(self.settings.depth * quarter / 4) for quarter in (1, 2, 3, 4))
         )
 
-    def images(self, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    def images(self, x: Tensor, names: Collection[str] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
         """The images of sets.
 
         Args:
             x: as ``forward`` takes it.
+            names: of the images that are wanted; None: all.
 
         Returns:
             By name: values (B, C', H', W'), and which are there (B, C', H', W') bool.
@@ -173,44 +186,47 @@ class ImageSetEncoder(EncoderNetwork):
                 hint=f"it wants (tiles, {len(settings.bands)}, height, width) with the bands "
                 f"{', '.join(settings.bands)}",
             )
-        below, right = (-size % settings.unit for size in x.shape[2:])
-        x = F.pad(x, (0, right, 0, below))
         images = {}
-        for name, bands in settings.image_bands.items():
-            values = x[:, [settings.bands.index(band) for band in bands]]
+        for name in settings.sources if names is None else names:
+            bands = settings.image_bands[name]
+            values = fill_up(x[:, [settings.bands.index(band) for band in bands]], settings.footprint(name))
             there = (values != 0).any(1, keepdim=True).expand_as(values)
             images[name] = area_means(values, there, settings.factor(name))
         return images
 
-    def grids(self, *, height: int, width: int) -> dict[str, TokenGrid]:
+    def grids(self, *, height: int, width: int, names: Collection[str] | None = None) -> dict[str, TokenGrid]:
         """The tokens of each image.
 
         Args:
-            height: pixels of the data; where patches do not tile them, more follow below.
+            height: pixels of the data; where patches do not tile them, the last ones reach beyond.
             width: likewise.
+            names: of the images; None: all.
         """
         settings, grids = self.settings, {}
-        for name in settings.sources:
-            pixels = settings.patch_size * settings.factor(name)
-            rows, columns = (ceil(size / settings.unit) * settings.unit // pixels for size in (height, width))
+        for name in settings.sources if names is None else names:
+            pixels = settings.footprint(name)
+            rows, columns = (ceil(size / pixels) for size in (height, width))
             grids[name] = TokenGrid(rows, columns, pixels * settings.ground_sampling_distance)
         return grids
 
-    def embed(self, x: Tensor, acquisition: Acquisition[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def embed(
+        self, x: Tensor, acquisition: Acquisition[Tensor] | None = None, names: Collection[str] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Tokens before the first block.
 
         Args:
             x: as ``forward`` takes it.
             acquisition: likewise.
+            names: of the images that are looked at; None: all.
 
         Returns:
             Tokens (B, N, D), and which are there (B, N) bool.
         """
         tokens, there = [], []
-        for name, (values, valid) in self.images(x).items():
+        for name, (values, valid) in self.images(x, names).items():
             tokens.append(self.projections[name](patchify(values, self.settings.patch_size)))
             there.append(patchify(valid[:, :1], self.settings.patch_size).any(-1))
-        grids = self.grids(height=x.shape[2], width=x.shape[3])
+        grids = self.grids(height=x.shape[2], width=x.shape[3], names=names)
         return torch.cat(tokens, 1) + self.encodings(grids, acquisition, len(x)), torch.cat(there, 1)
 
     def transform(self, tokens: Tensor, usable: Tensor, depths: tuple[int, ...] | None = None) -> list[Tensor]:
@@ -243,15 +259,12 @@ class ImageSetEncoder(EncoderNetwork):
         Raises:
             GridError: it has another number of cells.
         """
-        patch, unit = self.settings.patch_size, self.settings.unit
-        rows, columns = patch_grid(height=height, width=width, patch_size=patch)
+        rows, columns = patch_grid(height=height, width=width, patch_size=self.settings.patch_size)
         if visible.ndim != 2 or visible.shape[1] != rows * columns:
             raise GridError(f"the mask has shape {tuple(visible.shape)}", hint=f"wanted (tiles, {rows * columns})")
-        hidden = ~visible.reshape(-1, 1, rows, columns)
-        below, right = (-size % unit // patch for size in (height, width))
-        hidden = F.pad(hidden.float(), (0, right, 0, below))
-        parts = [F.max_pool2d(hidden, self.settings.factor(name)).flatten(1) == 0 for name in self.settings.sources]
-        return torch.cat(parts, 1)
+        hidden = (~visible).reshape(-1, 1, rows, columns).float()
+        factors = [self.settings.factor(name) for name in self.settings.sources]
+        return torch.cat([F.max_pool2d(hidden, factor, ceil_mode=True).flatten(1) == 0 for factor in factors], 1)
 
     def given(self, names: Collection[str]) -> "ImageSetEncoder":
         """A network of its own, with the same weights, that sees some of the inputs only.
@@ -281,10 +294,10 @@ class ImageSetEncoder(EncoderNetwork):
         if visible is not None:
             usable = usable & self.seen_tokens(visible, height=height, width=width)
         grids = self.grids(height=height, width=width)
-        maps = [self._cells(found, usable, grids) for found in self.transform(tokens, usable, depths)]
-        return tuple(cells[:, :, :rows, :columns] for cells in maps)
+        encoded = self.transform(tokens, usable, depths)
+        return tuple(self._cells(found, usable, grids, rows, columns) for found in encoded)
 
-    def _cells(self, tokens: Tensor, usable: Tensor, grids: Mapping[str, TokenGrid]) -> Tensor:
+    def _cells(self, tokens: Tensor, usable: Tensor, grids: Mapping[str, TokenGrid], rows: int, columns: int) -> Tensor:
         """(B, N, D) -> (B, D, rows, columns): the mean over the usable tokens that cover each cell."""
         numbered = torch.cat([tokens * usable[..., None], usable[..., None].to(tokens.dtype)], 2).transpose(1, 2)
         total = torch.zeros((), device=tokens.device)
@@ -292,5 +305,5 @@ class ImageSetEncoder(EncoderNetwork):
         for (name, grid), part in zip(grids.items(), parts, strict=True):
             factor = self.settings.factor(name)
             image = part.reshape(*part.shape[:2], grid.rows, grid.columns)
-            total = total + image.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+            total = total + image.repeat_interleave(factor, 2).repeat_interleave(factor, 3)[:, :, :rows, :columns]
         return total[:, :-1] / total[:, -1:].clamp(min=1)

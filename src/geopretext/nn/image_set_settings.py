@@ -1,7 +1,6 @@
 """Settings of the encoder of sets of images: plain data, read without torch."""
 
 from dataclasses import dataclass, field
-from math import lcm
 
 from geopretext.errors import RecipeError
 from geopretext.modality import GROUND_SAMPLING_DISTANCE, PUBLISHED
@@ -49,7 +48,8 @@ class ImageSetSettings:
     """pixels on a side of a patch of every image, so that a token of a coarser one covers more ground; and pixels of
     the data on a side of an output cell; at least 2"""
     image_size: int = 96
-    """pixels of the data on a side of the crop that it is trained on; a multiple of the patches of all images"""
+    """pixels of the data on a side of the crop that it is trained on; a multiple of patch_size. Where patches of a
+    coarser image do not tile it, the last ones reach beyond, and are absent there"""
     dim: int = 768
     """features of a token, a multiple of 4 and of heads"""
     depth: int = 12
@@ -72,10 +72,10 @@ class ImageSetSettings:
         self._check_images()
         if self.patch_size < 2:
             raise RecipeError(f"encoder.patch_size is {self.patch_size}", hint="at least 2")
-        if self.image_size <= 0 or self.image_size % self.unit:
+        if self.image_size <= 0 or self.image_size % self.patch_size:
             raise RecipeError(
-                f"encoder.image_size is {self.image_size}, where patches of all images tile {self.unit} pixels",
-                hint=f"a multiple of {self.unit}",
+                f"encoder.image_size is {self.image_size}, encoder.patch_size is {self.patch_size}",
+                hint=f"an image_size that is a multiple of {self.patch_size}",
             )
         if self.heads < 1 or self.dim < 4 or self.dim % 4 or self.dim % self.heads:
             raise RecipeError(
@@ -115,10 +115,9 @@ class ImageSetSettings:
         """Pixels of the data on a side of a pixel of an image."""
         return self.factors.get(name, 1)
 
-    @property
-    def unit(self) -> int:
-        """Pixels of the data on a side of the smallest square that patches of every image tile."""
-        return self.patch_size * lcm(*(self.factor(name) for name in self.sources))
+    def footprint(self, name: str) -> int:
+        """Pixels of the data on a side of a patch of an image."""
+        return self.patch_size * self.factor(name)
 
     @property
     def inputs(self) -> dict[str, tuple[str, ...]]:

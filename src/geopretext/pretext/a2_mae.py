@@ -6,28 +6,33 @@ anchor, by its meta-information, an encoding of latitude, longitude and ground s
 hidden patches from the other images. Everything else, every number among it, is ours; ``docs/methods/a2-mae-style.md``
 says which is which.
 
-A step: choose an anchor and, by it, the tokens to hide in each image (``nn.anchor_masking``); forget some places and
-dates; encode the visible tokens of all images together; predict the hidden ones; compare each hidden patch,
-standardised over its valid numbers, wherever something was observed. The loss of an image is the mean over its hidden
-valid numbers, that of a task the mean over the images of that name, and the objective the mean over tasks.
+A step: draw the images of other dates, if there are to be any (``pretext.other_dates``); choose an anchor and, by it,
+the tokens to hide in each image (``nn.anchor_masking``); forget some places and dates; encode the visible tokens of all
+images together; predict the hidden ones; compare each hidden patch, standardised over its valid numbers, wherever
+something was observed. The loss of an image is the mean over its hidden valid numbers, that of a task the mean over the
+images of that name, and the objective the mean over tasks.
+
+An image of another date goes through the weights of the encoder's image that it is named after, and only its date tells
+them apart: that date is never forgotten, while the tile's own may be.
 
 Letters: ``B`` tiles, ``K`` images of a set, ``C`` bands, ``N`` tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from geopretext.errors import GridError, RecipeError
+from geopretext.errors import GridError, InputError, RecipeError
 from geopretext.modality import Acquisition, Modality, Observed
 from geopretext.nn.anchor_masking import TokenMasks, choose_anchors
 from geopretext.nn.bundle import save_bundle
-from geopretext.nn.footprints import area_means
+from geopretext.nn.footprints import area_means, fill_up
 from geopretext.nn.geographic_encoding import forget
 from geopretext.nn.image_set_autoencoder import ImageSetAutoencoder
-from geopretext.nn.image_set_encoder import ImageSetEncoder
+from geopretext.nn.image_set_encoder import ImageSetEncoder, Shot
 from geopretext.nn.image_set_settings import ImageSetSettings
 from geopretext.nn.masking import patchify, visible_count
 from geopretext.nn.network import NetworkSettings
@@ -36,8 +41,9 @@ from geopretext.nn.weighting import EqualWeighting
 from geopretext.pretext.a2_mae_settings import A2MAESettings
 from geopretext.pretext.method import Method, TaskLoss, find_inputs, input_image
 from geopretext.pretext.mp_mae import standardise
+from geopretext.pretext.other_dates import OtherDate, draw_dates, other_images
 
-_PLACES, _DATES = 2, 3  # streams of the seeds; ``nn.anchor_masking`` has 1, and those from 16 on
+_PLACES, _DATES, _OTHERS = 2, 3, 4  # streams of the seeds; ``nn.anchor_masking`` has 1, and those from 16 on
 
 
 class A2MAE(Method):
@@ -52,22 +58,27 @@ class A2MAE(Method):
         InputError: the data lack an input.
         BandError: they lack a band of it.
         RecipeError: the encoder is of another family, an input is a label, or an image has too few tokens to hide some
-            and show some.
+            and show some; or other dates are asked for that cannot be had.
     """
+
+    settings: A2MAESettings
 
     def __init__(self, encoder: NetworkSettings, settings: A2MAESettings, modalities: Mapping[str, Modality]) -> None:
         super().__init__()
         if not isinstance(encoder, ImageSetSettings):
             raise RecipeError(f"encoder.family is {encoder.family!r}, of method a2_mae", hint=ImageSetSettings.family)
         inputs = find_inputs(encoder, modalities)
-        if settings.anchor is not None and settings.anchor not in encoder.sources:
-            raise RecipeError(
-                f"pretext.anchor is {settings.anchor!r}", hint=f"one of {', '.join(encoder.sources)}, or null"
-            )
         self.settings = settings
+        self.others = other_images(encoder, settings, modalities)
+        self.shown = {name: name for name in encoder.sources}
+        for other in self.others:
+            self.shown |= other.images
+        if settings.anchor is not None and settings.anchor not in self.shown:
+            raise RecipeError(f"pretext.anchor is {settings.anchor!r}", hint=f"one of {', '.join(self.shown)}, or null")
         self.network = ImageSetAutoencoder(encoder, settings.decoder(tuple(encoder.inputs)), inputs=inputs)
-        self.weighting = MeanOverImages(encoder.sources)
-        self.grids = self.encoder.grids(height=encoder.image_size, width=encoder.image_size)
+        self.weighting = MeanOverImages(self.tasks)
+        grids = self.encoder.grids(height=encoder.image_size, width=encoder.image_size)
+        self.grids = {name: grids[image] for name, image in self.shown.items()}
         self.counts = {
             name: max(1, visible_count(grid.tokens, settings.mask_ratio)) for name, grid in self.grids.items()
         }
@@ -77,7 +88,12 @@ class A2MAE(Method):
                     f"the image {name!r} has {self.grids[name].tokens} tokens, and {count} would be shown",
                     hint="a larger encoder.image_size, a smaller encoder.patch_size, or a higher pretext.mask_ratio",
                 )
-        self.masks = TokenMasks(list(self.grids.values()), list(self.counts.values()), keep_share=settings.keep_share)
+        self.masks = TokenMasks(
+            list(self.grids.values()),
+            list(self.counts.values()),
+            keep_share=settings.keep_share,
+            ground=encoder.image_size * encoder.ground_sampling_distance,
+        )
 
     @property
     def encoder(self) -> ImageSetEncoder:  # type: ignore[override]  # part of the network, which owns it
@@ -86,8 +102,8 @@ class A2MAE(Method):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The images of a set."""
-        return tuple(self.encoder.settings.sources)
+        """The images of a set, those of other dates last."""
+        return tuple(self.shown)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -101,8 +117,13 @@ class A2MAE(Method):
 
     @property
     def bands(self) -> dict[str, tuple[str, ...]]:
-        """Bands that a batch must bring, by modality."""
-        return self.encoder.settings.inputs
+        """Bands that a batch must bring, by modality: those of the inputs, then of time series."""
+        return {**self.encoder.settings.inputs, **{other.series: other.bands for other in self.others}}
+
+    @property
+    def dates(self) -> int:
+        """Of each series, from which one is drawn."""
+        return self.settings.max_dates
 
     def forward(
         self,
@@ -115,20 +136,31 @@ class A2MAE(Method):
         Args:
             fields: normalised crops of ``encoder.settings.image_size`` pixels by modality, with ``self.bands``.
             seeds: (B,) int64: each tile's own, from which follow anchor, masks, and what is forgotten.
-            acquisition: where and when the tiles were seen; None: not known.
+            acquisition: where and when the tiles were seen; None: not known. With images of other dates it must be
+                known.
 
         Returns:
             Of each image of the set: the sum over tiles of the mean error, and over how many tiles.
 
         Raises:
             GridError: the crops have another size, or the data another ground sampling distance.
+            InputError: the dates of a series are lacking.
         """
-        x = input_image(fields, self.bands)
+        x = input_image(fields, self.encoder.settings.inputs)
         self._check_ground(x, acquisition)
-        truth = self._truth(fields)
-        visible = self.visible(seeds, torch.stack([valid.any((1, 2)) for _, valid in truth.values()], 1))
         told = None if acquisition is None else self._forget(acquisition, seeds)
-        predictions = self.network.predict(x, torch.cat(list(visible.values()), 1), sum(self.counts.values()), told)
+        truth = self._truth(fields)
+        shots = []
+        for number, other in enumerate(self.others, start=1):
+            drawn = _draw(other.series, fields, acquisition, derived(derived(seeds, _OTHERS), number))
+            shots.append(
+                Shot(other.image(drawn.image.values, self.encoder.settings.bands), _on(told, drawn), other.images)
+            )
+            for name, image in other.images.items():
+                truth[name] = self._patches(drawn.image, other.rows[name], image)
+        visible = self.visible(seeds, torch.stack([valid.any((1, 2)) for _, valid in truth.values()], 1))
+        masks, count = torch.cat(list(visible.values()), 1), sum(self.counts.values())
+        predictions = self.network.predict(x, masks, count, told, shots)
         return {name: _error(predictions[name], *truth[name], ~visible[name]) for name in self.tasks}
 
     def visible(self, seeds: Tensor, present: Tensor) -> dict[str, Tensor]:
@@ -151,14 +183,19 @@ class A2MAE(Method):
         save_bundle(folder, self.network, **facts)
 
     def _truth(self, fields: Mapping[str, Observed[Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Numbers and which are valid, (B, N, p p C), of the patches of each image."""
+        """Numbers and which are valid, (B, N, p p C), of the patches of each of the tiles' own images."""
         settings, truth = self.encoder.settings, {}
         for name, source in settings.sources.items():
-            rows = [self.bands[source].index(band) for band in settings.image_bands[name]]
-            values, valid = fields[source]
-            image = area_means(values[:, rows], valid[:, rows], settings.factor(name))
-            truth[name] = (patchify(image[0], settings.patch_size), patchify(image[1], settings.patch_size))
+            rows = [settings.inputs[source].index(band) for band in settings.image_bands[name]]
+            truth[name] = self._patches(fields[source], rows, name)
         return truth
+
+    def _patches(self, field: Observed[Tensor], rows: Sequence[int], name: str) -> tuple[Tensor, Tensor]:
+        """The same of some bands of a field (B, C, H, W), by the image's name in the encoder."""
+        settings = self.encoder.settings
+        values, valid = (fill_up(part[:, rows], settings.footprint(name)) for part in field)
+        image = area_means(values, valid, settings.factor(name))
+        return patchify(image[0], settings.patch_size), patchify(image[1], settings.patch_size)
 
     def _forget(self, acquisition: Acquisition[Tensor], seeds: Tensor) -> Acquisition[Tensor]:
         places, dates = (
@@ -178,6 +215,21 @@ class A2MAE(Method):
                 f"the data have {acquisition.ground_sampling_distance:g} m a pixel, the encoder expects {told:g}",
                 hint="set encoder.ground_sampling_distance",
             )
+
+
+def _draw(
+    series: str, fields: Mapping[str, Observed[Tensor]], acquisition: Acquisition[Tensor] | None, seeds: Tensor
+) -> OtherDate:
+    if series not in fields or acquisition is None or series not in acquisition.series:
+        raise InputError(
+            f"the batch lacks {series!r} or its dates", hint="fields must have the one, acquisition.series the other"
+        )
+    return draw_dates(fields[series], acquisition.series[series], seeds, but=acquisition.day)
+
+
+def _on(told: Acquisition[Tensor] | None, drawn: OtherDate) -> Acquisition[Tensor] | None:
+    """The same place on the day that was drawn."""
+    return None if told is None else replace(told, day=drawn.day)
 
 
 class MeanOverImages(EqualWeighting):
