@@ -9,7 +9,8 @@ import torch
 from geopretext.errors import BundleError, InputError
 from geopretext.modality import PUBLISHED
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, load_reconstructor, load_statistics, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import load_reconstructor, load_statistics, save_bundle
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.masking import sample_visible
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
