@@ -256,6 +256,22 @@ def test_statistics_without_an_input_band_are_refused(tmp_path):
         save_bundle(tmp_path / "b", make_network(), statistics=statistics(BANDS[:2]), recipe={}, metrics={})
 
 
+def test_weights_that_are_read_are_not_drawn_before(bundle, monkeypatch):
+    written = make_network().state_dict()
+
+    def draw(tensor, **kwargs):
+        assert tensor.ndim == 1, "drawn"
+
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", draw)
+    encoder, network = Encoder.from_pretrained(bundle), load_reconstructor(bundle)
+    for name, weights in network.state_dict().items():
+        assert torch.equal(weights, written[name])
+    for name, weights in encoder.network.state_dict().items():
+        assert torch.equal(weights, written[f"encoder.{name}"])
+    with pytest.raises(AssertionError, match="drawn"):
+        make_network()
+
+
 def test_a_replacement_that_is_cut_short_leaves_no_mixture(bundle, monkeypatch):
     replace, done = Path.replace, []
 

@@ -44,6 +44,7 @@ from geopretext.nn.bundle_statistics import (
     scales_to_plain,
 )
 from geopretext.nn.families import make_encoder, settings_from_plain, settings_to_plain
+from geopretext.nn.initialisation import weights_follow
 from geopretext.nn.model_card import model_card
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.pooling import pool_mean, pool_stages
@@ -256,8 +257,10 @@ class Encoder(nn.Module, ModelHubMixin):
             scales = scales_from_plain(config.get("statistics", {}))
         except (AttributeError, KeyError, TypeError) as error:
             raise unreadable(folder, "statistics", error) from error
+        with weights_follow():
+            network = make_encoder(settings)
         encoder = cls(
-            make_encoder(settings),
+            network,
             inputs,
             statistics=scales,
             recipe=config.get("recipe", {}),

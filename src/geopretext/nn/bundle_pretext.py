@@ -30,6 +30,7 @@ from geopretext.nn.bundle_files import (
     write_bundle,
 )
 from geopretext.nn.bundle_statistics import input_relations, input_scales
+from geopretext.nn.initialisation import weights_follow
 from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.reconstructor import Reconstructor, reconstructor_class
 
@@ -134,7 +135,8 @@ def load_reconstructor(folder: str | Path) -> Reconstructor:
     try:
         targets = {name: Modality.from_dict(plain) for name, plain in pretext["targets"].items()}
         kind = reconstructor_class(pretext.get("kind", MaskedAutoencoder.kind))
-        network = kind.from_plain(pretext["network"], encoder, inputs=inputs, targets=targets)
+        with weights_follow():
+            network = kind.from_plain(pretext["network"], encoder, inputs=inputs, targets=targets)
     except (InputError, KeyError, TypeError) as error:
         raise unreadable(folder, "pretext", error) from error
     load_weights(network.encoder, folder / WEIGHTS, f"a {encoder.title} of {len(encoder.bands)} bands")
