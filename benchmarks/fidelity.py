@@ -42,7 +42,8 @@ from geopretext.evaluate.metrics import measure
 from geopretext.evaluate.tasks import store_task
 from geopretext.modality import PRETEXT, Kind, Observed, Role
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, load_reconstructor
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import load_reconstructor
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.kernels import kernels_enabled
 from geopretext.nn.masking import patchify, sample_visible

@@ -25,7 +25,8 @@ from geopretext.data.synthetic import SyntheticEarth
 from geopretext.data.tiles import SPLITS, TileReader
 from geopretext.modality import Kind, Observed
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, load_reconstructor, load_statistics
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import load_reconstructor, load_statistics
 from geopretext.nn.masking import patch_grid, unpatchify
 from geopretext.predict.array_scene import ArrayScene
 from geopretext.predict.features import tile_blocks

@@ -1,6 +1,7 @@
 """What all tests share: the folder of real data, where there is one."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,9 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("needs real data: set GEOPRETEXT_TEST_DATA to its folder")
     return Path(folder)
+
+
+def pytest_configure() -> None:
+    """Background jobs of a script ignore Ctrl-C, and so do their children: tests that interrupt one would hang."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

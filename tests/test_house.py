@@ -39,6 +39,12 @@ def test_training_core_needs_no_geospatial_library() -> None:
     assert "torch" in loaded_modules(f"{absent}; {imports}")
 
 
+def test_loading_a_network_starts_no_compiler() -> None:
+    statement = "import geopretext.predict.reconstruct, geopretext.nn.autoencoder"
+    unwanted = "[name for name in ('torch._dynamo', 'lightning', 'sympy') if name in sys.modules]"
+    assert "torch" in loaded_modules(f"{statement}; found = {unwanted}; assert not found, found")
+
+
 def test_error_says_what_where_and_what_next() -> None:
     error = errors.BandError("no band 'B08'", where="scene.tif", hint="it has B8A, B8")
     assert str(error) == "scene.tif: no band 'B08'\nhint: it has B8A, B8"

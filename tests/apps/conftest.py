@@ -8,7 +8,7 @@ import torch
 from geopretext.data.store import Store
 from geopretext.data.synthetic import write_synthetic_store
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import save_bundle
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
 
 TILES = 120

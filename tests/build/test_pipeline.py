@@ -21,6 +21,7 @@ from geopretext.build.tiles import Made
 from geopretext.data.files import Files
 from geopretext.data.place_log import PlaceLog
 from geopretext.data.store import Store
+from geopretext.data.store_lock import StoreLock
 from geopretext.errors import CorruptError, GeopretextError, InputError, Reason, RecipeError, SourceError, StoreError
 
 from ..data.interruption import Killed, digests, killed_after, make_lock_stale
@@ -402,6 +403,36 @@ def test_late_tasks_of_a_store_that_was_deleted_leave_nothing_in_the_next(
     assert run(tmp_path / "s.zarr").made == 0
     assert digests(tmp_path / "s.zarr") == clean
     assert not (tmp_path / "s.zarr.build").exists()
+
+
+@pytest.mark.parametrize("other", ["client", "file"])
+def test_a_build_that_is_refused_leaves_the_parts_of_others(tmp_path: Path, other: str) -> None:
+    part = tmp_path / "s.zarr.build/tiles/part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"of another client")
+    (tmp_path / "s.zarr").mkdir()
+    if other == "file":
+        (tmp_path / "s.zarr/notes.txt").write_text("no store")
+        with pytest.raises(StoreError, match="no store"):
+            run(tmp_path / "s.zarr")
+    else:
+        lock = StoreLock(Files(tmp_path / "s.zarr"))  # as a client has it that is about to make the store
+        with pytest.raises(StoreError, match="is writing to this store"):
+            run(tmp_path / "s.zarr")
+        lock.release()
+    assert part.exists()
+
+
+def test_parts_of_a_store_that_was_deleted_go(tmp_path: Path, clean: Mapping[str, str]) -> None:
+    part = tmp_path / "s.zarr.build/tiles/part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"of a store that is gone")
+
+    def look(progress: BuildProgress) -> None:
+        assert not part.exists()
+
+    build(tmp_path / "s.zarr").run(SingleProcess(), progress=look)
+    assert digests(tmp_path / "s.zarr") == clean
 
 
 def _survive(path: Path, tries: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geopretext.data.files import Files
 from geopretext.data.statistics import compute_statistics
 from geopretext.data.store import Store
-from geopretext.data.store_lock import LOCK
+from geopretext.data.store_lock import LOCK, StoreLock
 from geopretext.data.tiles import TileBatch
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import ClassError, CorruptError, GridError, InputError, StoreError
@@ -369,6 +370,20 @@ def test_an_existing_folder_is_not_written_over(tmp_path: Path) -> None:
         StoreWriter.create(tmp_path, MODALITIES, tile_size=SIZE)
     with pytest.raises(StoreError, match="no tile store"):
         StoreWriter.resume(tmp_path / "nothing")
+
+
+def test_a_store_that_someone_made_just_before_the_lock_is_kept(
+    tmp_path: Path, uninterrupted: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(files: Files) -> StoreLock:
+        monkeypatch.undo()
+        write(tmp_path / "s")
+        return StoreLock(files)
+
+    monkeypatch.setattr("geopretext.data.writer.StoreLock", late)
+    with pytest.raises(StoreError, match="exists already"):
+        write(tmp_path / "s")
+    assert digests(tmp_path / "s") == uninterrupted
 
 
 def test_resuming_on_a_damaged_tail_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from geopretext.evaluate.suite import run_suite
 from geopretext.evaluate.suite_settings import SuiteSettings
 from geopretext.evaluate.tasks import store_task
 from geopretext.modality import PUBLISHED, Observed
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.omnisat_reconstructor import OmniSatDecoderSettings, OmniSatReconstructor
 from geopretext.nn.omnisat_settings import OmniSatSettings
 from geopretext.predict.features import tile_features

@@ -9,7 +9,8 @@ import torch
 from geopretext.errors import BundleError, InputError
 from geopretext.modality import PUBLISHED
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, load_reconstructor, load_statistics, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import load_reconstructor, load_statistics, save_bundle
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.masking import sample_visible
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
@@ -253,6 +254,22 @@ def test_statistics_without_an_input_band_are_refused(tmp_path):
         BundleError, match=r"(?s)statistics lack 'B11' of the input modality 'sentinel2'.*hint: compute"
     ):
         save_bundle(tmp_path / "b", make_network(), statistics=statistics(BANDS[:2]), recipe={}, metrics={})
+
+
+def test_weights_that_are_read_are_not_drawn_before(bundle, monkeypatch):
+    written = make_network().state_dict()
+
+    def draw(tensor, **kwargs):
+        assert tensor.ndim == 1, "drawn"
+
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", draw)
+    encoder, network = Encoder.from_pretrained(bundle), load_reconstructor(bundle)
+    for name, weights in network.state_dict().items():
+        assert torch.equal(weights, written[name])
+    for name, weights in encoder.network.state_dict().items():
+        assert torch.equal(weights, written[f"encoder.{name}"])
+    with pytest.raises(AssertionError, match="drawn"):
+        make_network()
 
 
 def test_a_replacement_that_is_cut_short_leaves_no_mixture(bundle, monkeypatch):

@@ -8,7 +8,7 @@ import torch
 
 from geopretext.errors import BandError, RecipeError
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import load_reconstructor, save_bundle
+from geopretext.nn.bundle_pretext import load_reconstructor, save_bundle
 from geopretext.nn.column_settings import ColumnSettings
 from geopretext.nn.columns import ColumnRenderer, Columns
 from geopretext.nn.settings import EncoderSettings

@@ -8,7 +8,7 @@ import torch
 
 from geopretext.errors import BandError, RecipeError
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import load_reconstructor, save_bundle
+from geopretext.nn.bundle_pretext import load_reconstructor, save_bundle
 from geopretext.nn.footprints import TokenGrid
 from geopretext.nn.image_set_autoencoder import ImageSetAutoencoder
 from geopretext.nn.image_set_settings import ImageSetDecoderSettings

@@ -11,8 +11,9 @@ import safetensors.torch
 import torch
 
 from geopretext.modality import PRETEXT
-from geopretext.nn.bundle import Encoder, load_reconstructor, load_statistics
+from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_heads import load_head
+from geopretext.nn.bundle_pretext import load_reconstructor, load_statistics
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.official import read_official

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from geopretext.errors import BandError, BundleError, InputError
-from geopretext.nn.bundle import load_statistics
 from geopretext.nn.bundle_heads import load_head
+from geopretext.nn.bundle_pretext import load_statistics
 from geopretext.nn.official import read_official
 from geopretext.nn.official_input import Told
 

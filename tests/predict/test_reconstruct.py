@@ -16,7 +16,8 @@ from geopretext.data.tiles import Coordinates
 from geopretext.errors import BundleError, InputError
 from geopretext.modality import Kind, Modality
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
 from geopretext.predict.reconstruct import Pretrained, Reconstruction, _restore, reconstruct
 from geopretext.pretext.mp_mae import standardise

@@ -19,7 +19,8 @@ from geopretext.data.statistics import Statistics, StatisticsAccumulator
 from geopretext.data.synthetic import SyntheticEarth
 from geopretext.errors import BandError, BundleError, CorruptError, GridError, InputError, StoreError, UnitError
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.settings import AutoencoderSettings, EncoderSettings
 from geopretext.predict.array_scene import ArrayScene
 from geopretext.predict.modality_maps import ModalityMaps

@@ -15,7 +15,8 @@ from geopretext.data.synthetic import write_synthetic_store
 from geopretext.data.tiles import TileReader
 from geopretext.errors import InputError
 from geopretext.modality import PUBLISHED, Observed
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.omnisat_reconstructor import OmniSatDecoderSettings, OmniSatReconstructor
 from geopretext.nn.omnisat_settings import OmniSatSettings
 from geopretext.nn.temporal_attention import Series

@@ -14,7 +14,8 @@ from geopretext.data.tiles import TileReader
 from geopretext.errors import BandError, GridError, InputError
 from geopretext.modality import PUBLISHED
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.fused_settings import FusedSettings
 from geopretext.nn.settings import AutoencoderSettings
 from geopretext.predict.array_scene import ArrayScene

@@ -10,8 +10,9 @@ from geopretext.data.statistics import StatisticsAccumulator
 from geopretext.data.synthetic import SyntheticEarth
 from geopretext.modality import PUBLISHED
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_heads import IMAGE_HEIGHT, IMAGE_WIDTH, make_head, save_head
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.families import make_encoder
 from geopretext.nn.settings import AutoencoderSettings, HeadSettings
 from geopretext.nn.timm_settings import TimmSettings

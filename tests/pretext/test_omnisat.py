@@ -10,7 +10,8 @@ import torch
 
 from geopretext.errors import BandError, InputError, RecipeError
 from geopretext.modality import PUBLISHED, Acquisition, Modality, Observed, Role
-from geopretext.nn.bundle import Encoder, load_reconstructor
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import load_reconstructor
 from geopretext.nn.masking import sample_visible
 from geopretext.nn.omnisat_settings import OmniSatSettings
 from geopretext.nn.temporal_attention import Series, day_of_year

@@ -19,7 +19,8 @@ from torch._dynamo.utils import counters
 
 from geopretext.data.store import Store
 from geopretext.errors import BundleError, GridError, InputError, NonFiniteError, RecipeError
-from geopretext.nn.bundle import Encoder, load_reconstructor
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import load_reconstructor
 from geopretext.train.recipe import Recipe, load_recipe
 from geopretext.train.run import PretrainResult, count_steps, pretrain, training_tiles
 

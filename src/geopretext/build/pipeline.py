@@ -212,7 +212,6 @@ class Build:
     def _open_writer(self) -> StoreWriter:
         store = _open_store(self.out)
         if store is None:
-            self.staging.remove()  # parts of a store that someone has deleted
             return StoreWriter.create(
                 self.out,
                 self.maker.modalities.values(),
@@ -221,6 +220,7 @@ class Build:
                 recipe=_plain(self.recipe),
                 ground_sampling_distance=self.recipe.ground_sampling_distance,
                 dates=self.recipe.dates,
+                before=self.staging.remove,  # parts of a store that someone has deleted
             )
         self._refuse_other(store)
         return StoreWriter.resume(self.out)

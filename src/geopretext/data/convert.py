@@ -7,7 +7,7 @@ mapping; the store records both, and refuses others. At the end it has a split a
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,10 @@ from geopretext.data.tiles import SPLITS, TileBatch, TileReader
 from geopretext.data.writer import StoreWriter
 from geopretext.errors import ClassError, InputError, StoreError
 from geopretext.modality import PUBLISHED, Modality
+
+if TYPE_CHECKING:
+    from geopretext.data.cubes import CubeTiles
+    from geopretext.data.geotiff import GeoTiffTiles
 
 SYNTHETIC = "synthetic"
 """The source that is made up: see ``data.synthetic``."""
@@ -105,19 +109,7 @@ def convert_geotiffs(
     from geopretext.data.geotiff import survey_geotiffs  # rasterio is optional
 
     tiles = survey_geotiffs(src, mapping)
-    resumed_at = _write(
-        out,
-        tiles.modalities,
-        tiles.batches,
-        len(tiles),
-        tile_size=mapping.tile_size,
-        recipe=tiles.recipe,
-        ground_sampling_distance=tiles.ground_sampling_distance,
-        progress=progress,
-    )
-    store = Store.open(out)
-    split, notes = split_places(store.coordinates, tiles.place_numbers(), seed=seed)
-    return _finish(store, "GeoTIFF folder", split, resumed_at, notes, places=len(tiles.places), findings=tiles.findings)
+    return _convert_surveyed(tiles, out, spacing=tiles.ground_sampling_distance, seed=seed, progress=progress)
 
 
 def convert_cubes(
@@ -132,20 +124,8 @@ def convert_cubes(
     from geopretext.data.cubes import survey_cubes  # xarray is optional
 
     tiles = survey_cubes(src, mapping)
-    resumed_at = _write(
-        out,
-        tiles.modalities,
-        tiles.batches,
-        len(tiles),
-        tile_size=mapping.tile_size,
-        recipe=tiles.recipe,
-        ground_sampling_distance=mapping.ground_sampling_distance,
-        dates=tiles.dates,
-        progress=progress,
-    )
-    store = Store.open(out)
-    split, notes = split_places(store.coordinates, tiles.place_numbers(), seed=seed)
-    return _finish(store, "NetCDF cubes", split, resumed_at, notes, places=len(tiles.places), findings=tiles.findings)
+    spacing = mapping.ground_sampling_distance
+    return _convert_surveyed(tiles, out, spacing=spacing, dates=tiles.dates, seed=seed, progress=progress)
 
 
 def convert_mmearth(
@@ -197,6 +177,33 @@ def _batches(reader: TileReader, skip: int, size: int = 64) -> Iterator[TileBatc
     for start in range(skip, len(reader), size):
         tiles = np.arange(start, min(start + size, len(reader)))
         yield TileBatch(reader.coordinates.take(tiles), reader.read(reader.modalities, tiles))
+
+
+def _convert_surveyed(
+    tiles: "GeoTiffTiles | CubeTiles",
+    out: str | Path,
+    *,
+    spacing: float,
+    dates: Mapping[str, int] | None = None,
+    seed: int,
+    progress: Progress | None,
+) -> ConversionReport:
+    """Write the tiles of a folder that was surveyed, and split them by place; ``spacing`` is metres a pixel."""
+    resumed_at = _write(
+        out,
+        tiles.modalities,
+        tiles.batches,
+        len(tiles),
+        tile_size=tiles.mapping.tile_size,
+        recipe=tiles.recipe,
+        ground_sampling_distance=spacing,
+        dates=dates,
+        progress=progress,
+    )
+    store = Store.open(out)
+    split, notes = split_places(store.coordinates, tiles.place_numbers(), seed=seed)
+    source = tiles.recipe["source"]
+    return _finish(store, source, split, resumed_at, notes, places=len(tiles.places), findings=tiles.findings)
 
 
 def _write(

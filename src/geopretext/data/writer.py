@@ -7,7 +7,7 @@ leaves the last commit readable. ``StoreWriter.resume`` removes what a killed wr
 store is bit for bit that of a writer never killed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +71,7 @@ class StoreWriter:
         recipe: Mapping[str, Any] | None = None,
         ground_sampling_distance: float = 10.0,
         dates: Mapping[str, int] | None = None,
+        before: Callable[[], None] | None = None,
     ) -> "StoreWriter":
         """Start an empty store.
 
@@ -83,9 +84,10 @@ class StoreWriter:
             recipe: how the tiles were made; plain types.
             ground_sampling_distance: metres a pixel.
             dates: of each series, how many dates a tile may have at most.
+            before: called when nobody else can write there any more and nothing has been written yet.
 
         Raises:
-            StoreError: something is there already, or it cannot be written to.
+            StoreError: something is there already, someone else is writing, or it cannot be written to.
             InputError: sizes, modalities or recipe cannot be used.
         """
         by_name, dates = _by_name(modalities), dates or {}
@@ -100,15 +102,15 @@ class StoreWriter:
         root.to_bytes()  # an unusable recipe is refused before anything is written
         files = Files(path)
         existing = files.list()
-        if ROOT in existing:
-            raise StoreError(
-                "exists already", where=files.path, hint="use StoreWriter.resume to add to it, or delete it"
-            )
-        if existing and LOCK not in existing:
+        if existing and not {ROOT, LOCK} & set(existing):
             raise StoreError("the folder is not empty, and is no store", where=files.path, hint="name another folder")
+        _refuse_existing(files)
         lock = StoreLock(files)
-        writer = cls(files, root, lock)
         try:
+            _refuse_existing(files)  # someone may have made one, and left, in between
+            if before is not None:
+                before()
+            writer = cls(files, root, lock)
             bands = {fmt: np.array(fmt_bands, object) for fmt, fmt_bands in writer._band_names()}
             files.write({fmt.key(0): data for fmt, data in encode_files(bands).items()})
             writer._publish()
@@ -351,6 +353,11 @@ class StoreWriter:
         columns |= _coordinate_columns(batch.coordinates, self._root)
         columns["present"] = _present(batch, self._root.modalities)
         return columns
+
+
+def _refuse_existing(files: Files) -> None:
+    if files.read(ROOT) is not None:
+        raise StoreError("exists already", where=files.path, hint="use StoreWriter.resume to add to it, or delete it")
 
 
 def _empty_buffers(root: StoreRoot) -> dict[ArrayFormat, Array]:

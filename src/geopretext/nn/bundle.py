@@ -5,8 +5,8 @@ A bundle is a folder::
     config.json          architecture, input bands with units, statistics of the input by level, recipe, metrics
     model.safetensors    weights of the encoder
     README.md            a model card
-    pretext.safetensors  weights of the decoder and heads   } only in what pretraining wrote: they are
-    statistics.json      statistics of every modality       } for reconstruction, and no user of the encoder needs them
+    pretext.safetensors  weights of the decoder and heads   } only in what pretraining wrote, see ``bundle_pretext``:
+    statistics.json      statistics of every modality       } no user of the encoder needs them
     head.safetensors     weights of a classifier or decoder   only in what fine-tuning wrote, see ``bundle_heads``
 
 ``config.json`` holds the statistics of the input only, ``statistics.json`` a copy of the store's.
@@ -22,26 +22,22 @@ from torch import Tensor, nn
 
 from geopretext.errors import BundleError, InputError
 from geopretext.modality import POOLED, Modality, join_modalities
-from geopretext.nn.autoencoder import MaskedAutoencoder
 from geopretext.nn.bundle_files import (
     CARD,
     CONFIG,
     FORMAT,
     FORMAT_VERSION,
-    PRETEXT_WEIGHTS,
-    STATISTICS,
     WEIGHTS,
     find_bundle,
     json_to_bytes,
     load_weights,
     read_config,
-    read_json,
     tensors_to_bytes,
+    unreadable,
     write_bundle,
 )
 from geopretext.nn.bundle_series import (
     check_series,
-    describe_series,
     series_bands,
     series_of_bundle,
     series_to_plain,
@@ -50,16 +46,14 @@ from geopretext.nn.bundle_statistics import (
     Input,
     Relations,
     Scales,
-    input_relations,
-    input_scales,
     scales_from_plain,
     scales_to_plain,
 )
 from geopretext.nn.families import make_encoder, settings_from_plain, settings_to_plain
+from geopretext.nn.initialisation import weights_follow
 from geopretext.nn.model_card import model_card
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.pooling import pool_mean, pool_stages
-from geopretext.nn.reconstructor import Reconstructor, reconstructor_class
 from geopretext.nn.settings import POOLINGS
 
 if TYPE_CHECKING:
@@ -289,14 +283,16 @@ class Encoder(nn.Module, ModelHubMixin):
             revision=revision,
         )
         config = read_config(folder)
-        settings, inputs = _encoder_of(folder, config)
+        settings, inputs = read_architecture(folder, config)
         try:
             scales = scales_from_plain(config.get("statistics", {}))
             series = series_of_bundle(folder, config, settings)
         except (AttributeError, InputError, KeyError, TypeError) as error:
-            raise _unreadable(folder, "statistics", error) from error
+            raise unreadable(folder, "statistics", error) from error
+        with weights_follow():
+            network = make_encoder(settings)
         encoder = cls(
-            make_encoder(settings),
+            network,
             inputs,
             statistics=scales,
             recipe=config.get("recipe", {}),
@@ -367,119 +363,6 @@ class Encoder(nn.Module, ModelHubMixin):
         }
 
 
-def save_encoder(
-    folder: str | Path,
-    network: EncoderNetwork,
-    *,
-    inputs: Sequence[Modality],
-    targets: Iterable[str],
-    statistics: Mapping[str, Any] | None,
-    recipe: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    ground_sampling_distance: float | None = None,
-) -> None:
-    """Write a bundle of what a pretext method has trained that reconstructs nothing.
-
-    Args:
-        folder: where; what a bundle there already has is replaced.
-        network: as trained.
-        inputs: what it sees, each modality with just its bands.
-        targets: names of what it was trained to predict or to match.
-        statistics: as for ``save_bundle``, likewise the following.
-        recipe: what it was trained with, plain data.
-        metrics: what it scored, plain data.
-        ground_sampling_distance: of the tiles, metres a pixel; None if that is not known.
-
-    Raises:
-        BundleError: the statistics lack a band of an input.
-    """
-    encoder = _described(
-        network, inputs, targets, statistics, recipe, metrics, ground_sampling_distance=ground_sampling_distance
-    )
-    extra = {} if statistics is None else {STATISTICS: json_to_bytes(statistics)}
-    write_bundle(Path(folder), {**extra, **encoder.files({"targets": dict.fromkeys(encoder.targets)})})
-
-
-def save_bundle(
-    folder: str | Path,
-    network: Reconstructor,
-    *,
-    statistics: Mapping[str, Any] | None,
-    recipe: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    ground_sampling_distance: float | None = None,
-    series: Sequence[Modality] = (),
-) -> None:
-    """Write a bundle that also holds what reconstruction needs.
-
-    Args:
-        folder: where; what a bundle there already has is replaced.
-        network: as trained.
-        statistics: of every modality, as ``data.statistics.Statistics.to_dict`` gives them; None if they are not known,
-            which leaves a bundle that cannot reconstruct.
-        recipe: what it was trained with, plain data.
-        metrics: what it scored, plain data.
-        ground_sampling_distance: of the tiles, metres a pixel; None if that is not known.
-        series: time series that the encoder sees besides, each with just its bands.
-
-    Raises:
-        BundleError: the statistics lack a band of the input.
-    """
-    encoder = _described(
-        network.encoder,
-        network.inputs,
-        network.targets,
-        statistics,
-        recipe,
-        metrics,
-        ground_sampling_distance=ground_sampling_distance,
-        series=series,
-    )
-    pretext = {
-        "kind": network.kind,
-        "network": network.to_plain(),
-        "targets": {name: target.to_dict() for name, target in network.targets.items()},
-    }
-    rest = {key: value for key, value in network.state_dict().items() if not key.startswith("encoder.")}
-    extra = {PRETEXT_WEIGHTS: tensors_to_bytes(rest)}
-    if statistics is not None:
-        extra[STATISTICS] = json_to_bytes(statistics)
-    write_bundle(Path(folder), {**extra, **encoder.files(pretext)})
-
-
-def load_reconstructor(folder: str | Path) -> Reconstructor:
-    """The whole network that pretraining saved, on the CPU and in evaluation mode.
-
-    Raises:
-        BundleError: as for ``Encoder.from_pretrained``; also if the bundle holds an encoder only.
-    """
-    folder = find_bundle(folder)
-    config = read_config(folder)
-    pretext = config.get("pretext")
-    if not pretext or "network" not in pretext:
-        raise BundleError(
-            "holds an encoder only",
-            where=str(folder),
-            hint="take the bundle that `geopretext pretrain` wrote, of a method that predicts modalities",
-        )
-    encoder, inputs = _encoder_of(folder, config)
-    try:
-        targets = {name: Modality.from_dict(plain) for name, plain in pretext["targets"].items()}
-        kind = reconstructor_class(pretext.get("kind", MaskedAutoencoder.kind))
-        network = kind.from_plain(pretext["network"], encoder, inputs=inputs, targets=targets)
-    except (InputError, KeyError, TypeError) as error:
-        raise _unreadable(folder, "pretext", error) from error
-    load_weights(network.encoder, folder / WEIGHTS, f"a {encoder.title} of {len(encoder.bands)} bands")
-    rest = nn.Module()
-    for name, child in network.named_children():
-        if child is not network.encoder:
-            rest.add_module(name, child)
-    for name, parameter in network.named_parameters(recurse=False):
-        rest.register_parameter(name, parameter)
-    load_weights(rest, folder / PRETEXT_WEIGHTS, f"a {network.kind} for {', '.join(targets)}")
-    return network.eval()
-
-
 def load_settings(folder: str | Path) -> NetworkSettings:
     """The architecture of a bundle's encoder, without its weights.
 
@@ -487,58 +370,17 @@ def load_settings(folder: str | Path) -> NetworkSettings:
         BundleError: there is no bundle, or its description is damaged.
     """
     folder = find_bundle(folder)
-    return _encoder_of(folder, read_config(folder))[0]
+    return read_architecture(folder, read_config(folder))[0]
 
 
-def load_statistics(folder: str | Path) -> dict[str, Any]:
-    """The statistics of every modality that a pretrained bundle holds, as ``Statistics.from_dict`` reads them.
+def read_architecture(folder: Path, config: Mapping[str, Any]) -> tuple[NetworkSettings, tuple[Modality, ...]]:
+    """The encoder's settings and its inputs, of what ``config.json`` in a folder says.
 
     Raises:
-        BundleError: there is no such file, or it is not JSON.
+        BundleError: the description is damaged.
     """
-    folder = find_bundle(folder)
-    if not (folder / STATISTICS).exists() and not read_config(folder).get("statistics"):
-        raise BundleError(
-            "holds no statistics: it was imported without any",
-            where=str(folder),
-            hint="`geopretext import-official FILE --statistics FILE` adds those of the data that it was trained on",
-        )
-    return read_json(folder / STATISTICS)
-
-
-def _described(
-    network: EncoderNetwork,
-    inputs: Sequence[Modality],
-    targets: Iterable[str],
-    statistics: Mapping[str, Any] | None,
-    recipe: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    *,
-    ground_sampling_distance: float | None,
-    series: Sequence[Modality] = (),
-) -> Encoder:
-    """An encoder with what is said of it."""
-    return Encoder(
-        network,
-        inputs,
-        statistics=None if statistics is None else input_scales(statistics, inputs),
-        recipe=recipe,
-        metrics=metrics,
-        targets=targets,
-        relations=None if statistics is None else input_relations(statistics, inputs),
-        ground_sampling_distance=ground_sampling_distance,
-        series=describe_series(series, statistics),
-    )
-
-
-def _encoder_of(folder: Path, config: Mapping[str, Any]) -> tuple[NetworkSettings, tuple[Modality, ...]]:
     try:
         plain = config["inputs"] if "inputs" in config else [config["input"]]
         return settings_from_plain(config["encoder"]), tuple(map(Modality.from_dict, plain))
     except (InputError, KeyError, TypeError) as error:
-        raise _unreadable(folder, "encoder or input", error) from error
-
-
-def _unreadable(folder: Path, section: str, error: Exception) -> BundleError:
-    what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-    return BundleError(f"section {section}: {what}", where=str(folder / CONFIG))
+        raise unreadable(folder, "encoder or input", error) from error

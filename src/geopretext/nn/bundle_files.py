@@ -177,3 +177,9 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 def json_to_bytes(content: Mapping[str, Any]) -> bytes:
     """Plain data as a JSON file."""
     return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def unreadable(folder: Path, section: str, error: Exception) -> BundleError:
+    """The error to raise where a section of ``config.json`` is not what it should be."""
+    what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+    return BundleError(f"section {section}: {what}", where=str(folder / CONFIG))

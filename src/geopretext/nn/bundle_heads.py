@@ -27,6 +27,7 @@ from geopretext.nn.bundle_files import (
 from geopretext.nn.bundle_statistics import Scales
 from geopretext.nn.classifier import Classifier
 from geopretext.nn.decoders import Segmenter, make_segmenter
+from geopretext.nn.initialisation import weights_follow
 from geopretext.nn.network import EncoderNetwork
 from geopretext.nn.settings import HeadLabels, HeadSettings
 from geopretext.nn.siamese import Siamese, make_siamese
@@ -117,7 +118,9 @@ def load_head(folder: str | Path) -> Head:
     folder = find_bundle(folder)
     settings, _ = _read_section(folder)
     try:
-        network = make_head(settings, Encoder.from_pretrained(folder).network)
+        encoder = Encoder.from_pretrained(folder)
+        with weights_follow():
+            network = make_head(settings, encoder.network)
     except InputError as error:
         raise _unreadable(folder, error) from error
     rest = nn.Module()

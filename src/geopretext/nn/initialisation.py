@@ -10,6 +10,9 @@ here (``ConvNeXtV2``): a pixel without any observed band is a site here and none
 Source: ``FCMAE.__init__`` and ``_init_weights`` in ``models/fcmae.py`` of vishalned/MMEarth-train (commit 1157900).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from torch import nn
@@ -44,6 +47,19 @@ SPREADS = {
 """By ``EncoderSettings.initialisation``."""
 
 
+_weights_follow = ContextVar("_weights_follow", default=False)
+
+
+@contextmanager
+def weights_follow() -> Iterator[None]:
+    """Within it ``initialise`` draws nothing: for networks whose weights are read from a file, all of them."""
+    before = _weights_follow.set(True)
+    try:
+        yield
+    finally:
+        _weights_follow.reset(before)
+
+
 def initialise(network: nn.Module, *, linear: float = 0.02, convolution: float = 0.02, depthwise: float = 0.02) -> None:
     """Draw the kernels of all layers of a network, and set their biases to zero; other modules are left alone.
 
@@ -53,6 +69,8 @@ def initialise(network: nn.Module, *, linear: float = 0.02, convolution: float =
         convolution: of convolutions that mix channels.
         depthwise: of convolutions in groups.
     """
+    if _weights_follow.get():
+        return
     for layer in network.modules():
         if isinstance(layer, nn.Linear):
             std = linear

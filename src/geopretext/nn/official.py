@@ -16,9 +16,10 @@ import torch
 
 from geopretext.modality import GROUND_SAMPLING_DISTANCE, Modality
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_files import ensure_replaceable
 from geopretext.nn.bundle_heads import Head, head_settings, make_head, save_head
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.bundle_statistics import input_scales
 from geopretext.nn.convnextv2 import ConvNeXtV2
 from geopretext.nn.network import EncoderNetwork

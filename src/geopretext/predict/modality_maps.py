@@ -18,8 +18,9 @@ from torch import Tensor
 from geopretext.data.fingerprint import files_fingerprint, joined_fingerprint
 from geopretext.errors import BundleError
 from geopretext.modality import Kind
-from geopretext.nn.bundle import Encoder, load_reconstructor
+from geopretext.nn.bundle import Encoder
 from geopretext.nn.bundle_files import CONFIG, PRETEXT_WEIGHTS, WEIGHTS, find_bundle
+from geopretext.nn.bundle_pretext import load_reconstructor
 from geopretext.nn.masking import patch_grid, patchify, unpatchify
 from geopretext.nn.reconstructor import Reconstructor
 from geopretext.predict.chosen_inputs import given_bands

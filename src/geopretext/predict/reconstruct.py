@@ -19,7 +19,7 @@ from geopretext.data.statistics import Statistics
 from geopretext.data.tiles import Coordinates, TileReader
 from geopretext.errors import GridError, InputError
 from geopretext.modality import Kind, Modality, Observed
-from geopretext.nn.bundle import load_reconstructor, load_statistics
+from geopretext.nn.bundle_pretext import load_reconstructor, load_statistics
 from geopretext.nn.masking import patch_grid, patchify, sample_visible, unpatchify
 from geopretext.nn.reconstructor import Reconstructor
 from geopretext.predict.features import tile_blocks

@@ -24,7 +24,7 @@ from geopretext.data.statistics import POOLED, Statistics
 from geopretext.data.tiles import Coordinates
 from geopretext.errors import InputError
 from geopretext.modality import Modality
-from geopretext.nn.bundle import load_statistics
+from geopretext.nn.bundle_pretext import load_statistics
 from geopretext.predict.cog import needed_bytes
 from geopretext.predict.modality_maps import ModalityMaps, ModalityMapsSource
 from geopretext.predict.open_scene import SceneSource

@@ -28,7 +28,7 @@ from torch import Tensor
 from geopretext.errors import GridError, InputError, RecipeError
 from geopretext.modality import Acquisition, Modality, Observed
 from geopretext.nn.anchor_masking import TokenMasks, choose_anchors
-from geopretext.nn.bundle import save_bundle
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.footprints import area_means, fill_up
 from geopretext.nn.geographic_encoding import forget
 from geopretext.nn.image_set_autoencoder import ImageSetAutoencoder

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from geopretext.errors import InputError, RecipeError
 from geopretext.modality import Acquisition, Kind, Modality, Observed, Role
-from geopretext.nn.bundle import save_encoder
+from geopretext.nn.bundle_pretext import save_encoder
 from geopretext.nn.network import EncoderNetwork
 
 
@@ -135,7 +135,7 @@ class Method(nn.Module):
         Args:
             folder: where; what a bundle there already has is replaced.
             facts: ``statistics``, ``recipe``, ``metrics`` and ``ground_sampling_distance``, as
-                ``nn.bundle.save_encoder`` takes them.
+                ``nn.bundle_pretext.save_encoder`` takes them.
         """
         save_encoder(folder, self.encoder, inputs=self.inputs, targets=tuple(self.targets), **facts)
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from geopretext.errors import BandError, GridError, InputError, RecipeError
 from geopretext.modality import Acquisition, Kind, Modality, Observed
 from geopretext.nn.autoencoder import MaskedAutoencoder, take_patches
-from geopretext.nn.bundle import save_bundle
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.kernels import can_run, cross_entropy, squared_error
 from geopretext.nn.masking import patch_grid, patchify, sample_dropped, sample_visible, visible_count
 from geopretext.nn.network import EncoderNetwork, NetworkSettings

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from geopretext.errors import InputError, RecipeError
 from geopretext.modality import POOLED, Acquisition, Kind, Modality, Observed, Role
-from geopretext.nn.bundle import save_bundle
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.bundle_statistics import input_scales
 from geopretext.nn.columns import ColumnRenderer, View
 from geopretext.nn.masking import patch_grid, sample_visible, visible_count

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from geopretext.errors import InputError, RecipeError
 from geopretext.modality import Acquisition, Kind, Modality, Observed
-from geopretext.nn.bundle import save_bundle
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.masking import patchify, sample_visible
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.omnisat import Projection

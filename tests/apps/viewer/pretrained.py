@@ -9,7 +9,8 @@ import torch
 
 from geopretext.data.store import Store
 from geopretext.nn.autoencoder import MaskedAutoencoder
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.fused_settings import FusedSettings
 from geopretext.nn.network import NetworkSettings
 from geopretext.nn.settings import EncoderSettings

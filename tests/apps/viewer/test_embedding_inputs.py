@@ -14,7 +14,8 @@ from geopretext.apps.viewer.opened import look_at
 from geopretext.data.store import Store
 from geopretext.data.synthetic import write_synthetic_store
 from geopretext.modality import PUBLISHED
-from geopretext.nn.bundle import Encoder, save_bundle
+from geopretext.nn.bundle import Encoder
+from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.omnisat_reconstructor import OmniSatDecoderSettings, OmniSatReconstructor
 from geopretext.nn.omnisat_settings import OmniSatSettings
 from geopretext.predict.features import tile_features
