@@ -91,6 +91,33 @@ def test_without_heights_of_what_stands_there_the_surface_is_the_ground() -> Non
     assert float(surface.values[0].max()) == pytest.approx(ground[0].max() - ground[0].min(), abs=1e-3)
 
 
+def test_without_an_elevation_the_surface_is_what_stands_on_flat_ground() -> None:
+    fields, _, canopy = batch()
+    del fields["aster"]
+    method = made(elevation=None)
+    surface = method.surface(fields)
+    highest = canopy.reshape(2, 16, 2, 16, 2).max((2, 4))
+    assert np.abs(surface.values.numpy() - highest).max() < 1e-3  # not over the lowest: a wood is as high as it is
+    assert method.targets == ("sentinel2", "canopy_height_eth")
+    assert set(method(fields, SEEDS, seen())) == set(method.tasks)
+
+
+def test_contrast_is_the_reflectance_standardised_within_each_patch() -> None:
+    method, (fields, _, _) = made(standardise_patches=("sentinel2",), cell=1), batch()
+    image, valid = fields["sentinel2"]
+    image += torch.tensor([3.0, -2.0])[None, :, None, None]  # the spectrum stays: the mean is over both bands
+    valid[0, 1, 3, 5] = False
+    image[0, 1, 3, 5] = 99.0
+    truth = method._truth(fields, torch.ones(2, 1, 4, 4, dtype=torch.bool)).reflectance
+    assert not truth.valid[0, 1, 3, 5]
+    for tile, row, column in ((0, 0, 0), (1, 2, 3)):
+        window = (tile, slice(None), slice(8 * row, 8 * row + 8), slice(8 * column, 8 * column + 8))
+        seen_, known = image[window].numpy(), valid[window].numpy()
+        expected = (seen_ - seen_[known].mean()) / seen_[known].std(ddof=1)
+        assert np.abs(truth.values[window].numpy() - expected)[known].max() < 1e-4
+    assert method.network.settings.standardise_patches == ("sentinel2",)  # by which viewers restore the level
+
+
 def test_losses_are_those_of_the_views() -> None:
     """Reflectance on hidden cells only; heights everywhere, whatever is hidden from the encoder."""
     method, (fields, _, _) = made(), batch()
@@ -126,6 +153,13 @@ def test_supervision_covers_what_the_encoder_does_not_see() -> None:
     assert all(torch.equal(a, b) for name, field in fields.items() for a, b in zip(field, before[name], strict=True))
     assert float(losses["surface_height"].count) == 2 * 16 * 16
     assert float(losses["reflectance"].count) == 2 * 2 * 8 * 16  # two bands; half of 16 patches of 16 cells, two tiles
+
+
+def test_cells_that_are_shown_are_compared_if_all_are() -> None:
+    fields, _, _ = batch()
+    losses = made(compare="all")(fields, SEEDS, seen())
+    assert float(losses["reflectance"].count) == 2 * 2 * 16 * 16
+    assert float(losses["surface_height"].count) == 2 * 16 * 16
 
 
 def test_flat_ground_looks_the_same_from_the_side() -> None:
@@ -279,8 +313,13 @@ def test_bad_settings_are_refused() -> None:
         "max_view_angle": 60.0,
         "sparse_mask_ratio": 1.0,
         "weighting": "best",
+        "compare": "some",
         "elevation": ("aster",),
     }
+    with pytest.raises(RecipeError, match="are null, so that there is no surface"):
+        NSMAESettings(elevation=None, height=None)
+    with pytest.raises(RecipeError, match="standardise_patches names 'aster', which is not rendered"):
+        NSMAESettings(standardise_patches=("aster",))
     for name, value in cases.items():
         with pytest.raises(RecipeError, match=f"pretext.{name} is"):
             NSMAESettings(**{name: value})

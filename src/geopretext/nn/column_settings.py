@@ -25,6 +25,9 @@ class ColumnSettings:
     """ConvNeXt V2 blocks of the decoder, at least 1"""
     mask_ratio: float = 0.5
     """share of the patches of the image that is hidden, above 0 and below 1; the number shown is rounded down"""
+    standardise_patches: tuple[str, ...] = ()
+    """the image, if the reflectance that is rendered is standardised within each patch; see
+    ``nn.reconstructor.ReconstructorSettings``"""
 
     def __post_init__(self) -> None:
         least = {"height_bins": 2, "bin_growth": 1, "cell": 1, "decoder_dim": 1, "decoder_depth": 1}
@@ -35,11 +38,12 @@ class ColumnSettings:
             raise RecipeError(f"pretext.height_range is {self.height_range}", hint="metres above 0, for example 240")
         if not 0 < self.mask_ratio < 1:
             raise RecipeError(f"pretext.mask_ratio is {self.mask_ratio}", hint="above 0, below 1; NS-MAE has 0.5")
-
-    @property
-    def standardise_patches(self) -> tuple[str, ...]:
-        """See ``nn.reconstructor.ReconstructorSettings``: none."""
-        return ()
+        strangers = [name for name in self.standardise_patches if name != self.image]
+        if strangers:
+            raise RecipeError(
+                f"pretext.standardise_patches names {strangers[0]!r}, which is not rendered",
+                hint=f"[{self.image}], the image, or []",
+            )
 
     @property
     def height_edges(self) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ compare what is seen with the image and with the surface, which is elevation plu
 This transfer is ours, as the published method knows no such data. ``docs/methods/ns-mae.md`` says what is published
 and which of its faults are mended; ``pretext.ns_mae_street`` is the form for cameras and LiDAR.
 
-Losses: squared error of standardised reflectance over hidden cells, and absolute error of heights, as a share of
+Losses: squared error of standardised reflectance over hidden cells or all, and absolute error of heights, as a share of
 ``height_range``, over all cells whose surface is known, hidden or not. Aslant, the truth is the same image and surface
 seen as an opaque, matt body: a ray ends where it first meets the surface, and sees what the image has there.
 
@@ -29,12 +29,13 @@ from geopretext.modality import POOLED, Acquisition, Kind, Modality, Observed, R
 from geopretext.nn.bundle_pretext import save_bundle
 from geopretext.nn.bundle_statistics import input_scales
 from geopretext.nn.columns import ColumnRenderer, View
-from geopretext.nn.masking import patch_grid, sample_visible, visible_count
+from geopretext.nn.masking import patch_grid, patchify, sample_visible, unpatchify, visible_count
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
 from geopretext.nn.rays import meet_surface, shear
 from geopretext.nn.seeded import derived, uniform
 from geopretext.nn.weighting import make_weighting
 from geopretext.pretext.method import Method, TaskLoss, find_inputs, input_image, lacking
+from geopretext.pretext.mp_mae import standardise
 from geopretext.pretext.ns_mae_settings import NSMAESettings
 
 _VIEWS, _PIXELS = 1, 2
@@ -45,7 +46,7 @@ class Truth(NamedTuple):
     """What views are compared with."""
 
     reflectance: Observed[Tensor]
-    """(B, C, h, w), standardised; not valid where it was shown, too"""
+    """(B, C, h, w), standardised; not valid where it is not compared, too"""
     height: Observed[Tensor]
     """(B, h, w), metres above the lowest ground of the crop"""
 
@@ -141,7 +142,8 @@ class NSMAE(Method):
         h, w = patch_grid(height=image.shape[2], width=image.shape[3], patch_size=encoder.patch_size)
         visible = sample_visible(seeds, h * w, self.settings.mask_ratio)
         columns = self.network.columns(image, visible, visible_count(h * w, self.settings.mask_ratio))
-        truth = self._truth(fields, ~visible.reshape(-1, 1, h, w))
+        compared = (~visible).reshape(-1, 1, h, w) | (self.settings.compare == "all")
+        truth = self._truth(fields, compared)
         losses = self._compare(self.network.render(columns), truth)
         if self.settings.max_view_angle:
             slope = self._slopes(seeds)
@@ -174,18 +176,34 @@ class NSMAE(Method):
         azimuth = drawn[:, 1] * (2 * math.pi)
         return tangent[:, None] * torch.stack([torch.cos(azimuth), torch.sin(azimuth)], 1)
 
-    def _truth(self, fields: Mapping[str, Observed[Tensor]], hidden: Tensor) -> Truth:
-        """Image and surface by cell, from the whole crop: what is hidden from the encoder is not missing here."""
+    def _truth(self, fields: Mapping[str, Observed[Tensor]], compared: Tensor) -> Truth:
+        """Image and surface by cell, from the whole crop: what is hidden from the encoder is not missing here.
+
+        Args:
+            fields: as ``forward`` takes them.
+            compared: (B, 1, patches high, patches wide) bool: where reflectance is.
+        """
         cell, bands = self.settings.cell, len(self.encoder.settings.inputs[self.settings.image])
         values, valid = (part[:, :bands] for part in fields[self.settings.image])
+        if self.settings.standardise_patches:
+            values = self._contrast(values, valid)
         share = F.avg_pool2d(valid.float(), cell)
         mean = F.avg_pool2d(torch.where(valid, values, 0.0), cell) / share.clamp(min=1e-6)
         patch = self.encoder.settings.patch_size // cell
-        shown = hidden.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
-        return Truth(Observed(mean, (share > 0) & shown), self.surface(fields))
+        here = compared.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+        return Truth(Observed(mean, (share > 0) & here), self.surface(fields))
+
+    def _contrast(self, values: Tensor, valid: Tensor) -> Tensor:
+        """Each patch of (B, C, H, W) with mean 0 and variance 1, over pixels and bands."""
+        side = self.encoder.settings.patch_size
+        grid = patch_grid(height=values.shape[2], width=values.shape[3], patch_size=side)
+        known = patchify(torch.where(valid, values, 0.0), side)
+        return unpatchify(standardise(known, patchify(valid, side)), side, grid=grid)
 
     def surface(self, fields: Mapping[str, Observed[Tensor]]) -> Observed[Tensor]:
         """The height of the surface over the lowest ground of each crop, metres: (B, h, w).
+
+        Without ``elevation`` the ground is flat, and the surface is the height of what stands on it.
 
         A cell has its highest pixel, which is what a ray from above meets first. What is higher than ``height_range``
         is not valid.
@@ -203,9 +221,11 @@ class NSMAE(Method):
             row = self.bands[name].index(band)
             values, valid = fields[name].values[:, row], fields[name].valid[:, row]
             metres = values.float() * self.scales[1, column] + self.scales[0, column]
-            if height is None or known is None:  # the ground
+            if (name, band) == self.settings.elevation:
                 lowest = torch.where(valid, metres, torch.inf).flatten(1).amin(1)[:, None, None]
-                height, known = metres - torch.where(lowest.isfinite(), lowest, 0.0), valid
+                metres = metres - torch.where(lowest.isfinite(), lowest, 0.0)
+            if height is None or known is None:
+                height, known = metres, valid
             else:
                 height, known = height + metres, known & valid
         assert height is not None
@@ -240,8 +260,10 @@ class NSMAE(Method):
 
 def _check(encoder: NetworkSettings, settings: NSMAESettings, modalities: Mapping[str, Modality]) -> None:
     """What the networks cannot check."""
-    for field, (name, band) in zip(("elevation", "height"), settings.heights, strict=False):
-        where = f"pretext.{field}"
+    for field in ("elevation", "height"):
+        if (source := getattr(settings, field)) is None:
+            continue
+        (name, band), where = source, f"pretext.{field}"
         if name not in modalities:
             raise lacking(name, modalities, where)
         modality = modalities[name].select([band])

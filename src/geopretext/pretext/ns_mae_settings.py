@@ -13,8 +13,9 @@ class NSMAESettings:
 
     image: str = "sentinel2"
     """the input that is rendered, with all of its bands"""
-    elevation: tuple[str, str] = ("aster", "elevation")
-    """modality and band: elevation of the ground, metres"""
+    elevation: tuple[str, str] | None = ("aster", "elevation")
+    """modality and band: elevation of the ground, metres; null: the ground is taken to be flat, and the surface is the
+    height of what stands on it"""
     height: tuple[str, str] | None = ("canopy_height_eth", "height")
     """modality and band: height of what stands on the ground, metres; null: the elevation is the surface's"""
     height_range: float = 240.0
@@ -32,6 +33,12 @@ class NSMAESettings:
     """share of the patches of the image that is hidden, above 0 and below 1; the number shown is rounded down"""
     sparse_mask_ratio: float = 0.9
     """probability that a pixel of any other input is hidden, 0 to below 1"""
+    standardise_patches: tuple[str, ...] = ()
+    """[image]: its reflectance is standardised within each patch, over pixels and bands, before it is compared, so that
+    what is rendered is contrast; []: it is compared as it is"""
+    compare: Literal["hidden", "all"] = "hidden"
+    """which cells' reflectance is compared with the image's: "hidden", those that the encoder does not see, or "all";
+    heights are compared everywhere"""
     decoder_dim: int = 128
     """features of a patch in the decoder, at least 1"""
     decoder_depth: int = 1
@@ -48,8 +55,14 @@ class NSMAESettings:
             source = getattr(self, name)
             if source is not None and len(source) != 2:
                 raise RecipeError(f"pretext.{name} is {source}", hint="a modality and its band: [aster, elevation]")
-        if self.weighting not in ("uncertainty", "equal"):
-            raise RecipeError(f"pretext.weighting is {self.weighting!r}", hint="one of uncertainty, equal")
+        if self.elevation is None and self.height is None:
+            raise RecipeError(
+                "pretext.elevation and pretext.height are null, so that there is no surface",
+                hint="give at least one: elevation: [aster, elevation]",
+            )
+        for name, choices in {"weighting": ("uncertainty", "equal"), "compare": ("hidden", "all")}.items():
+            if getattr(self, name) not in choices:
+                raise RecipeError(f"pretext.{name} is {getattr(self, name)!r}", hint=f"one of {', '.join(choices)}")
         _ = self.columns  # checks the fields that it takes
 
     @property
@@ -64,9 +77,10 @@ class NSMAESettings:
             decoder_dim=self.decoder_dim,
             decoder_depth=self.decoder_depth,
             mask_ratio=self.mask_ratio,
+            standardise_patches=self.standardise_patches,
         )
 
     @property
     def heights(self) -> tuple[tuple[str, str], ...]:
         """Modality and band of all that the surface is the sum of."""
-        return (self.elevation,) if self.height is None else (self.elevation, self.height)
+        return tuple(source for source in (self.elevation, self.height) if source is not None)
