@@ -160,7 +160,7 @@ def _score(options: Options, planet: int, results: Sequence[Result]) -> list[Sco
         heads=("probe",),
         representations=("pretrained", "random_init"),
         amounts=AMOUNTS,
-        seeds=(0, 1, 2),
+        seeds=(planet,),
         names={bundle: f"{result.recipe}, {result.budget}" for bundle, result in mine.items()},
     )
     outcome = run_suite(settings, options.out / f"planet{planet}" / "scores", workers=options.workers)
