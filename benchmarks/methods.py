@@ -231,7 +231,7 @@ def _draw(budgets: Sequence[str], scores: Sequence[Score], path: Path) -> None:
 
     names = list(dict.fromkeys(score.recipe for score in scores))
     figure, axes = plt.subplots(
-        1, len(budgets), figsize=(5.5 * len(budgets), 5), sharey=True, squeeze=False, layout="constrained"
+        1, len(budgets), figsize=(5 * len(budgets) + 2, 5), sharey=True, squeeze=False, layout="constrained"
     )
     for panel, budget in zip(axes[0], budgets, strict=True):
         for number, name in enumerate(names):
@@ -249,7 +249,7 @@ def _draw(budgets: Sequence[str], scores: Sequence[Score], path: Path) -> None:
             panel.plot(AMOUNTS, means["random"], linestyle=":", alpha=0.5, **style)
         panel.set(title=f"the same {budget}", xlabel="labels")
     axes[0, 0].set_ylabel("mean of the probes; dotted: random weights")
-    axes[0, -1].legend(fontsize="small", loc="lower right")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), fontsize="small", loc="outside right upper")
     figure.savefig(path)
 
 
