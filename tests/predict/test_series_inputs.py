@@ -16,9 +16,6 @@ from geopretext.data.tiles import TileReader
 from geopretext.errors import InputError
 from geopretext.modality import PUBLISHED, Observed
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.bundle_pretext import save_bundle
-from geopretext.nn.omnisat_reconstructor import OmniSatDecoderSettings, OmniSatReconstructor
-from geopretext.nn.omnisat_settings import OmniSatSettings
 from geopretext.nn.temporal_attention import Series
 from geopretext.predict.chosen_inputs import given_bands, given_inputs, inputs_record
 from geopretext.predict.embedding_source import EmbeddingSource
@@ -26,6 +23,8 @@ from geopretext.predict.embedding_table import EmbeddingTable
 from geopretext.predict.features import tile_features
 from geopretext.predict.image_examples import image_vectors
 from geopretext.predict.tile_embeddings import embed_tiles
+
+from .omnisat_bundles import save_omnisat
 
 MAPS = {"sentinel2": ("B2", "B8"), "sentinel1": ("asc_VV", "asc_VH")}
 SERIES = {"sentinel2_series": ("B8", "B4", "B12"), "sentinel1_series": ("VV", "VH")}
@@ -41,17 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def bundle(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    settings = OmniSatSettings(
-        inputs=MAPS, series=SERIES, patch_size=8, image_size=32, dim=16, depth=1, heads=4, series_heads=4
-    )
-    inputs = [PUBLISHED[name].select(bands) for name, bands in MAPS.items()]
-    network = OmniSatReconstructor(settings, OmniSatDecoderSettings(0.75, tuple(MAPS)), inputs=inputs)
-    assert store.statistics is not None
-    folder = tmp_path_factory.mktemp("bundles") / "omnisat"
-    series = [PUBLISHED[name].select(bands) for name, bands in SERIES.items()]
-    save_bundle(folder, network, statistics=store.statistics.to_dict(), recipe={}, metrics={}, series=series)
-    return folder
+    return save_omnisat(tmp_path_factory.mktemp("bundles") / "omnisat", store, MAPS, SERIES, patch_size=8)
 
 
 @pytest.fixture(scope="module")

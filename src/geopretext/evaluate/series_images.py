@@ -18,7 +18,7 @@ def over_dates(series: Observed[Tensor]) -> Observed[Tensor]:
     All means come first. A pixel that was observed on no date is not valid; on one date, its deviation is 0.
     """
     values, valid = series
-    count = valid.sum(1)
+    values, count = values.masked_fill(~valid, 0.0), valid.sum(1)
     mean = values.sum(1) / count.clamp(min=1)
     centred = (values - mean[:, None]).masked_fill(~valid, 0.0)
     std = (centred.square().sum(1) / count.clamp(min=1)).sqrt()

@@ -158,6 +158,7 @@ def tile_levels(reader: TileReader, modality: Modality, tiles: npt.NDArray[np.in
             f"level {', '.join(unknown)} of modality {modality.name!r} is unknown to the encoder, which knows"
             f" {', '.join(modality.levels)}",
             where=reader.path,
+            hint="take tiles of these levels, or an encoder that was trained on both",
         )
     table = np.array([*(modality.levels.index(name) if name in modality.levels else -1 for name in stored), -1])
     return torch.from_numpy(table[codes])
@@ -168,12 +169,14 @@ def _check_input(reader: TileReader, modality: Modality) -> None:
         raise InputError(
             f"has no modality {modality.name!r}, which the encoder reads; it has {', '.join(reader.modalities)}",
             where=reader.path,
+            hint="take a store that has it, or leave it out (--inputs) if the encoder takes any of its inputs",
         )
     stored = reader.modalities[modality.name]
     if stored.kind.is_series != modality.kind.is_series:
         raise InputError(
             f"{modality.name!r} is a {stored.kind}, and the encoder takes a {modality.kind} of that name",
             where=reader.path,
+            hint="take a store of the kind that the encoder was trained on",
         )
     for wanted, given in zip(modality.bands, stored.select(modality.band_names).bands, strict=True):
         if wanted.unit != given.unit:

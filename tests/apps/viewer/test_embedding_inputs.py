@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
 from geopretext.apps.viewer.embeddings import Embeddings, Ready, Source
 from geopretext.apps.viewer.opened import look_at
 from geopretext.data.store import Store
 from geopretext.data.synthetic import write_synthetic_store
-from geopretext.modality import PUBLISHED
 from geopretext.nn.bundle import Encoder
-from geopretext.nn.bundle_pretext import save_bundle
-from geopretext.nn.omnisat_reconstructor import OmniSatDecoderSettings, OmniSatReconstructor
-from geopretext.nn.omnisat_settings import OmniSatSettings
 from geopretext.predict.features import tile_features
+
+from ...predict.omnisat_bundles import save_omnisat
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -32,12 +29,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("viewer_series")
     write_synthetic_store(folder / "tiles.zarr", count=12, tile_size=32, series={"sentinel2_series": 3}, workers=1)
     store = Store.open(folder / "tiles.zarr")
-    torch.manual_seed(0)
-    settings = OmniSatSettings(inputs=MAPS, series=SERIES, image_size=32, dim=16, depth=1, heads=4, series_heads=4)
-    inputs, series = ([PUBLISHED[n].select(bands) for n, bands in named.items()] for named in (MAPS, SERIES))
-    network = OmniSatReconstructor(settings, OmniSatDecoderSettings(0.75, tuple(MAPS)), inputs=inputs)
-    assert store.statistics is not None
-    save_bundle(folder / "bundle", network, statistics=store.statistics.to_dict(), recipe={}, metrics={}, series=series)
+    save_omnisat(folder / "bundle", store, MAPS, SERIES, patch_size=16)
     return folder / "tiles.zarr", folder / "bundle"
 
 
