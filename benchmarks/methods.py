@@ -3,8 +3,8 @@
 Each recipe for a laptop (``NAME-demo``) is pretrained on a synthetic Earth twice:
 
 - seen tiles: every recipe sees the same number of tiles;
-- wall time: every recipe trains for as many seconds. How many steps that is follows from the rate of its first run, so
-  that other work on the machine shifts all alike; what it really took is in the table.
+- wall time: every recipe trains for as many seconds. How many steps that is follows from the rate of a short run, taken
+  when all workers are busy as they are later; what it really took is in the table.
 
 Then linear probes on the labels of that Earth, with all labels and with few, beside the same architecture at random
 weights. A planet is one repetition: other tiles, other weights, other masks; intervals are over planets (Student's t).
@@ -20,7 +20,7 @@ Run: OMP_NUM_THREADS=1 python benchmarks/methods.py --out runs/methods [--seen 1
 
 import argparse
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,12 +41,14 @@ from geopretext.modality import Role
 from geopretext.nn.bundle import load_settings
 from geopretext.pretext.methods import find_method
 from geopretext.train.recipe import load_recipe, recipe_names
-from geopretext.train.run import PretrainResult, pretrain
+from geopretext.train.run import pretrain
 from measuring import machine, table
 
 SEEN, WALL = "seen tiles", "wall time"
 AMOUNTS = ("5%", "100%")
 """of the labels"""
+_RATE = "rate"
+_RATE_SHARE = 8  # of the tiles that a recipe sees one in so many is enough to measure its rate
 _SHARES = (0.65, 0.1, 0.25)  # the demo's: many test tiles make short intervals
 
 
@@ -102,10 +104,12 @@ def main() -> None:
     results: list[Result] = []
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for budget in options.budgets:
+            rates = _rates(options, pool) if budget == WALL else None
             jobs = [
-                pool.submit(_train, options, budget, planet, recipe)
+                pool.submit(_train, options, budget, planet, recipe, _steps(options, recipe, rates))
                 for planet in _with_stores(options)
                 for recipe in options.recipes
+                if rates is None or recipe in rates
             ]
             results += [result for job in jobs if (result := job.result()) is not None]
     scores = [score for planet in options.planets for score in _score(options, planet, results)]
@@ -124,29 +128,35 @@ def _with_stores(options: Options) -> tuple[int, ...]:
     return options.planets
 
 
-def _train(options: Options, budget: str, planet: int, name: str) -> Result | None:
+def _rates(options: Options, pool: Executor) -> dict[str, float]:
+    """Tiles a second of each recipe that trains."""
+    planet = _with_stores(options)[0]
+    jobs = {
+        name: pool.submit(_train, options, _RATE, planet, name, _steps(options, name) // _RATE_SHARE)
+        for name in options.recipes
+    }
+    return {name: got.tiles / got.seconds for name, job in jobs.items() if (got := job.result()) is not None}
+
+
+def _steps(options: Options, name: str, rates: Mapping[str, float] | None = None) -> int:
+    """To the same number of tiles; with rates, to the same time."""
+    return round((options.seen if rates is None else options.seconds * rates[name]) / load_recipe(name).batch_size)
+
+
+def _train(options: Options, budget: str, planet: int, name: str, steps: int) -> Result | None:
     folder = options.out / f"planet{planet}"
     store = folder / "tiles.zarr"
-    run = folder / budget.replace(" ", "_") / name
+    recipe, steps = load_recipe(name), max(2, steps)
+    train = int(np.count_nonzero(Store.open(store).coordinates.split == SPLITS.index("train")))
+    warmup = min(recipe.warmup_epochs, 0.1 * steps / (train // recipe.batch_size))
+    recipe = replace(recipe, seed=planet, max_steps=steps, warmup_epochs=warmup, checkpoint_every_steps=10 * steps)
     try:
-        result = _pretrain(options, budget, planet, name, store, run)
+        result = pretrain(recipe, data=store, out=folder / budget.replace(" ", "_") / name, progress=False)
     except GeopretextError as error:
         say(f"{name}, planet {planet}: {error}")
         return None
     say(f"{budget}, planet {planet}, {name}: {result.seconds:.0f} s, {result.tiles_per_second:.0f} tiles/s")
     return Result(budget, name, planet, str(result.bundle), result.metrics["tiles"], result.seconds)
-
-
-def _pretrain(options: Options, budget: str, planet: int, name: str, store: Path, run: Path) -> PretrainResult:
-    recipe = load_recipe(name)
-    steps = max(2, options.seen // recipe.batch_size)
-    if budget == WALL:
-        first = _pretrain(options, SEEN, planet, name, store, run.parent.parent / SEEN.replace(" ", "_") / name)
-        steps = max(2, round(options.seconds * first.tiles_per_second / recipe.batch_size))
-    train = int(np.count_nonzero(Store.open(store).coordinates.split == SPLITS.index("train")))
-    warmup = min(recipe.warmup_epochs, 0.1 * steps / (train // recipe.batch_size))
-    recipe = replace(recipe, seed=planet, max_steps=steps, warmup_epochs=warmup, checkpoint_every_steps=10 * steps)
-    return pretrain(recipe, data=store, out=run, progress=False)
 
 
 def _score(options: Options, planet: int, results: Sequence[Result]) -> list[Score]:

@@ -17,6 +17,8 @@ _CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.
 _ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 _ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 _DESKTOP, _PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+_TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""after them charts have drawn themselves at the size that they were given"""
 _SLOW_MS = 60_000
 """longer than any single step on a machine that does other things as well"""
 
@@ -85,7 +87,12 @@ def open_page(browser: "Browser") -> "Iterator[Callable[..., Page]]":
             ),
         )
         page.complaints = complaints
-        page.settle = lambda: page.wait_for_selector('main[aria-busy="false"]')
+
+        def settle() -> None:
+            page.wait_for_selector('main[aria-busy="false"]')
+            page.evaluate(_TWO_FRAMES)
+
+        page.settle = settle
         pages.append((page, context))
         page.goto(address)
         page.settle()

@@ -23,6 +23,8 @@ from geopretext.data.writer import StoreWriter
 from geopretext.errors import InputError
 from geopretext.modality import PUBLISHED
 
+from .charts import chart_table
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -197,15 +199,13 @@ def test_a_pixel_over_time_is_what_the_store_holds(
     open_page: "Callable[..., Page]", address: str, reader: Store
 ) -> None:
     page = open_page(f"{address}#/tile?tile=0&row=2&column=9&views=sentinel2_series%3AB8")
-    profile = page.locator(f'.profile[data-modality="{OPTICAL.name}"]')
-    profile.locator("summary").click()
-    rows = profile.locator("tbody tr").evaluate_all("all => all.map((row) => [...row.cells].map((c) => c.innerText))")
+    profile = f'.profile[data-modality="{OPTICAL.name}"]'
+    rows = chart_table(page, profile)
     pixel = stored(reader, OPTICAL.name, 0)[:5, OPTICAL.band_names.index("B8"), 2, 9]
     assert [day for day, _ in rows] == ["10 Jan 2021", "19 Feb 2021", "31 Mar 2021", "10 May 2021", "19 Jun 2021"]
     assert [value for _, value in rows] == [str(value) if value else "" for value in pixel]
     assert rows[1][1] == ""  # the gap
-    chart = profile.locator("svg.line-plot")
-    chart.focus()
+    page.focus(f"{profile} svg.line-plot")
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")

@@ -9,6 +9,8 @@ import pytest
 
 from geopretext.data.store import Store
 
+from .charts import chart_table
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -120,10 +122,7 @@ def test_the_spectrum_reads_the_bands_by_wavelength(
     open_page: "Callable[..., Page]", viewer: str, reader: Store
 ) -> None:
     page = open_page(f"{viewer}#/tile?tile={TILE}&row=4&column=5")
-    page.click(".spectrum summary")
-    rows = page.eval_on_selector_all(
-        ".spectrum tbody tr", "all => all.map((row) => [...row.cells].map((c) => c.innerText))"
-    )
+    rows = chart_table(page, ".spectrum")
     raw = reader.read(["sentinel2"], np.array([TILE]))["sentinel2"][0].astype(float)
     names = reader.modalities["sentinel2"].band_names
     told = {row[0].split()[0]: row for row in rows}

@@ -8,6 +8,7 @@ import pytest
 
 from geopretext.data.local_file import replace_file
 
+from .charts import chart_table
 from .pretrained import ROWS, metrics, write_runs
 
 if TYPE_CHECKING:
@@ -20,12 +21,8 @@ def address(store: Path, tmp_path_factory: pytest.TempPathFactory, serve_viewer:
 
 
 def rows(page: "Page", curve: str) -> list[list[str]]:
-    """The table of a curve, opened if need be."""
-    page.eval_on_selector(f'[data-curve="{curve}"] details', "each => { each.open = true; }")
-    page.wait_for_selector(f'[data-curve="{curve}"] tbody tr')
-    return page.eval_on_selector_all(
-        f'[data-curve="{curve}"] tbody tr', "all => all.map((row) => [...row.cells].map((c) => c.innerText))"
-    )
+    """The table of a curve."""
+    return chart_table(page, f'[data-curve="{curve}"]')
 
 
 def test_curves_follow_a_run_while_it_trains(
