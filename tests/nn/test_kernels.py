@@ -14,7 +14,7 @@ from torch import nn
 
 from geopretext.errors import ClassError, GridError, InputError
 from geopretext.nn import kernels, sites
-from geopretext.nn.convnextv2 import ConvNeXtV2
+from geopretext.nn.convnextv2 import Block, ConvNeXtV2
 from geopretext.nn.kernels import compiler, kernels_enabled
 from geopretext.nn.masking import sample_visible
 from geopretext.nn.response_norm import GlobalResponseNorm
@@ -22,6 +22,9 @@ from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.sites import Visible, Whole, halve, shown_patches
 
 pytestmark = pytest.mark.skipif(compiler.library() is None, reason="no C compiler with OpenMP on this machine")
+with_vectors = pytest.mark.skipif(
+    compiler.library() is not None and not compiler.has_mlp(40), reason="needs a processor with AVX-512"
+)
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
 
@@ -103,6 +106,75 @@ def test_response_norm_of_gelu_is_that_of_torch(shape, scope, dtype):
 
     bias.register_parameter("weight", None)
     assert_same(apply, 3 * torch.randn(shape), (norm, bias), dtype=dtype)
+
+
+@with_vectors
+@pytest.mark.parametrize(
+    ("width", "shape"), [(40, (3, 2, 8, 8)), (48, (2, 50)), (64, (17, 64)), (80, (2, 7, 8, 1)), (32, (1, 61))]
+)
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+def test_a_network_of_two_layers_is_that_of_torch(width, shape, residual, dtype):
+    torch.manual_seed(0)
+    norm, first, second = (
+        GlobalResponseNorm(4 * width, "sample"),
+        nn.Linear(width, 4 * width),
+        nn.Linear(4 * width, width),
+    )
+    randomise(norm, first, second)
+
+    def apply(x):
+        shortcut = 3 * x if residual else None
+        if kernels._enabled:
+            assert kernels.mlp_fits(x.float())
+            return kernels.mlp(x, shortcut, first, norm.gamma.flatten(), norm.beta.flatten(), second, 1e-6)
+        y = second(norm(F.gelu(first(x))))
+        return y if shortcut is None else shortcut + y
+
+    assert_same(apply, torch.randn(*shape, width), (norm, first, second), dtype=dtype)
+
+
+@with_vectors
+def test_networks_of_two_layers_that_other_code_computes_as_fast():
+    assert kernels.mlp_fits(torch.zeros(1, 64, 40))
+    for shape in ((1, 64, 160), (1, 47, 40), (1, 2**13, 40), (1, 64, 16)):  # wide, few sites, many, no tiles
+        assert not kernels.mlp_fits(torch.zeros(shape)), shape
+    assert kernels.mlp_fits(torch.zeros(1, 64, 40, dtype=torch.bfloat16))
+    assert not kernels.mlp_fits(torch.zeros(1, 64, 80, dtype=torch.bfloat16))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not kernels.mlp_fits(torch.zeros(1, 64, 40))
+
+
+@with_vectors
+@pytest.mark.parametrize("reason", ["sample", "batch", "dropped", "adapted", "dense"])
+def test_a_block_is_that_of_torch_whatever_computes_it(reason):
+    class Adapted(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    torch.manual_seed(0)
+    block = Block(40, grn_scope="batch" if reason == "batch" else "sample", drop_path=0.5 * (reason == "dropped"))
+    if reason == "adapted":
+        block.pwconv2 = Adapted(160, 40)
+    randomise(block)
+    shown = torch.tensor([[0, 3], [1, 2]])
+    sites, shape = (Whole(), (2, 8, 8)) if reason == "dense" else (Visible(shown, grid=(2, 2), side=8), (2, 2, 8, 8))
+
+    def apply(x):
+        torch.manual_seed(2)
+        return block(x, sites)
+
+    x, calls, original = torch.randn(*shape, 40), [], kernels.operators.call
+    with kernels_enabled(False):
+        expected = results_of(apply, x, [block], True)
+    kernels.operators.call = lambda name, *rest: (calls.append(name), original(name, *rest))[1]
+    try:
+        actual = results_of(apply, x, [block], True)
+    finally:
+        kernels.operators.call = original
+    assert ("mlp_forward" in calls) == (reason in ("sample", "dense"))
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 def test_response_norms_that_extinguish_a_feature_have_a_gradient():
@@ -264,6 +336,11 @@ def test_what_does_not_fit_together_is_refused_before_memory_is_read():
     with pytest.raises(GridError, match="7 x 4 sites cannot be halved"):
         kernels.norm_fold(torch.zeros(1, 7, 4, 16), nn.LayerNorm(16))
     vector = torch.zeros(20)
+    y, first, second = torch.zeros(1, 9, 32), nn.Linear(32, 128), nn.Linear(128, 32)
+    for wrong in ((y, y[:, :8], first, second), (y, None, second, first), (y[..., :16], None, first, second)):
+        features, residual, *layers = wrong
+        with pytest.raises(InputError, match="have no kernel for features"):
+            kernels.mlp(features, residual, layers[0], torch.zeros(128), torch.zeros(128), layers[1], 1e-6)
     with pytest.raises(InputError, match="20 features are no multiple of 16"):
         kernels.gelu_response(torch.zeros(1, 2, 20), vector, vector, vector, 1e-6, over_batch=False)
 
@@ -326,16 +403,29 @@ def test_results_do_not_depend_on_the_number_of_threads():
             block, features = encoder.stages[0][0], torch.linspace(-1, 1, 5 * 19 * 64 * 32).reshape(5, 19, 8, 8, 32)
             with torch.no_grad():
                 y = sites.convolve_norm(features, block.dwconv, block.norm)
-            stem = sites.__class__(shown_patches(visible, 19), grid=(7, 7), side=8).stem
             encoder.zero_grad()
+            block(features, sites).square().sum().backward()
+            stem = sites.__class__(shown_patches(visible, 19), grid=(7, 7), side=8).stem
             stem(images, encoder.initial_conv, encoder.stem).square().sum().backward()
-            results.append([y, *(p.grad.clone() for p in encoder.initial_conv.parameters())])
+            learned = [*encoder.initial_conv.parameters(), *block.parameters()]
+            results.append([y, *(p.grad.clone() for p in learned)])
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
-@pytest.mark.parametrize("name", ["conv_norm", "gelu_response", "norm_fold", "squared_error", "cross_entropy", "stem"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv_norm",
+        "gelu_response",
+        pytest.param("mlp", marks=with_vectors),
+        "norm_fold",
+        "squared_error",
+        "cross_entropy",
+        "stem",
+    ],
+)
 def test_torch_accepts_the_operators(name):
     torch.manual_seed(0)
 
@@ -351,6 +441,15 @@ def test_torch_accepts_the_operators(name):
     arguments = {
         "conv_norm": (leaf(2, 8, 8, 3), row, 8, 8, 8, leaf(3, 1, 7, 7), *vector, 1e-6, torch.float32),
         "gelu_response": (leaf(2, 4, 16), leaf(16), leaf(16), leaf(16), 1e-6, False),
+        "mlp": (
+            leaf(2, 5, 32),
+            leaf(2, 5, 32),
+            leaf(128, 32),
+            *[leaf(128) for _ in range(3)],
+            leaf(32, 128),
+            leaf(32),
+            1e-6,
+        ),
         "norm_fold": (leaf(2, 4, 4, 3), leaf(3), leaf(3), 1e-6, torch.float32),
         "squared_error": (leaf(2, 1, 64), torch.randn(2, 1, 8, 16), known, chosen, 8, True),
         "cross_entropy": (leaf(2, 1, 64 * 3), maps, maps > 0, chosen, 8),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from geopretext.errors import BandError, BundleError, GridError
 from geopretext.nn.initialisation import SPREADS, initialise
-from geopretext.nn.kernels import LANES, can_run
+from geopretext.nn.kernels import LANES, can_run, mlp, mlp_fits
 from geopretext.nn.local_norm import Squares, squares_of
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
@@ -72,12 +72,23 @@ class Block(nn.Module):
     def forward(self, x: Tensor, sites: Sites) -> Tensor:
         """(..., width) -> (..., width) in the layout of ``sites``."""
         y = sites.convolve_norm(x, self.dwconv, self.norm)
+        if self._is_one(x, y, sites):
+            gamma, beta = self.grn.gamma.flatten(), self.grn.beta.flatten()
+            return mlp(y, x, self.pwconv1, gamma, beta, self.pwconv2, sites.epsilon)
         y = self.pwconv2(self._respond(y, sites))
         if self.training and self.drop_path > 0:
             kept = torch.rand(len(y), *[1] * (y.ndim - 1), device=y.device) >= self.drop_path
             y = y * kept / (1 - self.drop_path)
         total: Tensor = x + y
         return total
+
+    def _is_one(self, x: Tensor, y: Tensor, sites: Sites) -> bool:
+        """Whether all that follows the convolution is one kernel."""
+        # Of a module around a layer, or of another forward, the weight says not all; a parametrised weight does.
+        plain = all(type(layer).forward is nn.Linear.forward for layer in (self.pwconv1, self.pwconv2))
+        by_tile = sites.mask is None and (sites.squares is None or sites.squares.cover(y))
+        by_tile &= not (self.training and (self.grn.over_batch or self.drop_path > 0))
+        return plain and by_tile and x.dtype == y.dtype and mlp_fits(y)
 
     def _respond(self, y: Tensor, sites: Sites) -> Tensor:
         """The wide half of the network in the block: (..., width) -> (..., 4 width)."""

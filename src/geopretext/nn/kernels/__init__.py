@@ -1,4 +1,4 @@
-"""What lies between the matrix products of a ConvNeXt V2 on a CPU, compiled on first use; plain torch serves elsewhere.
+"""What lies between the large products of a ConvNeXt V2 on a CPU, compiled on first use; plain torch serves elsewhere.
 
 On a CPU most of a training step of plain torch goes into passes over memory and into the weight gradient of the
 depthwise convolution. The C files of this folder do such work tile by tile, in the cache of a core. They need a C
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from geopretext.nn.kernels.compiler import library
+from geopretext.nn.kernels.compiler import has_mlp, library
 from geopretext.nn.kernels.operators import LANES
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
     "gelu_response",
     "kernels_enabled",
     "local_gelu_response_",
+    "mlp",
+    "mlp_fits",
     "norm_fold",
     "squared_error",
     "stem",
@@ -38,6 +40,8 @@ __all__ = [
 _DTYPES = (torch.float32, torch.bfloat16)
 LARGEST_MAP = 512 * 512
 """cells"""
+_MLP_WIDTH = {torch.float32: 128, torch.bfloat16: 48}  # features beyond which a library multiplies as fast
+_MLP_SITES = 48, 2**18  # of a tile: from so many on weights are read often enough; times features, for the cache
 _enabled = os.environ.get("GEOPRETEXT_KERNELS", "1") != "0"
 
 
@@ -144,6 +148,42 @@ def local_gelu_response_(
     """
     torch.ops.geopretext.local_gelu_response(h, bias, gamma, beta, block, span, epsilon)
     return h
+
+
+def mlp_fits(y: Tensor) -> bool:
+    """Whether ``mlp`` takes these features, (B, ..., D), and is faster with them than one operation after the other."""
+    width, sites = y.shape[-1], y.shape[1:-1].numel()
+    if not (can_run(y) and compute_dtype(y) == y.dtype):
+        return False
+    return width <= _MLP_WIDTH[y.dtype] and _MLP_SITES[0] <= sites <= _MLP_SITES[1] // width and has_mlp(width)
+
+
+def mlp(
+    y: Tensor,
+    residual: Tensor | None,
+    first: nn.Linear,
+    gamma: Tensor,
+    beta: Tensor,
+    second: nn.Linear,
+    epsilon: float,
+) -> Tensor:
+    """Linear, GELU, global response norm over each tile, linear: what ``mlp_fits``.
+
+    Args:
+        y: (B, ..., D), float32 or bfloat16; within, all is float32.
+        residual: as y; is added, if given.
+        first: from D to 4 D features, with bias.
+        gamma: (4 D,) of the norm.
+        beta: (4 D,) of the norm.
+        second: from 4 D to D features, with bias.
+        epsilon: of the norm.
+
+    Returns:
+        As ``y``. The wide features are not kept for the gradient, but computed again.
+    """
+    parameters = first.weight, first.bias, gamma, beta, second.weight, second.bias
+    out: Tensor = torch.ops.geopretext.mlp(y, residual, *parameters, epsilon)[0]
+    return out
 
 
 def stem(

@@ -94,6 +94,15 @@ def call(name: str, *arguments: Any) -> int:
     return code
 
 
+def has_mlp(width: int) -> bool:
+    """Whether the kernel of two-layer networks is there and fast for so many features."""
+    return bool(call("mlp_fits", width))
+
+
+# See ``nn.kernels._compiled``.
+has_mlp._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def _plain(argument: Any) -> Any:
     if argument is None or isinstance(argument, Tensor):
         return ctypes.c_void_p(None if argument is None else argument.data_ptr())

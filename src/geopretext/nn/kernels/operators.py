@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from geopretext.errors import ClassError, GridError, InputError
-from geopretext.nn.kernels.compiler import call
+from geopretext.nn.kernels.compiler import call, has_mlp
 
 LANES = 16
 """floats of a vector in the C files"""
 GROUPS = 64
 """largest number of parts that sums over tiles are made in"""
+_MLP_GROUPS = 16
+"""likewise of whole weights, so that they stay in the cache"""
 
 
 def _is_half(x: Tensor) -> bool:
@@ -136,6 +138,57 @@ def _gelu_response_backward(
     numbers, flags = _numbers(bias, gamma, beta), (epsilon, over_batch, _is_half(h))
     call("response_backward", by_h, *sums, by_z, h, z, strength, *numbers, *sizes, *flags)
     return by_h, *(_sum_groups(each, bias) for each in sums)
+
+
+def _mlp(
+    y: Tensor,
+    residual: Tensor | None,
+    w1: Tensor,
+    b1: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    epsilon: float,
+) -> tuple[Tensor, Tensor]:
+    width = y.shape[-1]
+    like = residual is None or (residual.shape, residual.dtype) == (y.shape, y.dtype)
+    if not (like and w1.shape == (4 * width, width) == w2.shape[::-1] and has_mlp(width)):
+        raise InputError(
+            f"layers {tuple(w1.shape)} and {tuple(w2.shape)} have no kernel for features {tuple(y.shape)}",
+            hint="use plain torch where mlp_fits says no",
+        )
+    y, residual = y.contiguous(), None if residual is None else residual.contiguous()
+    out, strength = torch.empty_like(y), torch.empty(len(y), w1.shape[0])
+    sizes = len(y), y[0, ..., 0].numel(), width
+    numbers, flags = _numbers(w1, b1, gamma, beta, w2, b2), (epsilon, _is_half(y))
+    call("mlp_forward", out, strength, y, residual, *numbers, *sizes, *flags)
+    return out, strength
+
+
+def _mlp_backward(
+    by_out: Tensor,
+    y: Tensor,
+    strength: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    w2: Tensor,
+    epsilon: float,
+) -> tuple[Tensor, ...]:
+    y, by_out = y.contiguous(), by_out.to(y.dtype).contiguous()
+    wide, width = w1.shape
+    groups = min(len(y), _MLP_GROUPS)
+    by_y, vectors = torch.empty_like(y), [torch.zeros(groups, wide) for _ in range(3)]
+    by_w1, by_w2 = (torch.zeros(groups, width, wide) for _ in range(2))
+    by_b2 = torch.zeros(groups, width)
+    sizes = len(y), groups, y[0, ..., 0].numel(), width
+    sums, numbers, flags = (by_w1, *vectors, by_w2, by_b2), _numbers(w1, b1, gamma, beta, w2), (epsilon, _is_half(y))
+    call("mlp_backward", by_y, *sums, by_out, y, strength, *numbers, *sizes, *flags)
+    like = w1.T, b1, gamma, beta, w2, w2[:, 0]
+    by_first, *others = (each.sum(0).to(one.dtype) for each, one in zip(sums, like, strict=True))
+    return by_y, _as_parameter(by_first.T, w1), *others
 
 
 def _stem(image: Tensor, place: Tensor, length: int, height: int, width: int, *rest: Any) -> Tensor:
@@ -279,6 +332,15 @@ def _local_gelu_response_shape(h: Tensor, *rest: Any) -> None:  # it writes wher
     pass
 
 
+def _mlp_shape(y: Tensor, residual: Tensor | None, w1: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    return _like(y), y.new_empty(y.shape[0], w1.shape[0], dtype=torch.float32)
+
+
+def _mlp_backward_shape(by_out: Tensor, y: Tensor, strength: Tensor, *rest: Any) -> tuple[Tensor, ...]:  # noqa: ARG001
+    w1, b1, gamma, beta, w2 = rest[:5]
+    return *(_like(each) for each in (y, w1, b1, gamma, beta, w2)), w2.new_empty(w2.shape[0])
+
+
 def _stem_shape(image: Tensor, place: Tensor, length: int, *rest: Any) -> Tensor:
     near, deep = rest[2], rest[6]
     cells = place.shape[1] * length // deep.shape[-1] ** 2
@@ -335,6 +397,17 @@ def _gelu_response_gradient(ctx: Any, by_z: Tensor, by_strength: Tensor) -> tupl
     return *backward(by_z, *ctx.saved_tensors, ctx.epsilon, ctx.over_batch), None, None
 
 
+def _keep_mlp(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    y, _, w1, b1, gamma, beta, w2, _, ctx.epsilon = inputs
+    ctx.save_for_backward(y, output[1], w1, b1, gamma, beta, w2)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _mlp_gradient(ctx: Any, by_out: Tensor, by_strength: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG001
+    by_y, *others = torch.ops.geopretext.mlp_backward(by_out, *ctx.saved_tensors, ctx.epsilon)
+    return by_y, by_out if ctx.needs_input_grad[1] else None, *others, None
+
+
 def _keep_stem(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
     image, place, *ctx.shape = inputs[:5]
     ctx.save_for_backward(image, place, *inputs[5:13])
@@ -376,6 +449,7 @@ _keep_cross_entropy = _keep_squared_error
 
 _PLACE = "Tensor place, int length, int height, int width"
 _STEM = f"Tensor image, {_PLACE}, " + ", ".join(f"Tensor p{i}" for i in range(8)) + ", float epsilon"
+_MLP = "Tensor w1, Tensor b1, Tensor gamma, Tensor beta, Tensor w2"
 _LOSS = "Tensor prediction, Tensor values, Tensor valid, Tensor chosen, int side"
 _SCHEMAS = {
     "conv_norm": f"(Tensor x, {_PLACE}, Tensor weight, Tensor bias, Tensor gamma, Tensor beta, float epsilon,"
@@ -388,6 +462,9 @@ _SCHEMAS = {
     " Tensor beta, float epsilon, bool over_batch) -> (Tensor, Tensor, Tensor, Tensor)",
     "local_gelu_response": "(Tensor(a!) h, Tensor bias, Tensor gamma, Tensor beta, int block, int span,"
     " float epsilon) -> ()",
+    "mlp": f"(Tensor y, Tensor? residual, {_MLP}, Tensor b2, float epsilon) -> (Tensor, Tensor)",
+    "mlp_backward": f"(Tensor by_out, Tensor y, Tensor strength, {_MLP}, float epsilon)"
+    f" -> ({', '.join(['Tensor'] * 7)})",
     "stem": f"({_STEM}, ScalarType dtype) -> Tensor",
     "stem_backward": f"(Tensor by_out, {_STEM}) -> ({', '.join(['Tensor'] * 8)})",
     "norm_fold": "(Tensor x, Tensor gamma, Tensor beta, float epsilon, ScalarType dtype) -> Tensor",
