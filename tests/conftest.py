@@ -1,5 +1,6 @@
 """What all tests share: the folder of real data, where there is one."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -14,6 +15,12 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("needs real data: set GEOPRETEXT_TEST_DATA to its folder")
     return Path(folder)
+
+
+def pytest_collection_finish() -> None:
+    """What collecting has made stays to the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure() -> None:

@@ -474,8 +474,9 @@ def test_other_dtypes_and_a_switch_take_plain_torch(monkeypatch):
 
 
 @pytest.fixture
-def fresh():
-    """``library`` as in a new process."""
+def fresh(monkeypatch):
+    """``library`` as in a new process, compiled in less time."""
+    monkeypatch.setattr(compiler, "_FLAGS", ("-O0", *compiler._FLAGS[1:]))
     compiler.library.cache_clear()
     yield compiler.library
     compiler.library.cache_clear()

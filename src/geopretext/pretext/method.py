@@ -159,7 +159,8 @@ def find_inputs(settings: Any, modalities: Mapping[str, Modality]) -> tuple[Moda
             raise lacking(name, modalities, "encoder")
         if modalities[name].kind is not Kind.CONTINUOUS_MAP:
             raise RecipeError(
-                f"encoder: the input {name!r} is a {modalities[name].kind}", hint="an encoder sees continuous maps"
+                f"encoder: the input {name!r} is a {modalities[name].kind}",
+                hint="an encoder sees continuous maps; classes as cover fractions, a band each (docs/inputs.md)",
             )
         refuse_label(modalities[name])
     return tuple(modalities[name].select(bands) for name, bands in settings.inputs.items())
