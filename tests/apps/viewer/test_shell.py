@@ -41,15 +41,15 @@ def test_pages_by_keyboard_and_colours_for_the_dark(open_page: OpenPage, viewer:
     assert page.evaluate(background) == dark
 
 
-def test_a_phone_has_nothing_beside_the_screen(open_page: OpenPage, viewer: str) -> None:
-    for name in ("overview", "earth", "embedding"):
-        page = open_page(f"{viewer}#/{name}", phone=True, theme="dark")
-        assert page.evaluate(
-            "[document.documentElement, document.getElementById('main')].every((box) => box.scrollWidth <= innerWidth)"
-        )
-        bar = page.locator("#pages").bounding_box()
-        assert bar is not None
-        assert bar["y"] + bar["height"] == pytest.approx(844)
+@pytest.mark.parametrize("name", ["overview", "earth", pytest.param("embedding", marks=pytest.mark.slow)])
+def test_a_phone_has_nothing_beside_the_screen(open_page: OpenPage, viewer: str, name: str) -> None:
+    page = open_page(f"{viewer}#/{name}", phone=True, theme="dark")
+    assert page.evaluate(
+        "[document.documentElement, document.getElementById('main')].every((box) => box.scrollWidth <= innerWidth)"
+    )
+    bar = page.locator("#pages").bounding_box()
+    assert bar is not None
+    assert bar["y"] + bar["height"] == pytest.approx(844)
 
 
 def test_pages_are_gone_on_with_as_they_were_left(open_page: OpenPage, viewer: str) -> None:
