@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from geopretext.nn.convnextv2 import as_convnextv2
 from geopretext.nn.masking import visible_count
+from geopretext.nn.products import multiply
 from geopretext.nn.settings import EncoderSettings
 from geopretext.pretext.mp_mae import MPMAE
 
@@ -96,6 +98,13 @@ def _block(name: str, sites: int, width: int, times: int) -> Iterator[Product]:
     yield Product(f"{name} contract", sites, 4 * width, width, times)
 
 
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """Two matrices, by the library that is the fastest here."""
+    if left.device.type == "cpu" and left.dtype == torch.float32:
+        return multiply(left, right.T)
+    return torch.mm(left, right)
+
+
 class SquareProduct:
     """One product of large square matrices, what a machine is fastest at.
 
@@ -111,7 +120,7 @@ class SquareProduct:
 
     def __call__(self) -> None:
         """Multiply."""
-        torch.mm(*self._matrices)
+        _product(*self._matrices)
 
 
 class OwnProducts:
@@ -150,9 +159,9 @@ class OwnProducts:
             gradient = self._gradient[: rows * columns].view(rows, columns)
             weight = self._weight[: inner * columns].view(columns, inner)
             for _ in range(product.times):
-                torch.mm(x, weight.T)
+                _product(x, weight.T)
                 if not self._gradients:
                     continue
-                torch.mm(gradient.T, x)
+                _product(gradient.T, x)
                 if not product.is_first:
-                    torch.mm(gradient, weight)
+                    _product(gradient, weight)

@@ -13,6 +13,7 @@ from geopretext.modality import PUBLISHED, Observed
 from geopretext.nn import kernels
 from geopretext.nn.convnextv2 import EPSILON, Block, ConvNeXtV2
 from geopretext.nn.masking import patchify, sample_visible
+from geopretext.nn.products import Linear
 from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.sites import Whole
 from geopretext.pretext.mp_mae import MPMAE, standardise
@@ -40,12 +41,12 @@ class ByHand(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = ConvNeXtV2(ENCODER)
-        self.projection = nn.Linear(ENCODER.widths[-1], DIM)
+        self.projection = Linear(ENCODER.widths[-1], DIM)
         self.mask_token = nn.Parameter(torch.empty(DIM))
         self.decoders = nn.ModuleDict({"shared": nn.Sequential(Block(DIM, grn_scope="sample"))})
         self.vector_norm = nn.LayerNorm(DIM, eps=EPSILON)
         sizes = {"sentinel2": 4 * 64, "sentinel1": 8 * 64, "dynamic_world": 9 * 64, "era5": 12, "biome": 14}
-        self.heads = nn.ModuleDict({name: nn.Linear(DIM, size) for name, size in sizes.items()})
+        self.heads = nn.ModuleDict({name: Linear(DIM, size) for name, size in sizes.items()})
 
     def forward(self, fields: Fields) -> dict[str, tuple[Tensor, Tensor]]:
         """Total and count of each loss."""

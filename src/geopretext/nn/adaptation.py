@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 
 from geopretext.errors import RecipeError
 from geopretext.nn.network import EncoderNetwork
+from geopretext.nn.products import Linear
 from geopretext.nn.response_norm import GlobalResponseNorm
 
 Trained: TypeAlias = Literal["all", "head", "lora", "norms"]
@@ -122,7 +123,7 @@ def _merged(layer: nn.Linear) -> nn.Linear:
     Another one, since ``parametrize.remove_parametrizations`` would take the weight from copies of the network, too:
     they share the class of the layer, of which it deletes the property.
     """
-    plain = nn.Linear(layer.in_features, layer.out_features, device="meta")
+    plain = Linear(layer.in_features, layer.out_features, device="meta")
     plain.weight = nn.Parameter(layer.weight.detach(), requires_grad=False)
     plain.bias = layer.bias
     return plain

@@ -25,6 +25,7 @@ from geopretext.nn.families import make_encoder
 from geopretext.nn.initialisation import SPREADS, initialise
 from geopretext.nn.local_norm import squares_of
 from geopretext.nn.network import NetworkSettings
+from geopretext.nn.products import Linear
 from geopretext.nn.reconstructor import Reconstructor
 from geopretext.nn.settings import AutoencoderSettings
 from geopretext.nn.sites import Whole, count_visible, shown_patches
@@ -75,7 +76,7 @@ class MaskedAutoencoder(Reconstructor):
         self.targets = dict(targets)
         dim, pixels = settings.decoder_dim, encoder.patch_size**2
         self.encoder = make_encoder(encoder)
-        self.projection = nn.Linear(encoder.widths[-1], dim)
+        self.projection = Linear(encoder.widths[-1], dim)
         self.mask_token = nn.Parameter(torch.empty(dim))
         decoders: Iterable[str] = (_SHARED,) if settings.decoder == "shared" else targets
         self.decoders = nn.ModuleDict(
@@ -89,7 +90,7 @@ class MaskedAutoencoder(Reconstructor):
         self.vector_norm = nn.LayerNorm(dim, eps=EPSILON) if has_vectors else None
         self.heads = nn.ModuleDict(
             {
-                name: nn.Linear(dim, target.channels * (pixels if target.kind.is_map else 1))
+                name: Linear(dim, target.channels * (pixels if target.kind.is_map else 1))
                 for name, target in targets.items()
             }
         )

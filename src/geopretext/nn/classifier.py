@@ -11,6 +11,7 @@ from geopretext.errors import RecipeError
 from geopretext.nn.convnextv2 import EPSILON
 from geopretext.nn.initialisation import initialise
 from geopretext.nn.network import EncoderNetwork
+from geopretext.nn.products import Linear
 
 
 class Classifier(nn.Module):
@@ -31,7 +32,7 @@ class Classifier(nn.Module):
         self.classes = classes
         self.encoder = encoder
         self.norm = nn.LayerNorm(encoder.settings.widths[-1], eps=EPSILON)
-        self.head = nn.Linear(encoder.settings.widths[-1], classes)
+        self.head = Linear(encoder.settings.widths[-1], classes)
         initialise(self.head)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from geopretext.nn.initialisation import SPREADS, initialise
 from geopretext.nn.local_norm import squares_of
 from geopretext.nn.masking import patchify, unpatchify
 from geopretext.nn.network import NetworkSettings
+from geopretext.nn.products import Linear
 from geopretext.nn.rays import shear
 from geopretext.nn.reconstructor import Reconstructor
 from geopretext.nn.rendering import render_rays
@@ -96,12 +97,12 @@ class ColumnRenderer(Reconstructor):
         self.settings: ColumnSettings = settings
         self.inputs, self.targets = tuple(inputs), dict(targets)
         self.encoder = make_encoder(encoder)
-        self.projection = nn.Linear(encoder.widths[-1], settings.decoder_dim)
+        self.projection = Linear(encoder.widths[-1], settings.decoder_dim)
         self.mask_token = nn.Parameter(torch.empty(settings.decoder_dim)) if len(self.inputs) == 1 else None
         self.blocks = nn.Sequential(*[Block(settings.decoder_dim) for _ in range(settings.decoder_depth)])
         self._cells = encoder.patch_size // settings.cell
         channels = targets[settings.image].channels + 1
-        self.head = nn.Linear(settings.decoder_dim, self._cells**2 * settings.height_bins * channels)
+        self.head = Linear(settings.decoder_dim, self._cells**2 * settings.height_bins * channels)
         edges = torch.tensor(settings.height_edges).flip(0)
         self.edges: Tensor
         self.register_buffer("edges", settings.height_range - edges, persistent=False)  # distances from the top

@@ -24,7 +24,7 @@ from geopretext.nn.kernels import LANES, can_run, mlp, mlp_fits
 from geopretext.nn.local_norm import Squares, squares_of
 from geopretext.nn.masking import patch_grid
 from geopretext.nn.network import EncoderNetwork, NetworkSettings
-from geopretext.nn.products import widen
+from geopretext.nn.products import Linear, linear
 from geopretext.nn.response_norm import GlobalResponseNorm
 from geopretext.nn.settings import EncoderSettings
 from geopretext.nn.sites import Masked, Sites, Visible, Whole, convolve_blocks, halve, plain_stem, shown_patches
@@ -65,9 +65,9 @@ class Block(nn.Module):
         self.drop_path = drop_path
         self.dwconv = nn.Conv2d(width, width, kernel_size=7, padding=3, groups=width)
         self.norm = nn.LayerNorm(width, eps=EPSILON)
-        self.pwconv1 = nn.Linear(width, 4 * width)
+        self.pwconv1 = Linear(width, 4 * width)
         self.grn = GlobalResponseNorm(4 * width, grn_scope)
-        self.pwconv2 = nn.Linear(4 * width, width)
+        self.pwconv2 = Linear(4 * width, width)
 
     def forward(self, x: Tensor, sites: Sites) -> Tensor:
         """(..., width) -> (..., width) in the layout of ``sites``."""
@@ -85,7 +85,7 @@ class Block(nn.Module):
     def _is_one(self, x: Tensor, y: Tensor, sites: Sites) -> bool:
         """Whether all that follows the convolution is one kernel."""
         # Of a module around a layer, or of another forward, the weight says not all; a parametrised weight does.
-        plain = all(type(layer).forward is nn.Linear.forward for layer in (self.pwconv1, self.pwconv2))
+        plain = all(type(layer).forward is Linear.forward for layer in (self.pwconv1, self.pwconv2))
         by_tile = sites.mask is None and (sites.squares is None or sites.squares.cover(y))
         by_tile &= not (self.training and (self.grn.over_batch or self.drop_path > 0))
         return plain and by_tile and x.dtype == y.dtype and mlp_fits(y)
@@ -96,7 +96,7 @@ class Block(nn.Module):
         plain = isinstance(self.pwconv1, nn.Linear)
         learns = torch.is_grad_enabled() and sites.squares is not None  # for which there is no kernel
         if plain and not learns and sites.mask is None and can_run(y) and y.shape[-1] * 4 % LANES == 0:
-            h = widen(y, self.pwconv1.weight)
+            h = linear(y, self.pwconv1.weight)
             return self.grn.of_gelu(h, self.pwconv1.bias, sites.epsilon, sites.squares)
         return self.grn(F.gelu(self.pwconv1(y)), sites.mask, sites.epsilon, sites.squares)  # type: ignore[no-any-return]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from geopretext.modality import Acquisition, Observed
 from geopretext.nn.footprints import TokenGrid
 from geopretext.nn.initialisation import initialise
+from geopretext.nn.products import Linear
 
 OCTAVES = 8
 """Frequencies of latitude and longitude: 1, 2, 4, ... times the angle; the last turns once in 2.8 degrees."""
@@ -74,9 +75,9 @@ class GeographicEncoding(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.place = nn.Linear(4 * OCTAVES, dim)
-        self.date = nn.Linear(3, dim)
-        self.distance = nn.Linear(1, dim)
+        self.place = Linear(4 * OCTAVES, dim)
+        self.date = Linear(3, dim)
+        self.distance = Linear(1, dim)
         self.unknown_place = nn.Parameter(torch.zeros(dim))
         self.unknown_date = nn.Parameter(torch.zeros(dim))
         initialise(self)

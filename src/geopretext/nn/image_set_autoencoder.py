@@ -28,6 +28,7 @@ from geopretext.nn.image_set_settings import ImageSetDecoderSettings, ImageSetSe
 from geopretext.nn.initialisation import initialise
 from geopretext.nn.masking import patch_grid, patchify, unpatchify
 from geopretext.nn.network import NetworkSettings
+from geopretext.nn.products import Linear
 from geopretext.nn.reconstructor import Reconstructor
 from geopretext.nn.sites import count_visible, shown_patches
 from geopretext.nn.transformer import TransformerBlock, make_norm
@@ -65,7 +66,7 @@ class ImageSetAutoencoder(Reconstructor):
         self.targets = {modality.name: modality for modality in inputs}
         dim, pixels = settings.decoder_dim, encoder.patch_size**2
         self.encoder: ImageSetEncoder = ImageSetEncoder(encoder)
-        self.projection = nn.Linear(encoder.dim, dim)
+        self.projection = Linear(encoder.dim, dim)
         self.mask_token = nn.Parameter(torch.empty(dim))
         self.encodings = TokenEncodings(encoder, dim)
         self.blocks = nn.ModuleList(
@@ -73,7 +74,7 @@ class ImageSetAutoencoder(Reconstructor):
         )
         self.norm = make_norm(dim)
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(dim, pixels * len(names)) for name, names in encoder.image_bands.items()}
+            {name: Linear(dim, pixels * len(names)) for name, names in encoder.image_bands.items()}
         )
         nn.init.normal_(self.mask_token, std=0.02)
         for part in (self.projection, self.encodings, self.blocks, self.heads):

@@ -32,6 +32,7 @@ from geopretext.nn.image_set_settings import ImageSetSettings
 from geopretext.nn.initialisation import initialise
 from geopretext.nn.masking import patch_grid, patchify
 from geopretext.nn.network import EncoderNetwork
+from geopretext.nn.products import Linear
 from geopretext.nn.transformer import TransformerBlock, make_norm
 
 
@@ -104,7 +105,7 @@ class ImageSetEncoder(EncoderNetwork):
         self.settings: ImageSetSettings = settings
         pixels = settings.patch_size**2
         self.projections = nn.ModuleDict(
-            {name: nn.Linear(pixels * len(bands), settings.dim) for name, bands in settings.image_bands.items()}
+            {name: Linear(pixels * len(bands), settings.dim) for name, bands in settings.image_bands.items()}
         )
         self.encodings = TokenEncodings(settings, settings.dim)
         self.blocks = nn.ModuleList(TransformerBlock(settings.dim, settings.heads) for _ in range(settings.depth))

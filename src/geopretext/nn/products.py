@@ -1,53 +1,142 @@
-"""Matrix products of many sites with few features on a CPU, in the order that is fastest there."""
+"""Linear layers that multiply on a CPU with the library, and in the order, that is fastest there.
 
+In float32 torch multiplies with MKL, which on processors of other makers than Intel leaves half of their speed: it
+does not use their AVX-512. oneDNN does, which torch comes with, too (docs/decisions/169-products-by-onednn.md).
+"""
+
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from geopretext.nn.kernels import compute_dtype
+from geopretext.nn import kernels
 
-_NARROW = 256  # features below which the order of a product pays
+_NARROW = 256  # features below which the order of a product pays with MKL
 
 
-def widen(x: Tensor, weight: Tensor) -> Tensor:
-    """``F.linear(x, weight)`` from few features to more, with a gradient that is faster in float32.
+class Linear(nn.Linear):
+    """``nn.Linear`` by ``linear``."""
 
-    The weight's gradient sums an outer product for every site. MKL takes a fifth to a third less time for it if the
-    result has the few features first, as ``x.T @ gradient`` has, and not ``gradient.T @ x`` (docs/log.md, "products of
-    few features").
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) -> (..., N)."""
+        return linear(x, self.weight, self.bias)
+
+
+def adopt(network: nn.Module) -> None:
+    """Make every ``nn.Linear`` in a network of another library a ``Linear``, in place."""
+    for module in network.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = Linear
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear(x, weight, bias)``, in float32 on a CPU faster than torch does it.
+
+    The weight's gradient sums an outer product for every site. It takes less time if the result has the few features
+    first, as ``x.T @ gradient`` has where a layer widens, and not ``gradient.T @ x`` (docs/log.md, "products of few
+    features").
 
     Args:
         x: (..., K).
         weight: (N, K).
+        bias: (N,).
 
     Returns:
         (..., N).
     """
     wide, few = weight.shape
-    if x.device.type != "cpu" or compute_dtype(x) != torch.float32 or few >= min(wide, _NARROW):
-        return F.linear(x, weight)
-    y: Tensor = _Widen.apply(x, weight)  # type: ignore[no-untyped-call]
+    float32 = kernels.compute_dtype(x) == torch.float32 and x.dtype == weight.dtype
+    ours = x.device.type == "cpu" and float32 and kernels.are_enabled() and not torch.compiler.is_exporting()
+    if not (ours and x.ndim > 1 and x.numel()):
+        return F.linear(x, weight, bias)
+    if not onednn_is_faster() and (bias is not None or few >= min(wide, _NARROW)):
+        return F.linear(x, weight, bias)
+    y: Tensor = _Linear.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
+    return y.view(*x.shape[:-1], wide)
+
+
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear`` of matrices of float32 on a CPU, by the faster library; without gradient.
+
+    Args:
+        x: (S, K), in any order of memory.
+        weight: (N, K), likewise.
+        bias: (N,).
+
+    Returns:
+        (S, N).
+    """
+    if not onednn_is_faster():
+        return F.linear(x, weight, bias)
+    y: Tensor = torch.ops.geopretext.multiply(x, weight, bias)
     return y
 
 
-class _Widen(torch.autograd.Function):
+def onednn_is_faster() -> bool:
+    """Whether this is a processor for which MKL, but not oneDNN, does without AVX-512."""
+    return _onednn_is_faster()
+
+
+# As in ``nn.kernels``: torch.compile takes it for a constant.
+onednn_is_faster._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@cache
+def _onednn_is_faster() -> bool:
+    there = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (there and torch.backends.cpu.get_cpu_capability() == "AVX512"):
+        return False
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and _maker() not in ("", "GenuineIntel")
+
+
+def _maker() -> str:
+    """Who made the processor, as it says itself; "" where that cannot be read."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+
+
+class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, weight: Tensor) -> Tensor:
-        return F.linear(x, weight)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return multiply(x, weight, bias)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004 -- torch calls it so
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:  # noqa: ARG004 -- torch calls it so
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        by_x = gradient @ weight if ctx.needs_input_grad[0] else None
-        by_weight = None
-        if ctx.needs_input_grad[1]:
-            by_weight = (x.flatten(0, -2).t() @ gradient.flatten(0, -2)).t().contiguous()
-        return by_x, by_weight
+        by_x = multiply(gradient, weight.t()) if ctx.needs_input_grad[0] else None
+        by_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
+        if not ctx.needs_input_grad[1]:
+            return by_x, None, by_bias
+        if len(weight) > weight.shape[1]:
+            by_weight = multiply(x.t(), gradient.t()).t().clone(memory_format=torch.contiguous_format)
+        else:
+            by_weight = multiply(gradient.t(), x.t())
+        return by_x, by_weight, by_bias
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return y
+
+
+def _multiply_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001 -- torch passes it
+    return x.new_empty(len(x), len(weight))
+
+
+# An operator of our own, so that torch.compile leaves it as it is.
+_operators = torch.library.Library("geopretext", "FRAGMENT")  # type: ignore[no-untyped-call]
+_operators.define("multiply(Tensor x, Tensor weight, Tensor? bias) -> Tensor")  # type: ignore[no-untyped-call]
+_operators.impl("multiply", _multiply, "CPU")  # type: ignore[no-untyped-call]
+torch.library.register_fake("geopretext::multiply", _multiply_shape)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.nn.processes import process_count, sum_over_processes
+from geopretext.nn.products import Linear
 
 _EPSILON = 1e-5
 
@@ -50,7 +51,7 @@ def make_mlp(depth: int, width: int, hidden: int, out: int) -> nn.Sequential:
     for level in range(depth):
         last = level == depth - 1
         after = out if last else hidden
-        linear = nn.Linear(width, after, bias=False)
+        linear = Linear(width, after, bias=False)
         # What is standardised next has the same value at any scale, and gradients that shrink with the scale.
         nn.init.normal_(linear.weight, std=width**-0.5)
         layers += [linear, BatchStandardise(after, scaled=not last)]

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from geopretext.errors import GridError
 from geopretext.nn.kernels import LARGEST_MAP, Rows, can_run, conv_norm, fits, norm_fold, stem
 from geopretext.nn.local_norm import Squares
+from geopretext.nn.products import linear
 from geopretext.nn.response_norm import EPSILON
 
 
@@ -338,7 +339,7 @@ def halve(x: Tensor, norm: nn.LayerNorm, conv: nn.Conv2d) -> Tensor:
     if not (_plain(conv) and can_run(x)) or x.shape[-3] % 2 or x.shape[-2] % 2:
         return convolve_blocks(norm(x), conv)
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
-    return F.linear(norm_fold(x, norm), weight, conv.bias)
+    return linear(norm_fold(x, norm), weight, conv.bias)
 
 
 class _Gather(torch.autograd.Function):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from geopretext.nn.families import make_encoder
 from geopretext.nn.network import NetworkSettings
+from geopretext.nn.products import Linear
 from geopretext.nn.rays import move, pixel_directions
 from geopretext.nn.rendering import Rendered, render_rays
 from geopretext.nn.street_settings import StreetSettings
@@ -60,10 +61,10 @@ class StreetRenderer(nn.Module):
         self.voxels = VoxelEncoder(settings)
         width, dim = encoder.widths[-1], settings.camera_dim
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
-        self.condition = nn.Sequential(nn.Linear(16, width), nn.GELU(), nn.Linear(width, width))
+        self.condition = nn.Sequential(Linear(16, width), nn.GELU(), Linear(width, width))
         self.mix = nn.Conv2d(width + 2, width, 3, padding=1)
         self.lift = nn.Conv2d(width, settings.depth_bins + dim, 1)
-        self.camera_head = nn.Linear(dim, _CHANNELS)
+        self.camera_head = Linear(dim, _CHANNELS)
         self.above_head = nn.Conv2d(dim + settings.lidar_dim, settings.layers, 3, padding=1)
         with torch.no_grad():  # rays that are half transparent at first, so that gradients reach all of them
             self.camera_head.bias[3] = _softplus_back(1 / (settings.far - settings.near))

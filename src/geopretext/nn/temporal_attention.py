@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.modality import Observed
+from geopretext.nn.products import Linear
 
 
 class Series(NamedTuple):
@@ -56,7 +57,7 @@ class SeriesProjector(nn.Module):
         self.heads, self.date_base = heads, date_base
         self.embed = nn.Sequential(*_perceptron((inputs, *widths, dim), dropout))
         self.query = nn.Parameter(torch.empty(heads, key_dim).normal_(std=(2 / key_dim) ** 0.5))
-        self.keys = nn.Linear(dim, heads * key_dim)
+        self.keys = Linear(dim, heads * key_dim)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Sequential(*_perceptron((dim, 2 * dim, dim), dropout), nn.GroupNorm(heads, dim))
 
@@ -98,7 +99,7 @@ class SeriesDecoder(nn.Module):
     def __init__(self, outputs: int, dim: int, date_base: float) -> None:
         super().__init__()
         self.date_base = date_base
-        self.linear = nn.Linear(dim, outputs)
+        self.linear = Linear(dim, outputs)
 
     def forward(self, tokens: Tensor, days: Tensor) -> Tensor:
         """(N, D) and (N,) days of the year -> (N, F)."""
@@ -154,4 +155,4 @@ def telling_dates(attention: Tensor, seen: Tensor, quantile: float) -> Tensor:
 
 def _perceptron(widths: Sequence[int], dropout: float) -> Iterator[nn.Module]:
     for before, after in pairwise(widths):
-        yield from (nn.Linear(before, after), nn.LayerNorm(after), nn.ReLU(), nn.Dropout(dropout))
+        yield from (Linear(before, after), nn.LayerNorm(after), nn.ReLU(), nn.Dropout(dropout))

@@ -9,6 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from geopretext.nn.optional import missing
+from geopretext.nn.products import adopt
 from geopretext.nn.timm_settings import TimmSettings
 
 try:
@@ -74,6 +75,7 @@ def create(settings: TimmSettings, **arguments: Any) -> nn.Module:
     )
     if settings.pretrained:
         first_convolution(network).reset_parameters()
+    adopt(network)
     return cast("nn.Module", network)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geopretext.nn.convnextv2 import EPSILON
+from geopretext.nn.products import Linear
 
 _SLOPE = 2.0
 """of the fusion block: a patch's own tokens start with about 40 % of its attention, whatever the size of the tile"""
@@ -32,10 +33,10 @@ class RelativeAttention(nn.Module):
         distance = torch.arange(float(buckets))
         distance[-1] = 0  # the class token is as near as a patch to itself
         self.nearness = nn.Parameter(-slope * distance)
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * dim)
+        self.query = Linear(dim, dim)
+        self.key_value = Linear(dim, 2 * dim)
         self.table = nn.Parameter(torch.empty(buckets, dim // heads).normal_(std=0.02))
-        self.out = nn.Linear(dim, dim)
+        self.out = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, asking: Tensor, asked: Tensor, buckets: Tensor, present: Tensor) -> Tensor:
@@ -125,9 +126,9 @@ class FusionBlock(nn.Module):
 def _perceptron(dim: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.LayerNorm(dim, eps=EPSILON),
-        nn.Linear(dim, 4 * dim),
+        Linear(dim, 4 * dim),
         nn.GELU(),
         nn.Dropout(dropout),
-        nn.Linear(4 * dim, dim),
+        Linear(4 * dim, dim),
         nn.Dropout(dropout),
     )

@@ -8,6 +8,8 @@ Letters: ``B`` tiles, ``N`` tokens, ``D`` features.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geopretext.nn.products import Linear
+
 _HIDDEN = 4  # times as many features between the two linear layers, as in the paper
 _EPSILON = 1e-6
 
@@ -24,10 +26,10 @@ class TransformerBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.attention_norm = nn.LayerNorm(dim, eps=_EPSILON)
-        self.queries_keys_values = nn.Linear(dim, 3 * dim)
-        self.attended = nn.Linear(dim, dim)
+        self.queries_keys_values = Linear(dim, 3 * dim)
+        self.attended = Linear(dim, dim)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(dim, eps=_EPSILON), nn.Linear(dim, _HIDDEN * dim), nn.GELU(), nn.Linear(_HIDDEN * dim, dim)
+            nn.LayerNorm(dim, eps=_EPSILON), Linear(dim, _HIDDEN * dim), nn.GELU(), Linear(_HIDDEN * dim, dim)
         )
 
     def forward(self, x: Tensor, usable: Tensor | None = None) -> Tensor:

@@ -22,6 +22,7 @@ __all__ = [
     "LANES",
     "LARGEST_MAP",
     "Rows",
+    "are_enabled",
     "can_run",
     "compute_dtype",
     "conv_norm",
@@ -67,6 +68,11 @@ def kernels_enabled(enabled: bool) -> Iterator[None]:
         yield
     finally:
         _enabled = before
+
+
+def are_enabled() -> bool:
+    """Whether anything but plain torch may be used."""
+    return _enabled
 
 
 def can_run(x: Tensor) -> bool:

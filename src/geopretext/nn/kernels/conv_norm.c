@@ -265,9 +265,7 @@ int geopretext_conv_norm_forward(void *out, const void *x, const int64_t *place,
                                  float epsilon, int x16, int out16)
 {
     const Geometry g = {rows, length, height, width, channels};
-#define CALL(a, b) conv_norm_forward(out, x, place, place_step, tiles, g, weight, bias, gamma, beta, epsilon, a, b)
-    return BY_TYPES(CALL);
-#undef CALL
+    return conv_norm_forward(out, x, place, place_step, tiles, g, weight, bias, gamma, beta, epsilon, x16, out16);
 }
 
 int geopretext_conv_norm_backward(void *by_x, void *by_weight, void *by_bias, void *by_gamma, void *by_beta,
@@ -277,9 +275,6 @@ int geopretext_conv_norm_backward(void *by_x, void *by_weight, void *by_bias, vo
                                   const float *gamma, float epsilon, int x16, int out16)
 {
     const Geometry g = {rows, length, height, width, channels};
-#define CALL(a, b)                                                                                                     \
-    conv_norm_backward(by_x, by_weight, by_bias, by_gamma, by_beta, by_out, x, place, place_step, tiles, groups, g,    \
-                       weight, bias, gamma, epsilon, a, b)
-    return BY_TYPES(CALL);
-#undef CALL
+    return conv_norm_backward(by_x, by_weight, by_bias, by_gamma, by_beta, by_out, x, place, place_step, tiles, groups,
+                              g, weight, bias, gamma, epsilon, x16, out16);
 }

@@ -76,17 +76,12 @@ INLINE int fold_backward(void *by_x, vec *by_gamma, vec *by_beta, const void *by
 int geopretext_fold_forward(void *out, const void *x, int64_t rows, int64_t length, int64_t channels,
                             const float *gamma, const float *beta, float epsilon, int x16, int out16)
 {
-#define CALL(a, b) fold_forward(out, x, rows, length, channels, gamma, beta, epsilon, a, b)
-    return BY_TYPES(CALL);
-#undef CALL
+    return fold_forward(out, x, rows, length, channels, gamma, beta, epsilon, x16, out16);
 }
 
 int geopretext_fold_backward(void *by_x, void *by_gamma, void *by_beta, const void *by_out, const void *x, int64_t rows,
                              int64_t length, int64_t channels, int64_t groups, const float *gamma, float epsilon,
                              int x16, int out16)
 {
-#define CALL(a, b)                                                                                                     \
-    fold_backward(by_x, by_gamma, by_beta, by_out, x, rows, length, channels, groups, gamma, epsilon, a, b)
-    return BY_TYPES(CALL);
-#undef CALL
+    return fold_backward(by_x, by_gamma, by_beta, by_out, x, rows, length, channels, groups, gamma, epsilon, x16, out16);
 }

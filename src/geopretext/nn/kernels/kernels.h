@@ -26,10 +26,6 @@ typedef int32_t ivec __attribute__((vector_size(64)));
 typedef uint32_t uvec __attribute__((vector_size(64)));
 typedef uint16_t hvec __attribute__((vector_size(32)));
 
-/* Calls a function of two types in memory with constants, so that each pair is compiled by itself. */
-#define BY_TYPES(call)                                                                                                 \
-    (x16 ? (out16 ? call(1, 1) : call(1, 0)) : (out16 ? call(0, 1) : call(0, 0)))
-
 /* ---- numbers in memory ------------------------------------------------------------------------------------------- */
 
 INLINE vec splat(float a) { return a - (vec){0}; }
@@ -126,11 +122,34 @@ INLINE float total(vec value)
     return sum;
 }
 
-INLINE vec only_first(vec value, int64_t count)
+INLINE float largest(vec value)
 {
-    const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (vec)((ivec)value & (lane < (int32_t)count));
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps((__m512)value);
+#endif
+    float most = value[0];
+    for (int i = 1; i < LANES; i++)
+        most = most > value[i] ? most : value[i];
+    return most;
 }
+
+INLINE vec greater(vec a, vec b)
+{
+#ifdef __AVX512F__
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
+
+/* The lanes before one. */
+INLINE ivec is_before(int64_t lane)
+{
+    const ivec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return lanes < (int32_t)lane;
+}
+
+INLINE vec only_first(vec value, int64_t count) { return (vec)((ivec)value & is_before(count)); }
 
 INLINE void *aligned(int64_t bytes)
 {

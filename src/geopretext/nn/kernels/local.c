@@ -144,6 +144,5 @@ int geopretext_local_response_forward(void *h, const float *bias, const float *g
                                       int64_t span, float epsilon, int half)
 {
     const Squares s = {height, width, channels, block, span};
-    return half ? local_response(h, bias, gamma, beta, tiles, s, epsilon, 1)
-                : local_response(h, bias, gamma, beta, tiles, s, epsilon, 0);
+    return local_response(h, bias, gamma, beta, tiles, s, epsilon, half);
 }

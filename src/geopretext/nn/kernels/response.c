@@ -197,8 +197,7 @@ int geopretext_response_forward(void *z, float *strength, const void *h, const f
                                 const float *beta, int64_t tiles, int64_t sites, int64_t channels, float epsilon,
                                 int over_batch, int half)
 {
-    return half ? response_forward(z, strength, h, bias, gamma, beta, tiles, sites, channels, epsilon, over_batch, 1)
-                : response_forward(z, strength, h, bias, gamma, beta, tiles, sites, channels, epsilon, over_batch, 0);
+    return response_forward(z, strength, h, bias, gamma, beta, tiles, sites, channels, epsilon, over_batch, half);
 }
 
 int geopretext_response_backward(void *by_h, float *by_bias, float *by_gamma, float *by_beta, const void *by_z,
@@ -207,10 +206,8 @@ int geopretext_response_backward(void *by_h, float *by_bias, float *by_gamma, fl
                                  int64_t channels, float epsilon, int over_batch, int half)
 {
     const Norm norm = {bias, gamma, beta, epsilon};
-#define CALL(function, type)                                                                                           \
-    function(by_h, by_bias, by_gamma, by_beta, by_z, h, z, strength, norm, tiles, groups, sites, channels, type)
-    if (over_batch)
-        return half ? CALL(response_backward_of_batch, 1) : CALL(response_backward_of_batch, 0);
-    return half ? CALL(response_backward, 1) : CALL(response_backward, 0);
+#define CALL(function)                                                                                                 \
+    function(by_h, by_bias, by_gamma, by_beta, by_z, h, z, strength, norm, tiles, groups, sites, channels, half)
+    return over_batch ? CALL(response_backward_of_batch) : CALL(response_backward);
 #undef CALL
 }

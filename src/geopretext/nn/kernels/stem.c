@@ -287,8 +287,7 @@ int geopretext_stem_forward(void *out, const float *image, const int64_t *place,
     vec *memory = pack_stem(&s, near, bias, gamma, beta, deep, deep_bias, deep_gamma, deep_beta);
     if (memory == NULL)
         return 1;
-    const int failed = out16 ? stem_forward(out, image, place, place_step, tiles, s, 1)
-                             : stem_forward(out, image, place, place_step, tiles, s, 0);
+    const int failed = stem_forward(out, image, place, place_step, tiles, s, out16);
     free(memory);
     return failed;
 }
@@ -306,8 +305,7 @@ int geopretext_stem_backward(void *by_near, void *by_bias, void *by_gamma, void 
     vec *memory = pack_stem(&s, near, bias, gamma, beta, deep, deep_bias, deep_gamma, deep_beta);
     if (memory == NULL)
         return 1;
-    const int failed = out16 ? stem_backward(sums, by_out, image, place, place_step, tiles, groups, s, 1)
-                             : stem_backward(sums, by_out, image, place, place_step, tiles, groups, s, 0);
+    const int failed = stem_backward(sums, by_out, image, place, place_step, tiles, groups, s, out16);
     free(memory);
     return failed;
 }
