@@ -110,6 +110,7 @@ def test_workers_with_many_threads_are_refused(tmp_path: Path, crew: DaskCrew, m
     assert "--nthreads 1" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_build_and_it_goes_on_later(tmp_path: Path) -> None:
     build(tmp_path / "clean.zarr").run(SingleProcess())
     out = tmp_path / "s.zarr"

@@ -139,7 +139,7 @@ def live_through(
     raise AssertionError("it does not come to an end")
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_what_passes_ends_in_the_same_bytes(
     archive: StormyArchive, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

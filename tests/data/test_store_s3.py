@@ -267,6 +267,7 @@ def _kill_and_resume(place: str, server: str, whole: Mapping[str, str], *, kills
     return caught
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_resumed_gives_the_same_objects(
     bucket: str, server: str, on_disk: Mapping[str, str]
 ) -> None:

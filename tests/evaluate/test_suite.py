@@ -330,6 +330,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_suite_goes_on_and_comes_to_the_same(
     settings: SuiteSettings, tmp_path: Path, encoded: list[int]
 ) -> None:

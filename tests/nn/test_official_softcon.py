@@ -130,7 +130,10 @@ def save(path: Path, weights: Weights) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("bands", "modality"), [(13, "sentinel2"), (2, "sentinel1"), (3, "rgb")])
+@pytest.mark.parametrize(
+    ("bands", "modality"),
+    [(13, "sentinel2"), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, "sentinel1"), (3, "rgb")))],
+)
 def test_a_vit_computes_what_dinov2_computes(tmp_path: Path, bands: int, modality: str) -> None:
     weights = dinov2(bands=bands)
     official = read_official(save(tmp_path / "x.pth", weights))
@@ -155,6 +158,7 @@ def test_a_resnet_computes_what_torchvision_computes(tmp_path: Path) -> None:
     assert float((features - expected).abs().max()) < 1e-3 * float(expected.abs().max())
 
 
+@pytest.mark.slow
 def test_statistics_scale_as_the_authors_do_without_cutting(tmp_path: Path) -> None:
     save(tmp_path / "B13_vits14_softcon.pth", dinov2())
     read_official(tmp_path / "B13_vits14_softcon.pth").save(tmp_path / "bundle")

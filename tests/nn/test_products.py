@@ -15,6 +15,7 @@ HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, 
 @pytest.fixture(params=["mkl", pytest.param("onednn", marks=pytest.mark.skipif(not HAS_ONEDNN, reason="no oneDNN"))])
 def library(request, monkeypatch):
     """Whichever processor this is, both ways are taken."""
+    monkeypatch.setattr(products, "_FEW", 0)
     monkeypatch.setattr(products, "onednn_is_faster", lambda: request.param == "onednn")
     return request.param
 
@@ -50,6 +51,23 @@ def test_a_strided_input_is_multiplied_as_it_is(library):
     torch.testing.assert_close(multiply(x[0].t(), torch.randn(8, 5).t()).shape, torch.Size([6, 5]))
 
 
+@pytest.mark.parametrize(
+    ("matrix", "stays"),
+    [
+        (torch.ones(3, 5), True),
+        (torch.ones(3, 5).t(), True),
+        (torch.ones(3, 8)[:, :5], True),
+        (torch.ones(1).expand(3, 5), False),
+        (torch.ones(5).expand(3, 5), False),
+        (torch.ones(3, 10)[:, ::2], False),
+    ],
+)
+def test_the_library_gets_rows_or_columns(matrix, stays):
+    assert (products._in_order(matrix) is matrix) == stays
+    assert 1 in products._in_order(matrix).stride()
+    assert 0 not in products._in_order(matrix).stride()
+
+
 @pytest.mark.parametrize("needed", [(True, False, False), (False, True, False), (False, False, True)])
 def test_what_needs_no_gradient_gets_none(needed, library):
     shapes = (4, 8), (16, 8), (16,)
@@ -74,6 +92,17 @@ def test_other_numbers_and_no_kernels_are_left_to_torch(library, monkeypatch):
     assert linear(x.bfloat16(), weight.bfloat16()).dtype == torch.bfloat16
     with kernels_enabled(False):
         assert torch.equal(linear(x, weight), F.linear(x, weight))
+
+
+def test_few_multiply_adds_are_not_worth_a_call(monkeypatch):
+    taken = []
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(
+        products._Linear, "apply", lambda x, weight, bias: taken.append(len(x)) or F.linear(x, weight, bias)
+    )
+    for sites in (1, 2**12, 2**13):
+        linear(torch.randn(sites, 32), torch.randn(32, 32))
+    assert taken == [2**12, 2**13]
 
 
 def test_layers_of_other_libraries_are_adopted(library):

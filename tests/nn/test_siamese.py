@@ -70,7 +70,8 @@ def test_every_weight_gets_a_gradient(kind, pair):
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize("pair", ["difference", pytest.param("concatenation", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", ["difference", "concatenation"])
 def test_a_change_is_learnt(kind, pair):
     network = make_network(kind, pair).train()
     torch.manual_seed(0)

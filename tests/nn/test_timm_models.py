@@ -106,6 +106,7 @@ def test_weights_for_bands_that_were_never_seen_are_not_invented(timm, make_enco
         timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, in_chans=4)
 
 
+@pytest.mark.slow
 def test_a_fresh_interpreter_needs_one_import_and_no_more(timm, make_encoder, tmp_path):
     exported = export_timm(make_encoder(), tmp_path / "out")
     code = f"{exported.use}\nprint(model.feature_info.channels())"

@@ -25,7 +25,7 @@ def make_batch(method: MPMAE, seed: int):
     ("kernels", "precision"),
     [
         pytest.param(True, "fp32", id="kernels-fp32"),
-        pytest.param(False, "bf16", id="plain-bf16"),
+        pytest.param(False, "bf16", id="plain-bf16", marks=pytest.mark.slow),
         pytest.param(True, "bf16", id="kernels-bf16", marks=pytest.mark.slow),
         pytest.param(False, "fp32", id="plain-fp32", marks=pytest.mark.slow),
     ],

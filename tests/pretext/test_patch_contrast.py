@@ -96,6 +96,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_and_gradient_of_one(tmp_path: Path) -> None:
     tokens, present = made(4)
     torch.save((tokens, present), tmp_path / "made.pt")

@@ -21,6 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it speaks to glibc's malloc")
+@pytest.mark.slow
 def test_freed_memory_is_used_again():
     """In processes of their own, since it lasts as long as the process."""
     faults = {

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from geopretext.nn import kernels
 
 _NARROW = 256  # features below which the order of a product pays with MKL
+_FEW = 2**22  # multiply-adds, below which calling costs more than the library saves
 
 
 class Linear(nn.Linear):
@@ -51,9 +52,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     wide, few = weight.shape
     float32 = kernels.compute_dtype(x) == torch.float32 and x.dtype == weight.dtype
     ours = x.device.type == "cpu" and float32 and kernels.are_enabled() and not torch.compiler.is_exporting()
-    if not (ours and x.ndim > 1 and x.numel()):
-        return F.linear(x, weight, bias)
-    if not onednn_is_faster() and (bias is not None or few >= min(wide, _NARROW)):
+    better = few < min(wide, _NARROW) and bias is None
+    if onednn_is_faster():
+        better = x.numel() * wide >= _FEW
+    if not (ours and better and x.ndim > 1 and x.numel()):
         return F.linear(x, weight, bias)
     y: Tensor = _Linear.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
     return y.view(*x.shape[:-1], wide)
@@ -72,7 +74,7 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not onednn_is_faster():
         return F.linear(x, weight, bias)
-    y: Tensor = torch.ops.geopretext.multiply(x, weight, bias)
+    y: Tensor = torch.ops.geopretext.multiply.default(x, weight, bias)
     return y
 
 
@@ -127,8 +129,18 @@ class _Linear(torch.autograd.Function):
 
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(_in_order(x), _in_order(weight), bias, "none", [], "")
     return y
+
+
+def _in_order(matrix: Tensor) -> Tensor:
+    """By rows or by columns, as oneDNN is fast with.
+
+    The gradient of a sum is one number that is read again and again: it would take 200 times as long.
+    """
+    down, along = matrix.stride()
+    by_rows, by_columns = along == 1 and down >= matrix.shape[1], down == 1 and along >= matrix.shape[0]
+    return matrix if by_rows or by_columns else matrix.contiguous()
 
 
 def _multiply_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001 -- torch passes it

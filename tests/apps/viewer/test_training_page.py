@@ -25,6 +25,7 @@ def rows(page: "Page", curve: str) -> list[list[str]]:
     return chart_table(page, f'[data-curve="{curve}"]')
 
 
+@pytest.mark.slow
 def test_curves_follow_a_run_while_it_trains(
     open_page: "Callable[..., Page]", serve_viewer: Callable[..., str], store: Path, tmp_path: Path
 ) -> None:
