@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from geopretext.nn import products
 from geopretext.nn.kernels import kernels_enabled
+from geopretext.nn.kernels.operators import _in_order
 from geopretext.nn.products import Linear, adopt, linear, multiply
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -39,6 +41,25 @@ def test_how_a_product_is_computed_changes_nothing(few, wide, with_bias, library
         assert ours.stride() == theirs.stride(), "processes exchange gradients as they lie"
 
 
+class Operators(TorchDispatchMode):
+    """Names of the operators that are called within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **kwargs or {})
+
+
+def test_the_chosen_library_multiplies_all_three_times(library):
+    x, weight = torch.randn(8, 4, requires_grad=True), torch.randn(16, 4, requires_grad=True)
+    with Operators() as called:
+        linear(x, weight).sum().backward()
+    assert called.names.count("geopretext.multiply.default") == (3 if library == "onednn" else 0)
+
+
 def test_a_vector_and_an_empty_batch_are_multiplied_too(library):
     weight, bias = torch.randn(3, 4), torch.randn(3)
     for x in (torch.randn(4), torch.randn(0, 4), torch.randn(2, 0, 4)):
@@ -63,9 +84,9 @@ def test_a_strided_input_is_multiplied_as_it_is(library):
     ],
 )
 def test_the_library_gets_rows_or_columns(matrix, stays):
-    assert (products._in_order(matrix) is matrix) == stays
-    assert 1 in products._in_order(matrix).stride()
-    assert 0 not in products._in_order(matrix).stride()
+    assert (_in_order(matrix) is matrix) == stays
+    assert 1 in _in_order(matrix).stride()
+    assert 0 not in _in_order(matrix).stride()
 
 
 @pytest.mark.parametrize("needed", [(True, False, False), (False, True, False), (False, False, True)])
@@ -135,6 +156,6 @@ def test_a_compiled_layer_is_one_graph(library):
 )
 @pytest.mark.skipif(not (HAS_ONEDNN and torch.backends.mkl.is_available()), reason="torch has one library only")
 def test_the_library_follows_from_the_processor(maker, capability, faster, monkeypatch):
-    monkeypatch.setattr(products, "_maker", lambda: maker)
+    monkeypatch.setattr(products, "processor_says", lambda _: maker)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert products._onednn_is_faster.__wrapped__() is faster

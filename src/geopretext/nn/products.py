@@ -5,7 +5,6 @@ does not use their AVX-512. oneDNN does, which torch comes with, too (docs/decis
 """
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from geopretext.nn import kernels
+from geopretext.nn.kernels.compiler import processor_says
 
 _NARROW = 256  # features below which the order of a product pays with MKL
 _FEW = 2**22  # multiply-adds, below which calling costs more than the library saves
@@ -52,9 +52,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     wide, few = weight.shape
     float32 = kernels.compute_dtype(x) == torch.float32 and x.dtype == weight.dtype
     ours = x.device.type == "cpu" and float32 and kernels.are_enabled() and not torch.compiler.is_exporting()
-    better = few < min(wide, _NARROW) and bias is None
-    if onednn_is_faster():
-        better = x.numel() * wide >= _FEW
+    widens = bias is None and few < min(wide, _NARROW)
+    better = x.numel() * wide >= _FEW if onednn_is_faster() else widens
     if not (ours and better and x.ndim > 1 and x.numel()):
         return F.linear(x, weight, bias)
     y: Tensor = _Linear.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
@@ -92,16 +91,7 @@ def _onednn_is_faster() -> bool:
     there = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not (there and torch.backends.cpu.get_cpu_capability() == "AVX512"):
         return False
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and _maker() not in ("", "GenuineIntel")
-
-
-def _maker() -> str:
-    """Who made the processor, as it says itself; "" where that cannot be read."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and processor_says("vendor_id") not in ("", "GenuineIntel")
 
 
 class _Linear(torch.autograd.Function):
@@ -126,29 +116,3 @@ class _Linear(torch.autograd.Function):
         else:
             by_weight = multiply(gradient.t(), x.t())
         return by_x, by_weight, by_bias
-
-
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(_in_order(x), _in_order(weight), bias, "none", [], "")
-    return y
-
-
-def _in_order(matrix: Tensor) -> Tensor:
-    """By rows or by columns, as oneDNN is fast with.
-
-    The gradient of a sum is one number that is read again and again: it would take 200 times as long.
-    """
-    down, along = matrix.stride()
-    by_rows, by_columns = along == 1 and down >= matrix.shape[1], down == 1 and along >= matrix.shape[0]
-    return matrix if by_rows or by_columns else matrix.contiguous()
-
-
-def _multiply_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001 -- torch passes it
-    return x.new_empty(len(x), len(weight))
-
-
-# An operator of our own, so that torch.compile leaves it as it is.
-_operators = torch.library.Library("geopretext", "FRAGMENT")  # type: ignore[no-untyped-call]
-_operators.define("multiply(Tensor x, Tensor weight, Tensor? bias) -> Tensor")  # type: ignore[no-untyped-call]
-_operators.impl("multiply", _multiply, "CPU")  # type: ignore[no-untyped-call]
-torch.library.register_fake("geopretext::multiply", _multiply_shape)

@@ -47,7 +47,8 @@ def _compiled(sources: dict[str, bytes], compiler: str) -> Path:
     """The compiled file, made if it is not there yet for these sources, compiler and processor."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout  # noqa: S603
     content = [part for name in sorted(sources) for part in (name.encode(), sources[name])]
-    identity = b"\0".join((*content, version, " ".join(_FLAGS).encode(), _processor()))
+    processor = processor_says("flags", "Features") or platform.processor()  # others have other instructions
+    identity = b"\0".join((*content, version, " ".join(_FLAGS).encode(), processor.encode()))
     name = f"kernels-{hashlib.sha256(identity).hexdigest()[:16]}.so"
     folder = _writable(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geopretext")
     target = folder / name
@@ -62,13 +63,13 @@ def _compiled(sources: dict[str, bytes], compiler: str) -> Path:
     return target
 
 
-def _processor() -> bytes:
-    """What tells processors with other instructions apart."""
+def processor_says(*names: str) -> str:
+    """What the system says of the first processor under one of these names (Linux); "" where it says nothing."""
     try:
-        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
-        return platform.processor().encode()
-    return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
 
 
 def _writable(folder: Path) -> Path:

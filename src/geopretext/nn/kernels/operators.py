@@ -304,6 +304,22 @@ def _cross_entropy_backward(
     return gradient
 
 
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """See ``nn.products``; no kernel of ours, but an operator, so that torch.compile leaves it as it is."""
+    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(_in_order(x), _in_order(weight), bias, "none", [], "")
+    return y
+
+
+def _in_order(matrix: Tensor) -> Tensor:
+    """By rows or by columns, as oneDNN is fast with.
+
+    The gradient of a sum is one number that is read again and again: it would take 200 times as long.
+    """
+    down, along = matrix.stride()
+    by_rows, by_columns = along == 1 and down >= matrix.shape[1], down == 1 and along >= matrix.shape[0]
+    return matrix if by_rows or by_columns else matrix.contiguous()
+
+
 # What the operators give, for torch.compile, which calls these on tensors without numbers.
 
 
@@ -366,6 +382,10 @@ def _squared_error_shape(prediction: Tensor, *rest: Any) -> tuple[Tensor, Tensor
 
 def _squared_error_backward_shape(by_total: Tensor, prediction: Tensor, *rest: Any) -> Tensor:  # noqa: ARG001
     return _like(prediction)
+
+
+def _multiply_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001
+    return x.new_empty(len(x), len(weight))
 
 
 _cross_entropy_shape, _cross_entropy_backward_shape = _squared_error_shape, _squared_error_backward_shape
@@ -473,8 +493,9 @@ _SCHEMAS = {
     "squared_error_backward": f"(Tensor by_total, {_LOSS}, bool standardise) -> Tensor",
     "cross_entropy": f"({_LOSS}) -> (Tensor, Tensor)",
     "cross_entropy_backward": f"(Tensor by_total, {_LOSS}) -> Tensor",
+    "multiply": "(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
 }
-_WITHOUT_GRADIENT = ("local_gelu_response",)
+_WITHOUT_GRADIENT = ("local_gelu_response", "multiply")
 _operators = torch.library.Library("geopretext", "DEF")  # type: ignore[no-untyped-call]
 for _name, _schema in _SCHEMAS.items():
     _operators.define(_name + _schema)  # type: ignore[no-untyped-call]
